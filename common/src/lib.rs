@@ -1,0 +1,19 @@
+//! What the kernel half and the agent have in common: packet parsing, map keys and values, reasons, verdicts and events.
+//!
+//! Nothing here knows a map or the kernel, so that the very same code runs in XDP, in host tests and under a fuzzer.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod count;
+pub mod event;
+pub mod packet;
+pub mod policy;
+pub mod reason;
+pub mod verdict;
+
+pub use count::{Count, Pass};
+
+pub use reason::{Layer, Reason};
+

@@ -1,0 +1,290 @@
+//! One reason per refusal: the same word in the kernel's counters, the audit log, metrics, the CLI and the docs.
+
+/// Where in the path a refusal happens, in the order in which a packet and then a request meets the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layer {
+    /// The XDP program, before the kernel's network stack.
+    Filter,
+    /// The TLS handshake, up to the client's certificate.
+    Handshake,
+    /// The client's certificate: chain, issuer, validity, revocation, usage, name.
+    Certificate,
+    /// The HTTP request's form: method, path, headers, token, body.
+    Request,
+    /// Permission: ASID, interaction, ownership.
+    Authorisation,
+    /// The record locator behind the gateway.
+    Upstream,
+    /// An operator's order.
+    Operator,
+}
+
+impl Layer {
+    /// The layer's name as printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Handshake => "handshake",
+            Self::Certificate => "certificate",
+            Self::Request => "request",
+            Self::Authorisation => "authorisation",
+            Self::Upstream => "upstream",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($variant:ident = $number:literal, $layer:ident, $code:literal, $meaning:literal, $mend:literal;)+) => {
+        /// Why a packet, a handshake or a request was refused. The numbers are fixed: they index the kernel's counters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $(#[doc = $meaning] $variant = $number,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the layers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The reason's code, as written in every log, counter and table.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The layer that refuses for this reason.
+            #[must_use]
+            pub const fn layer(self) -> Layer {
+                match self { $(Self::$variant => Layer::$layer,)+ }
+            }
+
+            /// What it means, in one sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)+ }
+            }
+
+            /// What the refused party or the operator can do about it.
+            #[must_use]
+            pub const fn mend(self) -> &'static str {
+                match self { $(Self::$variant => $mend,)+ }
+            }
+
+            /// The reason with this number, if there is one.
+            #[must_use]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    PacketTruncated = 1, Filter, "packet_truncated",
+        "The packet ends inside one of its headers.",
+        "Look for a faulty sender or a capture of crafted packets: no sound stack sends these.";
+    PacketBadHeader = 2, Filter, "packet_bad_header",
+        "An IP or TCP header contradicts itself or the packet's length.",
+        "Look for a faulty sender or a capture of crafted packets: no sound stack sends these.";
+    PacketTooManyHeaders = 3, Filter, "packet_too_many_headers",
+        "The packet has more than two VLAN tags or more than eight IPv6 extension headers.",
+        "Take the extra tags or headers off on the way to this host.";
+    FragmentWithoutPorts = 4, Filter, "fragment_without_ports",
+        "The first fragment of a packet does not hold its whole transport header.",
+        "Raise the path's MTU: no sound stack makes fragments that small.";
+    FragmentNotAllowlisted = 5, Filter, "fragment_not_allowlisted",
+        "A later fragment, whose ports are unknown, comes from a source that is on no allowlist.",
+        "Add the source with `spinegate sources add`, if it should have access.";
+    VerdictDeny = 6, Filter, "verdict_deny",
+        "The source has a deny verdict that has not expired.",
+        "See `spinegate verdicts list` for its reason; `spinegate verdicts remove` lifts it.";
+    SourceNotAllowlisted = 7, Filter, "source_not_allowlisted",
+        "The source is not on the service's allowlist.",
+        "Add the source with `spinegate sources add`, if it should have access.";
+    EthertypeUnknown = 8, Filter, "ethertype_unknown",
+        "The frame is neither IPv4, IPv6 nor ARP, and the scope is `host`.",
+        "Use scope `services` if the host needs other protocols.";
+    FilterUnconfigured = 9, Filter, "filter_unconfigured",
+        "The filter has no policy, so it lets nothing through.",
+        "Start the agent: it writes the policy before it attaches the filter.";
+
+    ConnectionLimit = 20, Handshake, "connection_limit",
+        "As many connections are open as the configuration allows.",
+        "Raise `gateway.max_connections`, or find who holds them with `spinegate status`.";
+    TlsVersion = 21, Handshake, "tls_version",
+        "The client does not offer TLS 1.2, the only version allowed (R6).",
+        "Let the client offer TLS 1.2.";
+    NoCommonCipher = 22, Handshake, "no_common_cipher",
+        "The client offers no allowed cipher suite (R7).",
+        "Let the client offer DHE-RSA-AES256-SHA256.";
+    HandshakeMalformed = 23, Handshake, "handshake_malformed",
+        "What the client sent is not a TLS handshake, or breaks off in one.",
+        "Check that the client speaks TLS to this port, and nothing between rewrites it.";
+    HandshakeTimeout = 24, Handshake, "handshake_timeout",
+        "The handshake did not finish in time.",
+        "Check the path to the client; `tls.handshake_timeout` sets the limit.";
+    PeerClosed = 25, Handshake, "peer_closed",
+        "The client closed the connection before the handshake ended.",
+        "Ask the client's operator: the reason is in the client's log.";
+    PeerAlert = 26, Handshake, "peer_alert",
+        "The client refused this gateway with a TLS alert.",
+        "Check that the client trusts the CA of this gateway's certificate.";
+    CertificateMissing = 27, Handshake, "certificate_missing",
+        "The client sent no certificate.",
+        "Configure the client with its certificate and key.";
+
+    ChainUnknownCa = 40, Certificate, "chain_unknown_ca",
+        "The client's certificate does not lead to the trusted root (R9).",
+        "Use a certificate of the Spine chain, and send the SubCA certificate with it.";
+    ChainInvalid = 41, Certificate, "chain_invalid",
+        "The client's certificate chain breaks a rule of RFC 5280, such as a signature or a CA flag (R9).",
+        "Ask the issuer for a sound certificate.";
+    IssuerNotPinned = 42, Certificate, "issuer_not_pinned",
+        "The client's certificate was not issued by an issuing CA that this gateway accepts (R8).",
+        "Use a certificate issued by the DIR team's SubCA.";
+    CertificateNotYetValid = 43, Certificate, "certificate_not_yet_valid",
+        "The validity of the client's certificate, or of its issuer's, has not begun (R10).",
+        "Check the clocks; wait for the date, or use the current certificate.";
+    CertificateExpired = 44, Certificate, "certificate_expired",
+        "The client's certificate, or its issuer's, has expired (R10).",
+        "Renew the certificate.";
+    CertificateRevoked = 45, Certificate, "certificate_revoked",
+        "The client's certificate, or its issuer's, is on its issuer's CRL (R11).",
+        "Get a new certificate from the DIR team.";
+    CrlMissing = 46, Certificate, "crl_missing",
+        "No CRL of the certificate's issuer is loaded, so revocation is unknown (R11).",
+        "Put the issuer's CRL where `tls.client.crls` points, and reload.";
+    CrlStale = 47, Certificate, "crl_stale",
+        "The CRL of the certificate's issuer is past its next update (R11).",
+        "Fetch the issuer's current CRL, and reload.";
+    WrongUsage = 48, Certificate, "wrong_usage",
+        "The client's certificate is not one for client authentication, or is a CA's.",
+        "Use a certificate with extended key usage clientAuth.";
+    WeakKeyOrDigest = 49, Certificate, "weak_key_or_digest",
+        "A key or signature of the chain is weaker than security level 2 allows.",
+        "Use RSA of 2048 bits or more, signed with SHA-256 or better.";
+    FqdnMismatch = 50, Certificate, "fqdn_mismatch",
+        "The name in the client's certificate is not one of the FQDNs that this gateway accepts (R12).",
+        "Compare the certificate's name (`openssl x509 -noout -ext subjectAltName -subject`) with `tls.client.fqdns`.";
+
+    RequestMalformed = 60, Request, "request_malformed",
+        "The request is not well-formed HTTP/1.1.",
+        "Send a request that RFC 9112 allows.";
+    PathUnknown = 61, Request, "path_unknown",
+        "The path is none that this gateway serves.",
+        "Use the DocumentReference endpoint of the NRL API.";
+    MethodUnknown = 62, Request, "method_unknown",
+        "The method is none that the NRL API has for this path.",
+        "Use GET, POST, PATCH or DELETE as the NRL API describes.";
+    ParameterInvalid = 63, Request, "parameter_invalid",
+        "A query parameter is unknown, missing, repeated or malformed for this interaction.",
+        "Compare the query with the NRL API's page of the interaction.";
+    FromAsidMissing = 64, Request, "from_asid_missing",
+        "The fromASID header is missing or sent more than once.",
+        "Send the system's own ASID, once.";
+    FromAsidInvalid = 65, Request, "from_asid_invalid",
+        "The fromASID header is not an ASID of twelve digits.",
+        "Send the system's own ASID, twelve digits.";
+    ToAsidMissing = 66, Request, "to_asid_missing",
+        "The toASID header is missing or sent more than once.",
+        "Send the ASID of this service, once.";
+    ToAsidInvalid = 67, Request, "to_asid_invalid",
+        "The toASID header is not the ASID of this service.",
+        "Send the ASID of this service.";
+    InteractionMismatch = 68, Request, "interaction_mismatch",
+        "The InteractionID header names another interaction than method and path do.",
+        "Leave the header out, or send the interaction's own ID.";
+    JwtMissing = 69, Request, "jwt_missing",
+        "The Authorization header is missing, sent more than once, or not a bearer token.",
+        "Send `Authorization: Bearer` with the JWT, once.";
+    JwtInvalid = 70, Request, "jwt_invalid",
+        "The token is not a JWT of three sections with JSON inside.",
+        "Build the JWT as the NRL API's JWT page describes.";
+    JwtClaimInvalid = 71, Request, "jwt_claim_invalid",
+        "A claim of the JWT is missing, malformed, out of time or contradicts another.",
+        "The answer's diagnostics name the claim.";
+    MediaTypeUnsupported = 72, Request, "media_type_unsupported",
+        "The body's media type is none that this gateway can check, and it forwards nothing unchecked.",
+        "Send the body as application/fhir+json.";
+    BodyTooLarge = 73, Request, "body_too_large",
+        "The body is larger than the configuration allows.",
+        "Send less, or raise `gateway.max_body`.";
+    BodyTimeout = 74, Request, "body_timeout",
+        "The body did not arrive in time.",
+        "Check the path to the client; `gateway.body_timeout` sets the limit.";
+    BodyInvalid = 75, Request, "body_invalid",
+        "The body is not the resource that the interaction needs.",
+        "The answer's diagnostics name the element.";
+
+    AsidUnknown = 90, Authorisation, "asid_unknown",
+        "The requester's ASID is not in the registry (R1).",
+        "Register the system in `registry.toml`, if it should have access.";
+    AsidInactive = 91, Authorisation, "asid_inactive",
+        "The requester's ASID is registered, but switched off.",
+        "Set `active = true` in `registry.toml`, if it should have access.";
+    AsidFqdnMismatch = 92, Authorisation, "asid_fqdn_mismatch",
+        "The client's certificate is not that of the FQDN registered for the ASID.",
+        "Send the ASID that belongs to the certificate, or correct the registered FQDN.";
+    JwtAsidMismatch = 93, Authorisation, "jwt_asid_mismatch",
+        "The ASID in the JWT is not the requester's.",
+        "Put the fromASID value in the claim requesting_system.";
+    JwtOdsMismatch = 94, Authorisation, "jwt_ods_mismatch",
+        "The ODS code in the JWT is not the one registered for the ASID.",
+        "Put the ASID's own ODS code in the claim requesting_organization.";
+    InteractionNotAllowed = 95, Authorisation, "interaction_not_allowed",
+        "The interaction ID is not associated with the requester's ASID (R2).",
+        "Have the interaction added to the ASID, if the system should use it.";
+    NotOwner = 96, Authorisation, "not_owner",
+        "The pointer's custodian is not the ODS code associated with the requester's ASID (R3, R4, R5).",
+        "Only the owner of a pointer may create, supersede, update or delete it.";
+    TargetNotOwner = 97, Authorisation, "target_not_owner",
+        "The pointer to be superseded belongs to another custodian (R3).",
+        "Only the owner of a pointer may supersede it.";
+    TargetPatientMismatch = 98, Authorisation, "target_patient_mismatch",
+        "The pointer to be superseded belongs to another patient (R3).",
+        "A pointer replaces one of the same patient.";
+    PointerNotFound = 99, Authorisation, "pointer_not_found",
+        "The pointer to be changed does not exist or is not current.",
+        "Search for the pointer's current id.";
+    TargetNotFound = 100, Authorisation, "target_not_found",
+        "The pointer to be superseded does not exist, is not current, or is not named unambiguously (R3).",
+        "Search for the pointer's current id.";
+
+    UpstreamUnreachable = 110, Upstream, "upstream_unreachable",
+        "The record locator could not be reached.",
+        "Check `gateway.upstream` and that the service runs.";
+    UpstreamTimeout = 111, Upstream, "upstream_timeout",
+        "The record locator did not answer in time.",
+        "Check the service's load; `gateway.upstream_timeout` sets the limit.";
+    UpstreamInvalid = 112, Upstream, "upstream_invalid",
+        "The record locator's answer could not be understood, so nothing was allowed on its word.",
+        "Check that `gateway.upstream` is an STU3 record locator.";
+
+    OperatorOrder = 120, Operator, "operator_order",
+        "An operator ordered it.",
+        "See the audit log for who and when.";
+}
+
+impl Reason {
+    /// One more than the largest reason number: the size of an array indexed by reason.
+    pub const SLOTS: u32 = 128;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_unique_and_numbers_round_trip() {
+        let codes: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_number(*reason as u8), Some(*reason));
+            assert!(u32::from(*reason as u8) < Reason::SLOTS);
+        }
+        assert_eq!(Reason::from_number(0), None);
+    }
+}

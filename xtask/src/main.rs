@@ -1,0 +1,2 @@
+//! Spinegate.
+fn main() {}
