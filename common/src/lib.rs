@@ -14,6 +14,8 @@ pub mod reason;
 pub mod verdict;
 
 pub use count::{Count, Pass};
+pub use event::{DropEvent, EventBudget};
 
 pub use reason::{Layer, Reason};
+pub use verdict::{VerdictKind, VerdictOrigin, VerdictValue};
 
