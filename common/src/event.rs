@@ -71,7 +71,8 @@ impl DropEvent {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| -> Option<[u8; 4]> { bytes.get(at..at + 4)?.try_into().ok() };
-        let half = |at: usize| -> Option<u16> { Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?)) };
+        let half =
+            |at: usize| -> Option<u16> { Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?)) };
         Some(Self {
             time: u64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?),
             interface: u32::from_ne_bytes(word(8)?),

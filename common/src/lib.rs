@@ -18,4 +18,3 @@ pub use event::{DropEvent, EventBudget};
 
 pub use reason::{Layer, Reason};
 pub use verdict::{VerdictKind, VerdictOrigin, VerdictValue};
-

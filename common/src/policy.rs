@@ -48,7 +48,8 @@ impl Control {
         if self.host {
             word |= Self::HOST;
         }
-        word | (self.events_per_second as u64) << Self::EVENTS_SHIFT | self.generation << Self::GENERATION_SHIFT
+        word | (self.events_per_second as u64) << Self::EVENTS_SHIFT
+            | self.generation << Self::GENERATION_SHIFT
     }
 
     /// What a word of the map says; none if no policy has been written.

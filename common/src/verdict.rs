@@ -36,7 +36,13 @@ impl VerdictValue {
     /// A verdict that ends at `expires` (boot-time clock, ns).
     #[must_use]
     pub const fn new(kind: VerdictKind, reason: Reason, origin: VerdictOrigin, expires: u64) -> Self {
-        Self { expires, kind: kind as u8, reason: reason as u8, origin: origin as u8, padding: [0; 5] }
+        Self {
+            expires,
+            kind: kind as u8,
+            reason: reason as u8,
+            origin: origin as u8,
+            padding: [0; 5],
+        }
     }
 
     /// Whether it denies at `now` (boot-time clock, ns).

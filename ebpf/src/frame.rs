@@ -18,7 +18,10 @@ const MAX_OFFSET: usize = 0x3fff;
 impl KernelFrame {
     #[inline(always)]
     pub(crate) fn new(context: &XdpContext) -> Self {
-        Self { start: context.data() as *const u8, end: context.data_end() as *const u8 }
+        Self {
+            start: context.data() as *const u8,
+            end: context.data_end() as *const u8,
+        }
     }
 }
 

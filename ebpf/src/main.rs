@@ -1,7 +1,10 @@
 //! The XDP program: which packets of the host's interfaces reach its network stack.
 #![no_std]
 #![no_main]
-#![allow(missing_docs, reason = "the xdp attribute moves the hook into a module of its own, without its docs")]
+#![allow(
+    missing_docs,
+    reason = "the xdp attribute moves the hook into a module of its own, without its docs"
+)]
 
 mod frame;
 mod maps;

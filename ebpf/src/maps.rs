@@ -22,8 +22,10 @@ pub(crate) static CONTROL: Array<u64, 1> = Array::new();
 
 /// Per generation: port of a protocol to scope.
 #[btf_map]
-pub(crate) static SERVICES: ArrayOfMaps<Array<u32, { policy::SERVICE_SLOTS as usize }>, { policy::SLOTS as usize }> =
-    ArrayOfMaps::new();
+pub(crate) static SERVICES: ArrayOfMaps<
+    Array<u32, { policy::SERVICE_SLOTS as usize }>,
+    { policy::SLOTS as usize },
+> = ArrayOfMaps::new();
 
 /// Per generation: the allowlist's IPv4 prefixes in each scope.
 #[btf_map]
@@ -81,10 +83,22 @@ pub(crate) fn is_allowlisted(slot: u32, scope: u32, packet: &Packet) -> bool {
     let scope = scope.to_be_bytes();
     if packet.network == Network::Ipv4 {
         let [.., a, b, c, d] = packet.source;
-        let key = Key::new(SCOPE_BITS + 32, Source4 { scope, address: [a, b, c, d] });
+        let key = Key::new(
+            SCOPE_BITS + 32,
+            Source4 {
+                scope,
+                address: [a, b, c, d],
+            },
+        );
         ALLOW4.get_value_ptr_mut(slot, &key).is_some()
     } else {
-        let key = Key::new(SCOPE_BITS + 128, Source6 { scope, address: packet.source });
+        let key = Key::new(
+            SCOPE_BITS + 128,
+            Source6 {
+                scope,
+                address: packet.source,
+            },
+        );
         ALLOW6.get_value_ptr_mut(slot, &key).is_some()
     }
 }

@@ -1,8 +1,6 @@
 //! Counters for every packet, events for a sample of the dropped ones.
 
-use aya_ebpf::{
-    btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_boot_ns, programs::XdpContext,
-};
+use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_boot_ns, programs::XdpContext};
 use spinegate_common::{Count, DropEvent, Pass, Reason, packet::Packet, policy::Control};
 
 use crate::maps;
@@ -26,7 +24,12 @@ pub(crate) fn dropped(context: &XdpContext, control: Option<Control>, packet: &P
         event(context, control, packet, reason, false);
     }
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(context, "drop: reason {} protocol {}", reason as u8, packet.protocol);
+    aya_log_ebpf::debug!(
+        context,
+        "drop: reason {} protocol {}",
+        reason as u8,
+        packet.protocol
+    );
 }
 
 #[inline(always)]
@@ -47,7 +50,9 @@ fn count<const ENTRIES: usize>(counters: &PerCpuArray<Count, ENTRIES>, index: u3
 
 #[inline(always)]
 fn event(context: &XdpContext, control: Control, packet: &Packet, reason: Reason, monitored: bool) {
-    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return };
+    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     // SAFETY: the entry is this CPU's own, and XDP programs on one CPU don't interrupt each other.
@@ -59,7 +64,14 @@ fn event(context: &XdpContext, control: Control, packet: &Packet, reason: Reason
     match maps::EVENTS.reserve_untyped::<DropEvent>(0) {
         Some(mut entry) => {
             let interface = context.ingress_ifindex() as u32;
-            entry.write(DropEvent::new(packet, reason, monitored, now, interface, length(context) as u32));
+            entry.write(DropEvent::new(
+                packet,
+                reason,
+                monitored,
+                now,
+                interface,
+                length(context) as u32,
+            ));
             entry.submit(0);
         }
         None => budget.lost += 1,

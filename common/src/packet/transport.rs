@@ -10,7 +10,12 @@ const ICMPV6_HEADER: usize = 4;
 
 /// Reads the transport header that begins at `start`; the IP packet ends at `end`.
 #[inline(always)]
-pub(super) fn parse<F: Frame>(frame: &F, start: usize, end: usize, packet: &mut Packet) -> Result<(), Reason> {
+pub(super) fn parse<F: Frame>(
+    frame: &F,
+    start: usize,
+    end: usize,
+    packet: &mut Packet,
+) -> Result<(), Reason> {
     match (packet.protocol, packet.network) {
         (protocol::TCP, _) => tcp(frame, start, end, packet),
         (protocol::UDP, _) => udp(frame, start, end, packet),
@@ -38,7 +43,14 @@ fn tcp<F: Frame>(frame: &F, start: usize, end: usize, packet: &mut Packet) -> Re
 #[inline(always)]
 fn udp<F: Frame>(frame: &F, start: usize, end: usize, packet: &mut Packet) -> Result<(), Reason> {
     holds(start, UDP_HEADER, end, packet)?;
-    let [source_0, source_1, destination_0, destination_1, length_0, length_1]: [u8; 6] = read(frame, start)?;
+    let [
+        source_0,
+        source_1,
+        destination_0,
+        destination_1,
+        length_0,
+        length_1,
+    ]: [u8; 6] = read(frame, start)?;
     packet.source_port = u16::from_be_bytes([source_0, source_1]);
     packet.destination_port = u16::from_be_bytes([destination_0, destination_1]);
     let length = usize::from(u16::from_be_bytes([length_0, length_1]));

@@ -1,0 +1,150 @@
+//! The embedded object: loading it over fresh or pinned maps, and its maps by name.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::Map,
+    programs::{ProgramError, TestRun as _, TestRunOptions, Xdp},
+};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::{FilterError, map_folder};
+
+/// The kernel half, as agent/build.rs built it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spinegate-xdp"));
+
+const PROGRAM: &str = "spinegate";
+
+/// The maps that outlive the agent.
+const PINNED: [&str; 9] = [
+    "CONTROL",
+    "SERVICES",
+    "ALLOW4",
+    "ALLOW6",
+    "VERDICTS",
+    "DROPS",
+    "WOULD_DROPS",
+    "PASSES",
+    "EVENT_BUDGET",
+];
+
+/// A loaded object.
+pub(super) struct Object {
+    ebpf: Ebpf,
+}
+
+impl Object {
+    /// Loads the object and has the kernel verify it. With a pin folder, maps that are pinned there are taken over,
+    /// and the others are pinned there.
+    pub(super) fn load(pin_dir: Option<&Path>) -> Result<Self, FilterError> {
+        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+            return Err(FilterError::NoBtf);
+        }
+        let mut loader = EbpfLoader::new();
+        let folder = pin_dir.map(map_folder);
+        let pins: Vec<_> = folder
+            .iter()
+            .flat_map(|folder| PINNED.map(|name| (name, folder.join(name))))
+            .collect();
+        if let (Some(pin_dir), Some(folder)) = (pin_dir, &folder) {
+            make_folder(pin_dir, folder)?;
+        }
+        for (name, path) in &pins {
+            loader.map_pin_path(name, path);
+        }
+        let ebpf = loader
+            .load(OBJECT)
+            .map_err(|error| FilterError::Load(Box::new(error)))?;
+        let mut object = Self { ebpf };
+        object
+            .program()?
+            .load()
+            .map_err(|error| program_error("verifying", error))?;
+        Ok(object)
+    }
+
+    pub(super) fn program(&mut self) -> Result<&mut Xdp, FilterError> {
+        let program = self
+            .ebpf
+            .program_mut(PROGRAM)
+            .ok_or(FilterError::MissingMap { name: PROGRAM })?;
+        program
+            .try_into()
+            .map_err(|error| program_error("finding", error))
+    }
+
+    pub(super) fn test(&self, frame: &[u8], repeat: u32) -> Result<(bool, Duration), FilterError> {
+        const XDP_PASS: u32 = 2;
+        let program = self
+            .ebpf
+            .program(PROGRAM)
+            .ok_or(FilterError::MissingMap { name: PROGRAM })?;
+        let program: &Xdp = program
+            .try_into()
+            .map_err(|error| program_error("finding", error))?;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = program
+            .test_run(options)
+            .map_err(|error| program_error("testing", error))?;
+        Ok((result.return_value == XDP_PASS, result.duration))
+    }
+
+    pub(super) fn map<'object, M>(&'object self, name: &'static str) -> Result<M, FilterError>
+    where
+        M: TryFrom<&'object Map>,
+    {
+        let map = self.ebpf.map(name).ok_or(FilterError::MissingMap { name })?;
+        M::try_from(map).map_err(|_| FilterError::MissingMap { name })
+    }
+
+    pub(super) fn map_mut<'object, M>(&'object mut self, name: &'static str) -> Result<M, FilterError>
+    where
+        M: TryFrom<&'object mut Map>,
+    {
+        let map = self.ebpf.map_mut(name).ok_or(FilterError::MissingMap { name })?;
+        M::try_from(map).map_err(|_| FilterError::MissingMap { name })
+    }
+
+    pub(super) fn take_map(&mut self, name: &str) -> Option<Map> {
+        self.ebpf.take_map(name)
+    }
+
+    #[cfg(feature = "kernel-log")]
+    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+fn make_folder(pin_dir: &Path, folder: &Path) -> Result<(), FilterError> {
+    let pin_error = |error| FilterError::Pin {
+        path: folder.to_owned(),
+        error,
+    };
+    let mut existing = pin_dir;
+    while !existing.exists() {
+        existing = existing
+            .parent()
+            .ok_or_else(|| pin_error(io::Error::from(io::ErrorKind::NotFound)))?;
+    }
+    let kind = statfs(existing)
+        .map_err(|error| pin_error(error.into()))?
+        .filesystem_type();
+    if kind != BPF_FS_MAGIC {
+        return Err(FilterError::NoBpffs {
+            folder: pin_dir.to_owned(),
+        });
+    }
+    fs::create_dir_all(folder).map_err(pin_error)
+}
+
+fn program_error(action: &'static str, error: ProgramError) -> FilterError {
+    FilterError::Program {
+        action,
+        error: Box::new(error),
+    }
+}
