@@ -146,23 +146,13 @@ fn read_u16<F: Frame>(frame: &F, offset: usize) -> Result<u16, Reason> {
     Ok(u16::from_be_bytes(read(frame, offset)?))
 }
 
-impl Frame for [u8] {
-    fn length(&self) -> usize {
-        self.len()
-    }
-
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.get(offset..offset.checked_add(N)?)?.try_into().ok()
-    }
-}
-
 impl Frame for &[u8] {
     fn length(&self) -> usize {
         self.len()
     }
 
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        (**self).read(offset)
+        self.get(offset..offset.checked_add(N)?)?.try_into().ok()
     }
 }
 
