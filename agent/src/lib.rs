@@ -3,4 +3,5 @@
 pub mod config;
 pub mod filter;
 pub mod nrl;
+pub mod sources;
 pub mod verdict;

@@ -1,5 +1,9 @@
 //! Packet tables: frames in, verdict and counter out, run by the kernel on the loaded program (BPF_PROG_TEST_RUN).
-#![allow(clippy::indexing_slicing, reason = "frames are cut and bent at known offsets")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
 
 use std::{net::IpAddr, time::Duration};
 

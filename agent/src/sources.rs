@@ -1,0 +1,292 @@
+//! The allowlist: the configuration's sources and those that operators added, which are kept in a file of their own.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Service, ServiceProtocol, Source, SourceKind};
+
+/// The allowlist with the origin of its entries.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    configured: Vec<Source>,
+    added: Vec<Source>,
+    file: PathBuf,
+}
+
+/// Why the allowlist can't be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourcesError {
+    /// The file can't be read or written.
+    #[error("{file}: {error}; `filter.sources_file` names the place")]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file holds something else.
+    #[error("{file} is not a list of sources ({error}): mend it, or remove it to begin with none")]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What serde said.
+        error: serde_json::Error,
+    },
+    /// It is there already.
+    #[error("{cidr} is on the allowlist already, as {name:?}; remove it first")]
+    Present {
+        /// The prefix.
+        cidr: IpNet,
+        /// Its name.
+        name: String,
+    },
+    /// It is the configuration's.
+    #[error("{cidr} ({name:?}) is in the configuration file: remove it there, then run `spinegate reload`")]
+    Configured {
+        /// The prefix.
+        cidr: IpNet,
+        /// Its name.
+        name: String,
+    },
+    /// It is not there.
+    #[error("{cidr} is not on the allowlist; `spinegate sources list` shows what is")]
+    Absent {
+        /// The prefix.
+        cidr: IpNet,
+    },
+}
+
+impl Sources {
+    /// Joins the configuration's sources with those of the file; a file that does not exist holds none.
+    ///
+    /// # Errors
+    /// If the file can't be read or is not a list of sources: nothing is guessed.
+    pub fn load(configured: Vec<Source>, file: &Path) -> Result<Self, SourcesError> {
+        let added = match fs::read(file) {
+            Ok(content) => {
+                let entries: Vec<Entry> =
+                    serde_json::from_slice(&content).map_err(|error| SourcesError::Content {
+                        file: file.to_owned(),
+                        error,
+                    })?;
+                entries.into_iter().map(Source::from).collect()
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                return Err(SourcesError::File {
+                    file: file.to_owned(),
+                    error,
+                });
+            }
+        };
+        Ok(Self {
+            configured,
+            added,
+            file: file.to_owned(),
+        })
+    }
+
+    /// All entries, the configuration's first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Source> {
+        self.configured.iter().chain(&self.added).cloned().collect()
+    }
+
+    /// All entries, each with whether an operator added it.
+    pub fn with_origin(&self) -> impl Iterator<Item = (&Source, bool)> {
+        self.configured
+            .iter()
+            .map(|source| (source, false))
+            .chain(self.added.iter().map(|source| (source, true)))
+    }
+
+    /// The allowlist with one more entry.
+    ///
+    /// # Errors
+    /// If the prefix is listed already.
+    pub fn with(&self, source: Source) -> Result<Self, SourcesError> {
+        if let Some((present, _)) = self
+            .with_origin()
+            .find(|(present, _)| present.cidr == source.cidr)
+        {
+            return Err(SourcesError::Present {
+                cidr: present.cidr,
+                name: present.name.clone(),
+            });
+        }
+        let mut changed = self.clone();
+        changed.added.push(source);
+        Ok(changed)
+    }
+
+    /// The allowlist without an entry that an operator added.
+    ///
+    /// # Errors
+    /// If it is not listed, or is the configuration's.
+    pub fn without(&self, cidr: IpNet) -> Result<Self, SourcesError> {
+        if let Some(source) = self.configured.iter().find(|source| source.cidr == cidr) {
+            return Err(SourcesError::Configured {
+                cidr,
+                name: source.name.clone(),
+            });
+        }
+        let mut changed = self.clone();
+        changed.added.retain(|source| source.cidr != cidr);
+        if changed.added.len() == self.added.len() {
+            return Err(SourcesError::Absent { cidr });
+        }
+        Ok(changed)
+    }
+
+    /// Writes the operators' entries to the file, whole or not at all.
+    ///
+    /// # Errors
+    /// If the system refuses; the old file is then still there.
+    pub fn save(&self) -> Result<(), SourcesError> {
+        let file_error = |error| SourcesError::File {
+            file: self.file.clone(),
+            error,
+        };
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(file_error)?;
+        let entries: Vec<Entry> = self.added.iter().map(Entry::from).collect();
+        let content = serde_json::to_vec_pretty(&entries).map_err(|error| SourcesError::Content {
+            file: self.file.clone(),
+            error,
+        })?;
+        let draft = self.file.with_extension("new");
+        let mut file = fs::File::create(&draft).map_err(file_error)?;
+        file.write_all(&content)
+            .and_then(|()| file.sync_all())
+            .map_err(file_error)?;
+        fs::rename(&draft, &self.file).map_err(file_error)
+    }
+}
+
+/// A source as the file holds it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    cidr: IpNet,
+    name: String,
+    proxy: bool,
+    services: Vec<EntryService>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryService {
+    udp: bool,
+    port: u16,
+}
+
+impl From<&Source> for Entry {
+    fn from(source: &Source) -> Self {
+        let services = source.services.iter().map(|service| EntryService {
+            udp: service.protocol == ServiceProtocol::Udp,
+            port: service.port,
+        });
+        Self {
+            cidr: source.cidr,
+            name: source.name.clone(),
+            proxy: source.kind == SourceKind::Proxy,
+            services: services.collect(),
+        }
+    }
+}
+
+impl From<Entry> for Source {
+    fn from(entry: Entry) -> Self {
+        let services = entry.services.into_iter().map(|service| Service {
+            protocol: if service.udp {
+                ServiceProtocol::Udp
+            } else {
+                ServiceProtocol::Tcp
+            },
+            port: service.port,
+        });
+        Self {
+            cidr: entry.cidr,
+            name: entry.name,
+            kind: if entry.proxy {
+                SourceKind::Proxy
+            } else {
+                SourceKind::System
+            },
+            services: services.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(cidr: &str) -> Source {
+        let services = vec![Service {
+            protocol: ServiceProtocol::Tcp,
+            port: 443,
+        }];
+        Source {
+            cidr: cidr.parse().expect("a CIDR"),
+            name: cidr.to_owned(),
+            kind: SourceKind::Proxy,
+            services,
+        }
+    }
+
+    #[test]
+    fn added_sources_outlive_the_agent_and_configured_ones_are_the_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("state/sources.json");
+        let empty = Sources::load(vec![source("192.0.2.0/24")], &file).expect("no file is no entry");
+        let added = empty.with(source("2001:db8::/64")).expect("added");
+        added.save().expect("saved");
+        let again = Sources::load(vec![source("192.0.2.0/24")], &file).expect("read again");
+        assert_eq!(again.all(), [source("192.0.2.0/24"), source("2001:db8::/64")]);
+        let cidr = |text: &str| text.parse().expect("a CIDR");
+        assert!(matches!(
+            again.with(source("192.0.2.0/24")),
+            Err(SourcesError::Present { .. })
+        ));
+        assert!(matches!(
+            again.without(cidr("192.0.2.0/24")),
+            Err(SourcesError::Configured { .. })
+        ));
+        assert!(matches!(
+            again.without(cidr("192.0.3.0/24")),
+            Err(SourcesError::Absent { .. })
+        ));
+        assert_eq!(
+            again.without(cidr("2001:db8::/64")).expect("removed").all(),
+            [source("192.0.2.0/24")]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_list_is_an_error_and_not_an_empty_allowlist() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("sources.json");
+        for content in [
+            "",
+            "{}",
+            "[{\"cidr\":\"192.0.2.0/24\"}]",
+            "[{\"cidr\":\"x\",\"name\":\"\",\"proxy\":true,\"services\":[]}]",
+        ] {
+            fs::write(&file, content).expect("written");
+            assert!(
+                matches!(
+                    Sources::load(Vec::new(), &file),
+                    Err(SourcesError::Content { .. })
+                ),
+                "{content}"
+            );
+        }
+    }
+}
