@@ -1,6 +1,6 @@
 //! The lab's record locator as a process.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
@@ -29,8 +29,17 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("record-locator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ensure!(
         arguments.listen.ip().is_loopback() || arguments.unsafe_beyond_loopback,
         "{} is not a loopback address, and this locator asks nobody who they are; listen on 127.0.0.1, or add --unsafe-beyond-loopback",

@@ -30,8 +30,8 @@ pub(super) fn answer(store: &Store, public_url: &str, request: &Request<Bytes>, 
     match perform(store, public_url, request, now) {
         Ok(answer) => answer,
         Err(StoreError::Refused(refusal)) => refusal.answer(),
-        Err(error @ StoreError::Database(_)) => {
-            eprintln!("record-locator: {error}");
+        Err(StoreError::Database(error)) => {
+            eprintln!("record-locator: the pointer database failed: {error}");
             answer::internal_error()
         }
     }

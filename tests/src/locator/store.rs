@@ -90,7 +90,7 @@ pub enum StoreError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The database is at fault.
-    #[error("the pointer database failed: {0}; see that its folder is writable and has space")]
+    #[error("the pointer database failed; see that its folder exists, is writable and has space")]
     Database(#[from] rusqlite::Error),
 }
 
