@@ -15,6 +15,5 @@ pub mod verdict;
 
 pub use count::{Count, Pass};
 pub use event::{DropEvent, EventBudget};
-
 pub use reason::{Layer, Reason};
 pub use verdict::{VerdictKind, VerdictOrigin, VerdictValue};

@@ -1,0 +1,33 @@
+//! A record locator after the NRL STU3 API, with SQLite storage: what stands behind the gateway in the lab.
+//!
+//! It asks nobody who they are and checks no ownership, so whatever is blocked in a test was blocked by the gateway.
+//! All else follows the NRL pages: status codes, `OperationOutcome` answers, versions, statuses, unique master identifiers.
+//! Left out, because it has no directory of organisations: the check that an ODS code exists. Bodies are JSON only.
+//!
+//! | request | interaction |
+//! |---|---|
+//! | `GET /STU3/DocumentReference/{id}` | read |
+//! | `GET /STU3/DocumentReference?…` | search |
+//! | `POST /STU3/DocumentReference` | create; with `relatesTo`, supersede |
+//! | `PATCH /STU3/DocumentReference/{id}` | update |
+//! | `DELETE /STU3/DocumentReference/{id}` | delete |
+//!
+//! The database can be read while the locator runs; [`Store`] documents its tables.
+
+mod answer;
+mod interaction;
+mod pointer;
+mod query;
+mod server;
+mod store;
+
+pub use answer::Refusal;
+pub use pointer::{Identifier, NewPointer, NhsNumber, Target};
+pub use server::{Locator, serve};
+pub use store::{Change, Status, Store, StoreError, StoredPointer};
+
+/// What stands before `/DocumentReference` in every path.
+pub const BASE_PATH: &str = "/STU3";
+
+#[cfg(test)]
+mod tests;
