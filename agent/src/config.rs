@@ -1,11 +1,23 @@
 //! The configuration file: its schema with defaults, loading, and diagnostics that name file, line and key.
 
+mod cidr;
+mod diagnostic;
+mod document;
+mod load;
 mod model;
 mod problem;
+mod reader;
+mod service;
+mod values;
 
+pub use cidr::{Cidr, CidrError};
+pub use diagnostic::Diagnostic;
+pub use document::Document;
+pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
     Audit, ClientTls, Config, Control, DhGroup, Filter, FilterMode, Gateway, Listen, Metrics, Profile,
     Registry, Revocation, Scope, Service, ServiceProtocol, Source, SourceKind, Suites, Tls, Verdicts,
     XdpAttach,
 };
 pub use problem::Problem;
+pub use service::{ServiceError, SourceName, SourceNameError};

@@ -1,0 +1,189 @@
+//! Loading: from a file to a [`Config`], or to everything that is wrong with the file.
+
+mod filter;
+mod gateway;
+mod tls;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Audit, Config, Control, Diagnostic, Document, Filter, FilterMode, Listen, Metrics, Problem, Registry,
+    Scope, Service, ServiceProtocol,
+    reader::{Example, Report, Section},
+    values,
+};
+
+/// Where the operator's socket is unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/spinegate/control.sock";
+
+/// A sound configuration and the file that it came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The file, to give a later [`Problem`] its line.
+    pub source: Document,
+    /// What is allowed, but hardly meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Loads a configuration file. Only the file itself is read: whether the files and interfaces that it names exist is for
+/// the rooms that use them.
+///
+/// # Errors
+/// Everything that is wrong with the file, in the order of its lines.
+pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+    let source = Document::read(path).map_err(|diagnostic| vec![diagnostic])?;
+    from_document(source)
+}
+
+/// The operator's socket as a file has it, whatever else is wrong with the file: the commands that talk to a running
+/// agent must find it while its configuration is being edited. `None` if the file can't be read or names none.
+#[must_use]
+pub fn control_socket(path: &Path) -> Option<PathBuf> {
+    let document = Document::read(path).ok()?;
+    let report = Report::new(&document);
+    report
+        .root()
+        .section("control")
+        .optional("socket", values::socket_path(document.folder()))?
+}
+
+fn from_document(source: Document) -> Result<Loaded, Vec<Diagnostic>> {
+    let report = Report::new(&source);
+    let config = config(&report, source.folder());
+    let (problems, warnings) = report.finish();
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded {
+            config,
+            source,
+            warnings,
+        }),
+        _ => Err(problems),
+    }
+}
+
+fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
+    let mut root = report.root();
+    let filter = filter::read(root.section("filter"), folder);
+    let listen = listen(root.section("listen"));
+    let tls = tls::read(root.section("tls"), folder);
+    let gateway = gateway::read(root.section("gateway"));
+    let registry = registry(root.section("registry"), folder);
+    let verdict = gateway::verdicts(root.section("verdict"));
+    let control = control(root.section("control"), folder);
+    let metrics = metrics(root.section("metrics"));
+    let audit = audit(root.section("audit"), folder);
+    root.finish();
+
+    let (mut filter, listen) = (filter?, listen?);
+    if filter.services.is_empty() {
+        filter.services = services_of(&listen.addresses);
+    }
+    if filter.mode != FilterMode::Off && filter.scope == Scope::Services {
+        warn_of_unguarded(report, &listen.addresses, &filter);
+    }
+    Some(Config {
+        filter,
+        listen,
+        tls: tls?,
+        gateway: gateway?,
+        registry: registry?,
+        verdict: verdict?,
+        control: control?,
+        metrics: metrics?,
+        audit: audit?,
+    })
+}
+
+fn listen(mut section: Section<'_>) -> Option<Listen> {
+    let addresses = section.required_list(
+        "addresses",
+        Example("[\"0.0.0.0:443\", \"[::]:443\"]"),
+        values::listen_address,
+    );
+    section.finish();
+    Some(Listen {
+        addresses: addresses?,
+    })
+}
+
+fn registry(mut section: Section<'_>, folder: &Path) -> Option<Registry> {
+    let file = section.required("file", Example("\"registry.toml\""), values::path(folder));
+    section.finish();
+    Some(Registry { file: file? })
+}
+
+fn control(mut section: Section<'_>, folder: &Path) -> Option<Control> {
+    let socket = section.or(
+        "socket",
+        PathBuf::from(DEFAULT_SOCKET),
+        values::socket_path(folder),
+    );
+    section.finish();
+    Some(Control { socket: socket? })
+}
+
+fn metrics(mut section: Section<'_>) -> Option<Metrics> {
+    let listen = section.optional("listen", values::listen_address);
+    section.finish();
+    Some(Metrics { listen: listen? })
+}
+
+fn audit(mut section: Section<'_>, folder: &Path) -> Option<Audit> {
+    let file = section.required(
+        "file",
+        Example("\"/var/log/spinegate/audit.jsonl\""),
+        values::path(folder),
+    );
+    section.finish();
+    Some(Audit { file: file? })
+}
+
+/// Without `[[filter.service]]` the gateway's own ports are guarded.
+fn services_of(addresses: &[SocketAddr]) -> Vec<Service> {
+    let mut services: Vec<Service> = addresses
+        .iter()
+        .map(|address| Service {
+            protocol: ServiceProtocol::Tcp,
+            port: address.port(),
+        })
+        .collect();
+    services.sort();
+    services.dedup();
+    services
+}
+
+fn warn_of_unguarded(report: &Report<'_>, addresses: &[SocketAddr], filter: &Filter) {
+    let warn = |key: String, message: String, service: Service| {
+        let (protocol, port) = (service.protocol.as_str(), service.port);
+        let mend = format!("add a [[filter.service]] with protocol = \"{protocol}\" and port = {port}");
+        report.warning(&Problem::new(key, message, mend));
+    };
+    for (index, address) in addresses.iter().enumerate() {
+        let service = Service {
+            protocol: ServiceProtocol::Tcp,
+            port: address.port(),
+        };
+        if !filter.services.contains(&service) {
+            let message = format!("{address} is not guarded: no [[filter.service]] names {service}");
+            warn(format!("listen.addresses[{index}]"), message, service);
+        }
+    }
+    for (index, source) in filter.sources.iter().enumerate() {
+        for service in source
+            .services
+            .iter()
+            .filter(|service| !filter.services.contains(service))
+        {
+            let message = format!("{service} is not guarded, so everyone may reach it");
+            warn(format!("filter.source[{index}].services"), message, *service);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! From a TOML value to a value that can't be wrong, or to a fault with its mend.
+
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use toml_edit::{Item, Value};
+
+use super::{Cidr, Service, SourceName};
+use crate::nrl::{Asid, Fqdn};
+
+/// A value as it stands in the file.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'v>(pub(super) &'v Value);
+
+/// What is wrong with a value.
+pub(super) struct Fault {
+    pub(super) message: String,
+    pub(super) mend: String,
+}
+
+impl Fault {
+    pub(super) fn new(message: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            mend: mend.into(),
+        }
+    }
+}
+
+impl Given<'_> {
+    fn text(&self, example: &str) -> Result<&str, Fault> {
+        self.0.as_str().ok_or_else(|| {
+            let message = format!("is {}, not a string", type_of(self.0));
+            Fault::new(message, format!("write a string, as in {example}"))
+        })
+    }
+}
+
+/// What an item is, with its article.
+pub(super) fn type_name(item: &Item) -> &'static str {
+    match item {
+        Item::None => "nothing",
+        Item::Value(value) => type_of(value),
+        Item::Table(_) => "a table",
+        Item::ArrayOfTables(_) => "a list of tables",
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a string",
+        Value::Integer(_) => "an integer",
+        Value::Float(_) => "a float",
+        Value::Boolean(_) => "a boolean",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::InlineTable(_) => "a table",
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(Given<'_>) -> Result<T, Fault> {
+    move |given| {
+        let all = || {
+            words
+                .iter()
+                .map(|(word, _)| format!("{word:?}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let example = words
+            .first()
+            .map_or_else(String::new, |(word, _)| format!("{word:?}"));
+        let text = given.text(&example)?;
+        match words.iter().find(|(word, _)| *word == text) {
+            Some((_, value)) => Ok(*value),
+            None => Err(Fault::new(
+                format!("{text:?} is none of its values"),
+                format!("write one of {}", all()),
+            )),
+        }
+    }
+}
+
+/// A whole number within limits.
+pub(super) fn integer<T>(limits: RangeInclusive<T>) -> impl Fn(Given<'_>) -> Result<T, Fault>
+where
+    T: TryFrom<i64> + PartialOrd + Display,
+{
+    move |given| {
+        let mend = || format!("write an integer from {} to {}", limits.start(), limits.end());
+        let number = given
+            .0
+            .as_integer()
+            .ok_or_else(|| Fault::new(format!("is {}, not an integer", type_of(given.0)), mend()))?;
+        match T::try_from(number) {
+            Ok(value) if limits.contains(&value) => Ok(value),
+            _ => Err(Fault::new(format!("{number} is out of range"), mend())),
+        }
+    }
+}
+
+/// A time span with its unit, within limits.
+pub(super) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(Given<'_>) -> Result<Duration, Fault> {
+    move |given| {
+        let text = given.text("\"5s\" (a number and its unit)")?;
+        let mend = || {
+            let (least, most) = (limits.start(), limits.end());
+            format!(
+                "write a time span from {} to {}, as in \"5s\"",
+                humantime::format_duration(*least),
+                humantime::format_duration(*most)
+            )
+        };
+        match humantime::parse_duration(text) {
+            Ok(value) if limits.contains(&value) => Ok(value),
+            Ok(_) => Err(Fault::new(format!("{text:?} is out of range"), mend())),
+            Err(error) => Err(Fault::new(
+                format!("{text:?} is not a time span: {error}"),
+                mend(),
+            )),
+        }
+    }
+}
+
+/// A path; a relative one starts from the folder.
+pub(super) fn path(folder: &Path) -> impl Fn(Given<'_>) -> Result<PathBuf, Fault> {
+    move |given| {
+        let text = given.text("\"file.pem\"")?;
+        if text.is_empty() || text.contains('\0') {
+            return Err(Fault::new(
+                format!("{text:?} is no path"),
+                "name a file or a folder",
+            ));
+        }
+        Ok(folder.join(text))
+    }
+}
+
+/// An interface's name, as the kernel allows it (`dev_valid_name`).
+pub(super) fn interface(given: Given<'_>) -> Result<String, Fault> {
+    let name = given.text("\"eth0\"")?;
+    let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    if name.is_empty() || name.len() > 15 || matches!(name, "." | "..") || name.contains(forbidden) {
+        let message = format!("{name:?} is not an interface's name");
+        let mend = "write a name that `ip link` shows: 1 to 15 characters, no blank, no slash, no colon";
+        return Err(Fault::new(message, mend));
+    }
+    Ok(name.to_owned())
+}
+
+/// An address to listen on.
+pub(super) fn listen_address(given: Given<'_>) -> Result<SocketAddr, Fault> {
+    let text = given.text("\"0.0.0.0:443\"")?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(address),
+        Ok(_) => Err(Fault::new(
+            format!("{text:?} has port 0"),
+            "name a port from 1 to 65535",
+        )),
+        Err(_) => Err(Fault::new(
+            format!("{text:?} is not an address with a port"),
+            "write an IP address and a port, as in \"0.0.0.0:443\" or \"[::]:443\"",
+        )),
+    }
+}
+
+/// A network without host bits.
+pub(super) fn cidr(given: Given<'_>) -> Result<Cidr, Fault> {
+    let text = given.text("\"10.239.14.31/32\"")?;
+    text.parse()
+        .map_err(|error: super::CidrError| Fault::new(error.message, error.mend))
+}
+
+/// A service such as `tcp/443`.
+pub(super) fn service(given: Given<'_>) -> Result<Service, Fault> {
+    let text = given.text("\"tcp/443\"")?;
+    let mend = "write `tcp/` or `udp/` and a port of 1 to 65535, as in \"tcp/443\"";
+    text.parse()
+        .map_err(|_| Fault::new(format!("{text:?} is not a service"), mend))
+}
+
+/// What the operator calls a source.
+pub(super) fn source_name(given: Given<'_>) -> Result<SourceName, Fault> {
+    let text = given.text("\"ssp-int\"")?;
+    let mend = "write 1 to 64 characters, none of them a control character";
+    text.parse()
+        .map_err(|_| Fault::new(format!("{text:?} is not a name"), mend))
+}
+
+/// A fully qualified domain name.
+pub(super) fn fqdn(given: Given<'_>) -> Result<Fqdn, Fault> {
+    let text = given.text("\"ssp.example.nhs.uk\"")?;
+    let mend = "write the whole name that the certificate has, without wildcard";
+    Fqdn::parse(text).map_err(|error| Fault::new(error.to_string(), mend))
+}
+
+/// An ASID.
+pub(super) fn asid(given: Given<'_>) -> Result<Asid, Fault> {
+    // A bare integer would lose its leading zeros.
+    let text = given.text("\"999999999999\" (in quotes)")?;
+    Asid::parse(text).map_err(|_| {
+        Fault::new(
+            format!("{text:?} is not an ASID"),
+            "write its twelve digits in quotes",
+        )
+    })
+}
+
+/// The origin of an HTTP service.
+pub(super) fn http_origin(given: Given<'_>) -> Result<http::Uri, Fault> {
+    let text = given.text("\"http://127.0.0.1:8080\"")?;
+    let fault = |what: &str, mend: &str| Err(Fault::new(format!("{text:?} {what}"), mend));
+    let form = "write the scheme, the host and the port, as in \"http://127.0.0.1:8080\"";
+    let Ok(uri) = text.parse::<http::Uri>() else {
+        return fault("is not a URI", form);
+    };
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => {
+            return fault(
+                "asks for TLS, which this version does not speak to the upstream",
+                form,
+            );
+        }
+        _ => return fault("does not begin with http://", form),
+    }
+    if uri
+        .authority()
+        .is_none_or(|authority| authority.as_str().contains('@') || authority.host().is_empty())
+    {
+        return fault("has a user name or no host", form);
+    }
+    if uri.port().is_some() && uri.port_u16().is_none_or(|port| port == 0) {
+        return fault("has no port from 1 to 65535", form);
+    }
+    // `http::Uri` forgets a fragment, so that only the text shows one.
+    if uri.path() != "/" || uri.query().is_some() || text.contains('#') {
+        return fault(
+            "has a path, a query or a fragment",
+            "end it after the port; `gateway.base_path` sets the path",
+        );
+    }
+    Ok(uri)
+}
+
+/// A path prefix of URLs: empty, or segments that each begin with a slash (RFC 3986 section 3.3, unreserved characters).
+pub(super) fn base_path(given: Given<'_>) -> Result<String, Fault> {
+    let text = given.text("\"/STU3\"")?;
+    let plain = |segment: &str| {
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        !segment.is_empty() && !matches!(segment, "." | "..") && segment.bytes().all(unreserved)
+    };
+    if text.is_empty()
+        || text
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(plain))
+    {
+        return Ok(text.to_owned());
+    }
+    let mend =
+        "write \"\", or segments of letters, digits and -._~ with a slash before each, as in \"/STU3\"";
+    Err(Fault::new(format!("{text:?} is not a path prefix"), mend))
+}
+
+/// A path of a unix socket: the kernel takes 107 bytes (unix(7), `sun_path`).
+pub(super) fn socket_path(folder: &Path) -> impl Fn(Given<'_>) -> Result<PathBuf, Fault> {
+    move |given| {
+        let path = path(folder)(given)?;
+        if path.as_os_str().len() > 107 {
+            let message = format!(
+                "the path {} is longer than the 107 bytes that a socket's path may have",
+                path.display()
+            );
+            return Err(Fault::new(
+                message,
+                "choose a shorter one, as in \"/run/spinegate/control.sock\"",
+            ));
+        }
+        Ok(path)
+    }
+}
