@@ -4,4 +4,5 @@ pub mod config;
 pub mod filter;
 pub mod nrl;
 pub mod sources;
+pub mod tls;
 pub mod verdict;

@@ -1,0 +1,374 @@
+//! Loading certificates, keys and CRLs, with every fault that they have.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use openssl::{
+    pkey::{PKey, Private},
+    x509::{X509, X509Crl, X509VerifyResult},
+};
+
+use super::{
+    Trust,
+    acceptor::Generation,
+    client::{Time, fingerprint, name},
+    context::{self, Identity},
+    revocation::Revocations,
+};
+use crate::config::{self, Problem, Suites};
+
+/// OpenSSL from which a DHE handshake costs a third: it no longer checks what a named group makes needless.
+const FAST_DHE: i64 = 0x3040_0000;
+
+/// A sound set of certificates, and what an operator should know about it.
+pub struct Loaded {
+    pub(super) generation: Generation,
+    /// What is allowed, but should be seen to.
+    pub warnings: Vec<String>,
+}
+
+/// Loads everything that `[tls]` names.
+///
+/// # Errors
+/// Everything that is wrong, not only the first fault.
+pub fn load(config: &config::Tls, now: SystemTime) -> Result<Loaded, Vec<Problem>> {
+    let mut faults = Faults::default();
+    let now = Time::from(now);
+    let (certificate, chain) = own_certificate(config, now, &mut faults);
+    let key = own_key(config, certificate.as_ref(), &mut faults);
+    let roots = authorities("tls.client.roots", &config.client.roots, &mut faults);
+    let issuers = authorities("tls.client.issuers", &config.client.issuers, &mut faults);
+    check_authorities(&roots, &issuers, &mut faults);
+    if config.client.fqdns.is_empty() {
+        faults.add(
+            "tls.client.fqdns",
+            "no name is accepted, so no client could be",
+            "list the clients' FQDNs",
+        );
+    }
+    let revocations = revocations(&config.client, &roots, &issuers, now, &mut faults);
+    let (Some(certificate), Some(key), true) = (certificate, key, faults.problems.is_empty()) else {
+        return Err(faults.problems);
+    };
+
+    let plain = |certificates: &[Found]| {
+        certificates
+            .iter()
+            .map(|found| found.certificate.clone())
+            .collect::<Vec<_>>()
+    };
+    let (roots, issuers) = (plain(&roots), plain(&issuers));
+    let generation = Trust::new(&roots, &issuers, config.client.fqdns.clone(), revocations)
+        .and_then(|trust| {
+            let trust = Arc::new(trust);
+            let identity = Identity {
+                certificate: &certificate,
+                chain: &chain,
+                key: &key,
+                suites: config.suites,
+                group: config.dh_group,
+            };
+            let context = context::build(&identity, &roots, &issuers, Arc::clone(&trust))?;
+            Ok(Generation {
+                context,
+                trust,
+                handshake_timeout: config.handshake_timeout,
+            })
+        })
+        .map_err(|error| {
+            let mend = "use certificates and keys of OpenSSL's security level 2: RSA of 2048 bits, SHA-256";
+            vec![Problem::new(
+                "tls",
+                format!("OpenSSL refuses the settings: {error}"),
+                mend,
+            )]
+        })?;
+    faults.warnings.extend(general_warnings(config));
+    Ok(Loaded {
+        generation,
+        warnings: faults.warnings,
+    })
+}
+
+#[derive(Default)]
+struct Faults {
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl Faults {
+    fn add(&mut self, key: &str, message: impl Into<String>, mend: &str) {
+        self.problems.push(Problem::new(key, message, mend));
+    }
+}
+
+/// A CA's certificate and the key of the configuration that named it.
+struct Found {
+    key: String,
+    path: PathBuf,
+    certificate: X509,
+}
+
+fn own_certificate(config: &config::Tls, now: Time, faults: &mut Faults) -> (Option<X509>, Vec<X509>) {
+    const KEY: &str = "tls.certificate";
+    let mut certificates = pem_certificates(KEY, &config.certificate, faults).into_iter();
+    let Some(certificate) = certificates.next() else {
+        return (None, Vec::new());
+    };
+    let path = config.certificate.display();
+    match (
+        Time::of(certificate.not_before()),
+        Time::of(certificate.not_after()),
+    ) {
+        (Ok(_), Ok(end)) if end < now => {
+            faults.add(
+                KEY,
+                format!("{path}: the certificate expired on {end}"),
+                "renew it",
+            );
+        }
+        (Ok(start), Ok(_)) if start > now => {
+            faults.add(
+                KEY,
+                format!("{path}: the certificate is valid only from {start}"),
+                "check the clock, or wait",
+            );
+        }
+        (Ok(_), Ok(_)) => {}
+        _ => faults.add(
+            KEY,
+            format!("{path}: the certificate's validity can't be read"),
+            "renew it",
+        ),
+    }
+    (Some(certificate), certificates.collect())
+}
+
+fn own_key(config: &config::Tls, certificate: Option<&X509>, faults: &mut Faults) -> Option<PKey<Private>> {
+    const KEY: &str = "tls.private_key";
+    let path = config.private_key.display();
+    let content = read(KEY, &config.private_key, faults)?;
+    // An encrypted key would have OpenSSL ask at the terminal; with an empty answer it fails instead.
+    let key = match PKey::private_key_from_pem_callback(&content, |_| Ok(0)) {
+        Ok(key) => key,
+        Err(_) => {
+            faults.add(
+                KEY,
+                format!("{path} holds no readable private key"),
+                "give it in PEM, without a password",
+            );
+            return None;
+        }
+    };
+    let matches = certificate.is_none_or(|certificate| {
+        certificate
+            .public_key()
+            .is_ok_and(|public| public.public_eq(&key))
+    });
+    if !matches {
+        let message = format!(
+            "{path} is not the key of the certificate {}",
+            config.certificate.display()
+        );
+        faults.add(KEY, message, "give the key that belongs to the certificate");
+    }
+    Some(key)
+}
+
+fn authorities(list: &str, paths: &[PathBuf], faults: &mut Faults) -> Vec<Found> {
+    if paths.is_empty() {
+        faults.add(
+            list,
+            "no certificate is named, so no client could be trusted",
+            "name the PEM files",
+        );
+    }
+    let mut found = Vec::new();
+    for (position, path) in paths.iter().enumerate() {
+        let key = format!("{list}[{position}]");
+        for certificate in pem_certificates(&key, path, faults) {
+            found.push(Found {
+                key: key.clone(),
+                path: path.clone(),
+                certificate,
+            });
+        }
+    }
+    found
+}
+
+/// Roots sign themselves, and issuers are signed by a root.
+fn check_authorities(roots: &[Found], issuers: &[Found], faults: &mut Faults) {
+    let signed_by = |certificate: &X509, authority: &X509| {
+        authority.issued(certificate) == X509VerifyResult::OK
+            && authority
+                .public_key()
+                .is_ok_and(|key| certificate.verify(&key).unwrap_or(false))
+    };
+    for root in roots {
+        if !signed_by(&root.certificate, &root.certificate) {
+            let message = format!("{} is not a self-signed root", root.path.display());
+            faults.add(
+                &root.key,
+                message,
+                "name the RootCA here and the SubCA in `tls.client.issuers`",
+            );
+        }
+    }
+    for issuer in issuers {
+        if !roots
+            .iter()
+            .any(|root| signed_by(&issuer.certificate, &root.certificate))
+        {
+            let message = format!(
+                "{} ({}) is signed by none of `tls.client.roots`",
+                issuer.path.display(),
+                name(issuer.certificate.subject_name())
+            );
+            faults.add(&issuer.key, message, "name the RootCA that signed it");
+        }
+    }
+}
+
+fn revocations(
+    config: &config::ClientTls,
+    roots: &[Found],
+    issuers: &[Found],
+    now: Time,
+    faults: &mut Faults,
+) -> Revocations {
+    const KEY: &str = "tls.client.crls";
+    let authorities: Vec<_> = roots
+        .iter()
+        .chain(issuers)
+        .map(|found| found.certificate.clone())
+        .collect();
+    let mut revocations = Revocations::new(config.revocation);
+    for (position, path) in config.crls.iter().enumerate() {
+        let key = format!("{KEY}[{position}]");
+        for file in crl_files(&key, path, faults) {
+            let Some(content) = read(&key, &file, faults) else {
+                continue;
+            };
+            let Some(crls) = crls(&content) else {
+                faults.add(
+                    &key,
+                    format!("{} is no CRL", file.display()),
+                    "give CRLs in PEM or DER, and nothing else",
+                );
+                continue;
+            };
+            for crl in crls {
+                if let Err(error) = revocations.add(&crl, &authorities) {
+                    let message = format!("{}: {error}", file.display());
+                    faults.add(&key, message, "fetch the whole CRL from its issuer again");
+                }
+            }
+        }
+    }
+    for authority in &authorities {
+        let Ok(print) = fingerprint(authority) else {
+            continue;
+        };
+        let name = name(authority.subject_name());
+        if !revocations.covers(&print) && config.revocation == config::Revocation::Require {
+            let mend = "add it, or set `tls.client.revocation = \"prefer\"`";
+            faults.add(
+                KEY,
+                format!("there is no CRL of {name}, and revocation = \"require\""),
+                mend,
+            );
+        }
+        faults.warnings.extend(revocations.stale(&print, now));
+    }
+    revocations
+}
+
+/// The file itself, or the files of a folder, in the order of their names.
+fn crl_files(key: &str, path: &Path, faults: &mut Faults) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let listed = fs::read_dir(path).and_then(|entries| {
+        entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    match listed {
+        Ok(mut files) => {
+            files.retain(|file| file.is_file());
+            files.sort();
+            files
+        }
+        Err(error) => {
+            faults.add(
+                key,
+                format!("{}: {error}", path.display()),
+                "make the folder readable",
+            );
+            Vec::new()
+        }
+    }
+}
+
+/// The CRLs of a file: one in DER, or several in PEM. None if there is anything else, or nothing.
+fn crls(content: &[u8]) -> Option<Vec<X509Crl>> {
+    const BEGIN: &str = "-----BEGIN X509 CRL-----";
+    let Ok(text) = std::str::from_utf8(content) else {
+        return Some(vec![X509Crl::from_der(content).ok()?]);
+    };
+    let crls: Option<Vec<_>> = text
+        .match_indices(BEGIN)
+        .map(|(start, _)| X509Crl::from_pem(text.get(start..)?.as_bytes()).ok())
+        .collect();
+    crls.filter(|crls| !crls.is_empty())
+}
+
+fn pem_certificates(key: &str, path: &Path, faults: &mut Faults) -> Vec<X509> {
+    let Some(content) = read(key, path, faults) else {
+        return Vec::new();
+    };
+    match X509::stack_from_pem(&content) {
+        Ok(certificates) if !certificates.is_empty() => certificates,
+        _ => {
+            faults.add(
+                key,
+                format!("{} holds no certificate", path.display()),
+                "give it in PEM",
+            );
+            Vec::new()
+        }
+    }
+}
+
+fn read(key: &str, path: &Path, faults: &mut Faults) -> Option<Vec<u8>> {
+    match fs::read(path) {
+        Ok(content) => Some(content),
+        Err(error) => {
+            faults.add(
+                key,
+                format!("{}: {error}", path.display()),
+                "correct the path, or make the file readable",
+            );
+            None
+        }
+    }
+}
+
+fn general_warnings(config: &config::Tls) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if openssl::version::number() < FAST_DHE {
+        warnings.push(format!(
+            "{} checks DHE keys at three times the cost of OpenSSL 3.4: build with the feature `vendored-openssl`",
+            openssl::version::version()
+        ));
+    }
+    if config.suites == Suites::Nrl {
+        warnings.push("tls.suites = \"nrl\" allows seven suites besides the mandated one (R7)".to_owned());
+    }
+    warnings
+}

@@ -1,0 +1,78 @@
+//! Why a handshake ended without a verified client.
+
+use openssl::{error::ErrorStack, ssl::ErrorCode};
+use spinegate_common::Reason;
+
+use super::CertificateSummary;
+
+/// A refused handshake. The peer learns the TLS alert and no more; this is for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", reason.as_str())]
+pub struct Refusal {
+    /// The one reason.
+    pub reason: Reason,
+    /// What was found, for the operator.
+    pub detail: String,
+    /// The client's certificate, if it came so far.
+    pub certificate: Option<Box<CertificateSummary>>,
+}
+
+impl Refusal {
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+            certificate: None,
+        }
+    }
+
+    /// What OpenSSL's error says about the peer, where the certificate rules had nothing to say.
+    pub(super) fn of_error(error: &openssl::ssl::Error) -> Self {
+        if let Some(stack) = error.ssl_error() {
+            return Self::of_stack(stack);
+        }
+        match error.io_error() {
+            Some(error) => Self::new(Reason::PeerClosed, error.to_string()),
+            None if error.code() == ErrorCode::ZERO_RETURN => Self::new(Reason::PeerClosed, "close_notify"),
+            None => Self::new(Reason::PeerClosed, "the connection ended within the handshake"),
+        }
+    }
+
+    fn of_stack(stack: &ErrorStack) -> Self {
+        let detail = stack.to_string();
+        let first = stack
+            .errors()
+            .iter()
+            .find(|error| error.library_code() == LIBRARY_SSL);
+        let code = first.map_or(0, openssl::error::Error::reason_code);
+        Self::new(reason_of_code(code), detail)
+    }
+}
+
+/// ERR_LIB_SSL and the reason codes of OpenSSL's public header `sslerr.h` that tell the kinds of peers apart.
+const LIBRARY_SSL: i32 = 20;
+
+fn reason_of_code(code: i32) -> Reason {
+    const NO_SHARED_CIPHER: i32 = 193;
+    const PEER_DID_NOT_RETURN_A_CERTIFICATE: i32 = 199;
+    const UNSUPPORTED_PROTOCOL: i32 = 258;
+    const UNKNOWN_PROTOCOL: i32 = 252;
+    const VERSION_TOO_LOW: i32 = 396;
+    const UNEXPECTED_EOF: i32 = 294;
+    const CERTIFICATE_VERIFY_FAILED: i32 = 134;
+    const CA_KEY_TOO_SMALL: i32 = 397;
+    const EE_KEY_TOO_SMALL: i32 = 399;
+    const CA_MD_TOO_WEAK: i32 = 398;
+    /// Alerts received from the peer are numbered from here.
+    const ALERTS: std::ops::Range<i32> = 1000..1256;
+    match code {
+        NO_SHARED_CIPHER => Reason::NoCommonCipher,
+        PEER_DID_NOT_RETURN_A_CERTIFICATE => Reason::CertificateMissing,
+        UNSUPPORTED_PROTOCOL | UNKNOWN_PROTOCOL | VERSION_TOO_LOW => Reason::TlsVersion,
+        UNEXPECTED_EOF => Reason::PeerClosed,
+        CERTIFICATE_VERIFY_FAILED => Reason::ChainInvalid,
+        CA_KEY_TOO_SMALL | EE_KEY_TOO_SMALL | CA_MD_TOO_WEAK => Reason::WeakKeyOrDigest,
+        code if ALERTS.contains(&code) => Reason::PeerAlert,
+        _ => Reason::HandshakeMalformed,
+    }
+}

@@ -1,0 +1,284 @@
+//! The rules for client certificates, R8 to R12, in the order in which they decide.
+
+use std::{collections::HashMap, time::SystemTime};
+
+use openssl::{
+    error::ErrorStack,
+    pkey::Id,
+    stack::{Stack, StackRef},
+    x509::{
+        X509, X509ExtendedKeyUsage, X509KeyUsage, X509Ref, X509StoreContext, X509VerifyResult,
+        store::{X509Store, X509StoreBuilder},
+        verify::{X509VerifyFlags, X509VerifyParam},
+    },
+};
+use spinegate_common::Reason;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+
+use super::{
+    CertificateSummary, CrlStatus, Refusal, VerifiedClient,
+    client::{Certificate, Facts, Time, fingerprint},
+    name,
+    revocation::Revocations,
+};
+use crate::nrl::Fqdn;
+
+/// Keys shorter than this are refused (security level 2 of OpenSSL: 112 bits).
+const RSA_BITS: u32 = 2048;
+/// OpenSSL's authentication security level for the chain's keys and signatures.
+const AUTH_LEVEL: i32 = 2;
+
+/// A snapshot of who is trusted.
+pub struct Trust {
+    store: X509Store,
+    issuers: HashMap<[u8; 32], X509>,
+    root_of: HashMap<[u8; 32], [u8; 32]>,
+    fqdns: Vec<Fqdn>,
+    revocations: Revocations,
+}
+
+type Fault = (Reason, String);
+
+impl Trust {
+    /// The roots are the trust anchors, the issuers the only CAs that may issue clients' certificates.
+    pub(super) fn new(
+        roots: &[X509],
+        issuers: &[X509],
+        fqdns: Vec<Fqdn>,
+        revocations: Revocations,
+    ) -> Result<Self, ErrorStack> {
+        let mut store = X509StoreBuilder::new()?;
+        let mut parameters = X509VerifyParam::new()?;
+        // Validity is this file's own rule, so that it is judged in its turn and against the time that is passed in.
+        parameters.set_flags(X509VerifyFlags::NO_CHECK_TIME)?;
+        parameters.set_auth_level(AUTH_LEVEL);
+        store.set_param(&parameters)?;
+        for root in roots {
+            store.add_cert(root.clone())?;
+        }
+        let mut pinned = HashMap::new();
+        for issuer in issuers {
+            pinned.insert(fingerprint(issuer)?, issuer.clone());
+        }
+        Ok(Self {
+            store: store.build(),
+            issuers: pinned,
+            root_of: HashMap::new(),
+            fqdns,
+            revocations,
+        }
+        .with_roots(roots)?)
+    }
+
+    fn with_roots(mut self, roots: &[X509]) -> Result<Self, ErrorStack> {
+        for (pin, issuer) in &self.issuers {
+            for root in roots {
+                if issuer.verify(&*root.public_key()?)? {
+                    self.root_of.insert(*pin, fingerprint(root)?);
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    /// Judges a client's certificate; `presented` is what else the client sent, or what OpenSSL made of it.
+    ///
+    /// # Errors
+    /// The first rule that is broken, in the order chain, issuer, validity, revocation, usage, FQDN.
+    pub fn verify(
+        &self,
+        leaf: &X509Ref,
+        presented: &StackRef<X509>,
+        now: SystemTime,
+    ) -> Result<VerifiedClient, Refusal> {
+        let summary = CertificateSummary::of(leaf).ok();
+        let with_certificate = |(reason, detail): Fault| Refusal {
+            reason,
+            detail,
+            certificate: summary.clone().map(Box::new),
+        };
+        let facts = self.judge(leaf, presented, now).map_err(with_certificate)?;
+        Ok(VerifiedClient::new(facts))
+    }
+
+    /// Judges a verified client again, by what can have changed since: time, pins, revocation, names.
+    ///
+    /// # Errors
+    /// As [`Trust::verify`].
+    pub fn recheck(&self, client: &VerifiedClient, now: SystemTime) -> Result<(), Refusal> {
+        let facts = client.facts();
+        let judged = || -> Result<(), Fault> {
+            if !self.issuers.contains_key(&facts.issuer.fingerprint) {
+                return Err((
+                    Reason::IssuerNotPinned,
+                    "its issuer is no longer accepted".to_owned(),
+                ));
+            }
+            self.check_dates(&facts.leaf, &facts.issuer, now.into())?;
+            if !self.fqdns.contains(&facts.fqdn) {
+                return Err((
+                    Reason::FqdnMismatch,
+                    format!("{} is no longer accepted", facts.fqdn),
+                ));
+            }
+            Ok(())
+        };
+        judged().map_err(|(reason, detail)| Refusal {
+            reason,
+            detail,
+            certificate: Some(Box::new(facts.summary.clone())),
+        })
+    }
+
+    /// Each CRL's state.
+    #[must_use]
+    pub fn crls(&self) -> Vec<CrlStatus> {
+        self.revocations.status()
+    }
+
+    fn judge(&self, leaf: &X509Ref, presented: &StackRef<X509>, now: SystemTime) -> Result<Facts, Fault> {
+        let issuer = self.check_chain(leaf, presented)?;
+        let facts = |certificate: &X509Ref| Certificate::of(certificate).map_err(unreadable);
+        let (leaf_facts, issuer_facts) = (facts(leaf)?, facts(&issuer)?);
+        self.check_dates(&leaf_facts, &issuer_facts, now.into())?;
+        check_usage(leaf)?;
+        let fqdn = self.check_name(leaf)?;
+        let summary = CertificateSummary::of(leaf).map_err(unreadable)?;
+        Ok(Facts {
+            fqdn,
+            leaf: leaf_facts,
+            issuer: issuer_facts,
+            summary,
+        })
+    }
+
+    /// R9, then R8: the chain is leaf, pinned issuer, trusted root, and nothing else. Returns the issuer.
+    fn check_chain(&self, leaf: &X509Ref, presented: &StackRef<X509>) -> Result<X509, Fault> {
+        let mut untrusted = Stack::new().map_err(unreadable)?;
+        for certificate in presented {
+            untrusted.push(certificate.to_owned()).map_err(unreadable)?;
+        }
+        // A client may send its certificate alone.
+        for issuer in self.issuers.values() {
+            untrusted.push(issuer.clone()).map_err(unreadable)?;
+        }
+        let mut context = X509StoreContext::new().map_err(unreadable)?;
+        let (verified, error, chain) = context
+            .init(&self.store, leaf, &untrusted, |context| {
+                let verified = context.verify_cert()?;
+                let chain: Vec<X509> = context
+                    .chain()
+                    .into_iter()
+                    .flatten()
+                    .map(X509Ref::to_owned)
+                    .collect();
+                Ok((verified, context.error(), chain))
+            })
+            .map_err(unreadable)?;
+        if !verified {
+            return Err((reason_of_chain(error), error.error_string().to_owned()));
+        }
+        let [_, issuer, _] = chain.as_slice() else {
+            let detail = format!(
+                "its chain has {} certificates, not leaf, issuer and root",
+                chain.len()
+            );
+            return Err((Reason::IssuerNotPinned, detail));
+        };
+        if !self
+            .issuers
+            .contains_key(&fingerprint(issuer).map_err(unreadable)?)
+        {
+            let detail = format!(
+                "its issuer {} is not one of `tls.client.issuers`",
+                super::client::name(issuer.subject_name())
+            );
+            return Err((Reason::IssuerNotPinned, detail));
+        }
+        Ok(issuer.clone())
+    }
+
+    /// R10, then R11, for the leaf and for its issuer.
+    fn check_dates(&self, leaf: &Certificate, issuer: &Certificate, now: Time) -> Result<(), Fault> {
+        for certificate in [leaf, issuer] {
+            if now < certificate.not_before {
+                let detail = format!(
+                    "serial {} is valid from {}",
+                    certificate.serial, certificate.not_before
+                );
+                return Err((Reason::CertificateNotYetValid, detail));
+            }
+            if now > certificate.not_after {
+                let detail = format!(
+                    "serial {} was valid until {}",
+                    certificate.serial, certificate.not_after
+                );
+                return Err((Reason::CertificateExpired, detail));
+            }
+        }
+        self.revocations.check(leaf, &issuer.fingerprint, now)?;
+        // An issuer without a root of ours is none of ours: nothing then says that it is not revoked.
+        let root = self.root_of.get(&issuer.fingerprint).unwrap_or(&[0; 32]);
+        self.revocations.check(issuer, root, now)
+    }
+
+    /// R12: one of the certificate's names is one of ours.
+    fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
+        let names = name::fqdns(leaf).map_err(|fault| (Reason::FqdnMismatch, fault))?;
+        match names.iter().find(|name| self.fqdns.contains(name)) {
+            Some(name) => Ok(name.clone()),
+            None => {
+                let names: Vec<_> = names.iter().map(Fqdn::as_str).collect();
+                Err((Reason::FqdnMismatch, format!("its name is {}", names.join(", "))))
+            }
+        }
+    }
+}
+
+/// A client's certificate authenticates clients, and signs no others. Its key is a strong RSA key, as Spine's are.
+fn check_usage(leaf: &X509Ref) -> Result<(), Fault> {
+    let wrong = |detail: &str| Err((Reason::WrongUsage, detail.to_owned()));
+    let der = leaf.to_der().map_err(unreadable)?;
+    let (_, parsed) =
+        X509Certificate::from_der(&der).map_err(|error| (Reason::ChainInvalid, error.to_string()))?;
+    if parsed.is_ca() {
+        return wrong("it is a CA's certificate");
+    }
+    match leaf.extended_key_usage() {
+        None => return wrong("it has no extended key usage"),
+        Some(usage) if !usage.contains(X509ExtendedKeyUsage::SSL_CLIENT) => {
+            return wrong("its extended key usage lacks clientAuth");
+        }
+        Some(_) => {}
+    }
+    if leaf
+        .key_usage()
+        .is_some_and(|usage| !usage.contains(X509KeyUsage::DIGITAL_SIGNATURE))
+    {
+        return wrong("its key usage lacks digitalSignature");
+    }
+    let key = leaf.public_key().map_err(unreadable)?;
+    if key.id() != Id::RSA || key.bits() < RSA_BITS {
+        let detail = format!("its key is not RSA of {RSA_BITS} bits or more");
+        return Err((Reason::WeakKeyOrDigest, detail));
+    }
+    Ok(())
+}
+
+/// OpenSSL's verification codes (`x509_vfy.h`): who signed is unknown, or what was signed is unsound.
+fn reason_of_chain(error: X509VerifyResult) -> Reason {
+    match error.as_raw() {
+        // The issuer is not found, the chain ends in a certificate that nobody trusts, or the leaf signed itself.
+        2 | 18 | 19 | 20 | 21 | 27 => Reason::ChainUnknownCa,
+        // A key or a digest is below the security level.
+        66..=68 => Reason::WeakKeyOrDigest,
+        _ => Reason::ChainInvalid,
+    }
+}
+
+fn unreadable(error: ErrorStack) -> Fault {
+    (
+        Reason::ChainInvalid,
+        format!("the certificate can't be read: {error}"),
+    )
+}
