@@ -22,7 +22,10 @@ impl Fqdn {
     pub fn parse(name: &str) -> Result<Self, FqdnError> {
         match fault(name) {
             None => Ok(Self(name.to_ascii_lowercase())),
-            Some(fault) => Err(FqdnError { name: name.to_owned(), fault }),
+            Some(fault) => Err(FqdnError {
+                name: name.to_owned(),
+                fault,
+            }),
         }
     }
 
@@ -44,7 +47,10 @@ fn fault(name: &str) -> Option<&'static str> {
         if label.is_empty() || label.len() > 63 {
             return Some("a label is empty or longer than 63 characters");
         }
-        if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        if !label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        {
             return Some("a label has a character other than a letter, a digit or a hyphen");
         }
         if label.starts_with('-') || label.ends_with('-') {
@@ -66,8 +72,21 @@ mod tests {
 
     #[test]
     fn names_compare_without_case_and_nothing_but_host_names_parse() {
-        assert_eq!(Fqdn::parse("SSP.Example.NHS.uk"), Fqdn::parse("ssp.example.nhs.uk"));
-        for bad in ["", "localhost", "*.nhs.uk", "a..uk", "a.uk.", "a b.uk", "a\0.nhs.uk", "-a.uk", "é.uk"] {
+        assert_eq!(
+            Fqdn::parse("SSP.Example.NHS.uk"),
+            Fqdn::parse("ssp.example.nhs.uk")
+        );
+        for bad in [
+            "",
+            "localhost",
+            "*.nhs.uk",
+            "a..uk",
+            "a.uk.",
+            "a b.uk",
+            "a\0.nhs.uk",
+            "-a.uk",
+            "é.uk",
+        ] {
             assert!(Fqdn::parse(bad).is_err(), "{bad:?}");
         }
     }
