@@ -4,7 +4,8 @@ mod model;
 mod problem;
 
 pub use model::{
-    Audit, ClientTls, Config, Control, DhGroup, Filter, FilterMode, Gateway, Listen, Metrics, Profile, Registry,
-    Revocation, Scope, Service, ServiceProtocol, Source, SourceKind, Suites, Tls, Verdicts, XdpAttach,
+    Audit, ClientTls, Config, Control, DhGroup, Filter, FilterMode, Gateway, Listen, Metrics, Profile,
+    Registry, Revocation, Scope, Service, ServiceProtocol, Source, SourceKind, Suites, Tls, Verdicts,
+    XdpAttach,
 };
 pub use problem::Problem;

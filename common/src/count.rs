@@ -28,8 +28,13 @@ pub enum Pass {
 
 impl Pass {
     /// Every outcome, in the order of the numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Unguarded, Self::Control, Self::Allowlisted, Self::Fragment, Self::Monitored];
+    pub const ALL: [Self; 5] = [
+        Self::Unguarded,
+        Self::Control,
+        Self::Allowlisted,
+        Self::Fragment,
+        Self::Monitored,
+    ];
     /// The size of an array indexed by outcome.
     pub const SLOTS: u32 = 8;
 

@@ -16,4 +16,3 @@ pub mod verdict;
 pub use count::{Count, Pass};
 
 pub use reason::{Layer, Reason};
-

@@ -16,7 +16,11 @@ pub struct Problem {
 impl Problem {
     /// A problem with the value of a key.
     pub fn new(key: impl Into<String>, message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into(), mend: mend.into() }
+        Self {
+            key: key.into(),
+            message: message.into(),
+            mend: mend.into(),
+        }
     }
 }
 
