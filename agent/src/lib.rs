@@ -1,5 +1,6 @@
 //! Spinegate's agent: the userspace half of the gateway, as a library so that its rooms can be tested one by one.
 
+pub mod authz;
 pub mod config;
 pub mod nrl;
 pub mod registry;
