@@ -1,8 +1,10 @@
 //! Spinegate's agent: the userspace half of the gateway, as a library so that its rooms can be tested one by one.
 
+pub mod authz;
 pub mod config;
 pub mod filter;
 pub mod nrl;
+pub mod registry;
 pub mod sources;
 pub mod tls;
 pub mod verdict;

@@ -2,6 +2,30 @@
 
 mod asid;
 mod fqdn;
+mod interaction;
+mod json;
+mod jwt;
+mod media;
+mod nhs_number;
+mod ods;
+mod outcome;
+mod parameters;
+mod pointer;
+mod pointer_id;
+mod query;
+mod refusal;
+mod route;
 
 pub use asid::{Asid, AsidError};
 pub use fqdn::{Fqdn, FqdnError};
+pub use interaction::{Interaction, InteractionId, InteractionIdError};
+pub use jwt::{Actor, Claims, Token, bearer};
+pub use media::{Format, answer as answer_format, readable_body};
+pub use nhs_number::{NhsNumber, NhsNumberError};
+pub use ods::{OdsCode, OdsCodeError};
+pub use outcome::Outcome;
+pub use parameters::check_status_update;
+pub use pointer::{Identifier, ORGANISATION_PREFIX, Pointer, PointerError, Status, TargetRef};
+pub use pointer_id::{PointerId, PointerIdError};
+pub use refusal::Refusal;
+pub use route::{Route, Search, allowed_methods};

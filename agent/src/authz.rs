@@ -1,0 +1,132 @@
+//! Who may do what: the ordered checks of a request, and the only way to a [`Permit`]. No I/O; the clock is passed in.
+//!
+//! A request goes through [`admit`], which judges everything that its head decides. What it answers says what is still
+//! needed: nothing, the body, or the stored pointer. Each stage takes the thing that it waits for and leads to the next, so
+//! that a permit exists only where every check of its interaction was made (see [`Check::ALL`] for the order).
+
+mod checks;
+mod denial;
+mod explain;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::SystemTime};
+
+use http::{HeaderMap, Method, Uri};
+
+use crate::{
+    nrl::{Asid, Claims, Fqdn, Refusal, Route, Token, bearer, readable_body},
+    registry::{Registry, System},
+};
+
+pub use checks::Check;
+pub use denial::{Denial, Subject};
+pub use explain::{Checked, Described, Explanation, Verdict, explain};
+pub use stages::{Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, Judged, Permit};
+
+/// What the gateway's configuration says about requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// `gateway.asid`: what toASID must be.
+    pub gateway_asid: Asid,
+    /// `gateway.base_path`: what stands before `/DocumentReference`.
+    pub base_path: String,
+}
+
+/// Who sent the request, as far as its certificate proves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requester {
+    fqdn: Option<Fqdn>,
+}
+
+impl Requester {
+    /// A client with a verified certificate of this name.
+    #[must_use]
+    pub const fn with_fqdn(fqdn: Fqdn) -> Self {
+        Self { fqdn: Some(fqdn) }
+    }
+
+    /// A client whose certificate proves no name: it passes for no system that has one registered.
+    #[must_use]
+    pub const fn without_fqdn() -> Self {
+        Self { fqdn: None }
+    }
+}
+
+/// Judges a request's head, by one snapshot of the registry.
+///
+/// # Errors
+/// The first check that fails, in the order of [`Check::ALL`].
+pub fn admit(
+    rules: &Rules,
+    registry: &Registry,
+    requester: &Requester,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    now: SystemTime,
+) -> Result<Admitted, Denial> {
+    let mut subject = Subject::default();
+    let judged = judge_head(
+        rules,
+        registry,
+        requester,
+        (method, uri, headers),
+        now,
+        &mut subject,
+    );
+    match judged {
+        Ok((system, route)) => Ok(stages::admitted(subject, system, route, method, uri)),
+        Err((check, refusal)) => {
+            Err(Denial::by(check, refusal, subject).for_path(&rules.base_path, uri.path()))
+        }
+    }
+}
+
+type Head<'r> = (&'r Method, &'r Uri, &'r HeaderMap);
+
+/// The checks in their order. The subject is filled as far as they got, since the audit wants to know who was refused.
+fn judge_head(
+    rules: &Rules,
+    registry: &Registry,
+    requester: &Requester,
+    (method, uri, headers): Head<'_>,
+    now: SystemTime,
+    subject: &mut Subject,
+) -> Result<(Arc<System>, Route), (Check, Refusal)> {
+    let at = |check: Check| move |refusal: Refusal| (check, refusal);
+
+    let route = Route::classify(&rules.base_path, method, uri.path(), uri.query())
+        .map_err(at(Check::MethodAndPath))?;
+    let interaction = route.interaction();
+    subject.interaction = Some(interaction);
+    subject.pointer = route.pointer().cloned();
+
+    let from = checks::from_asid(headers).map_err(at(Check::Headers))?;
+    subject.asid = Some(from);
+    let to = checks::to_asid(headers).map_err(at(Check::Headers))?;
+    let bearer = bearer(headers).map_err(at(Check::Headers))?;
+    let declared = checks::declared_interaction(headers, interaction).map_err(at(Check::Headers))?;
+
+    checks::receiver(&to, &rules.gateway_asid).map_err(at(Check::Receiver))?;
+
+    let token = Token::parse(bearer).map_err(at(Check::TokenForm))?;
+    let claims = Claims::check(&token, interaction, now).map_err(at(Check::TokenClaims))?;
+    subject.claims = Some(claims.clone());
+
+    let system = checks::known_system(registry, &from).map_err(at(Check::AsidKnown))?;
+    subject.ods = Some(system.ods.clone());
+    checks::active(system).map_err(at(Check::AsidActive))?;
+    checks::certificate_name(system, requester.fqdn.as_ref()).map_err(at(Check::CertificateName))?;
+    checks::token_asid(&claims, system).map_err(at(Check::TokenAsid))?;
+    checks::token_ods(&claims, system).map_err(at(Check::TokenOds))?;
+
+    let id = checks::associated(system, interaction, declared.as_ref()).map_err(at(Check::Interaction))?;
+    subject.interaction_id = Some(id);
+
+    if matches!(route, Route::CreateOrSupersede | Route::Update(_)) {
+        readable_body(headers).map_err(at(Check::Body))?;
+    }
+    Ok((system.clone(), route))
+}

@@ -1,0 +1,307 @@
+//! The checks one by one. [`super::admit`], the stages after it and [`super::explain`] all use these, so they can't disagree.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use spinegate_common::Reason;
+
+use crate::{
+    nrl::{
+        Asid, Claims, Fqdn, Interaction, InteractionId, OdsCode, Pointer, PointerId, Refusal, Status,
+        TargetRef,
+    },
+    registry::{Registry, System},
+};
+
+/// A check of a request. The first one that fails decides the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Check {
+    /// Method, path and query stand for an interaction.
+    MethodAndPath,
+    /// fromASID, toASID and Authorization are there once and well formed; InteractionID, where sent, agrees with the route.
+    Headers,
+    /// toASID is the gateway's.
+    Receiver,
+    /// The JWT is well formed.
+    TokenForm,
+    /// The JWT's claims are consistent.
+    TokenClaims,
+    /// The requester's ASID is registered (R1).
+    AsidKnown,
+    /// And switched on.
+    AsidActive,
+    /// The client's certificate is that of the FQDN registered for the ASID, where one is.
+    CertificateName,
+    /// The JWT's ASID is the requester's.
+    TokenAsid,
+    /// The JWT's ODS code is the requester's.
+    TokenOds,
+    /// The interaction is associated with the ASID (R2).
+    Interaction,
+    /// The body is what the interaction needs.
+    Body,
+    /// The pointers concerned belong to the requester's organisation (R3, R4, R5, and create likewise).
+    Ownership,
+}
+
+impl Check {
+    /// Every check, in the order in which they are made.
+    pub const ALL: [Self; 13] = [
+        Self::MethodAndPath,
+        Self::Headers,
+        Self::Receiver,
+        Self::TokenForm,
+        Self::TokenClaims,
+        Self::AsidKnown,
+        Self::AsidActive,
+        Self::CertificateName,
+        Self::TokenAsid,
+        Self::TokenOds,
+        Self::Interaction,
+        Self::Body,
+        Self::Ownership,
+    ];
+
+    /// Its name in logs and explanations.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MethodAndPath => "method_and_path",
+            Self::Headers => "headers",
+            Self::Receiver => "receiver",
+            Self::TokenForm => "token_form",
+            Self::TokenClaims => "token_claims",
+            Self::AsidKnown => "asid_known",
+            Self::AsidActive => "asid_active",
+            Self::CertificateName => "certificate_name",
+            Self::TokenAsid => "token_asid",
+            Self::TokenOds => "token_ods",
+            Self::Interaction => "interaction",
+            Self::Body => "body",
+            Self::Ownership => "ownership",
+        }
+    }
+}
+
+pub(super) fn from_asid(headers: &HeaderMap) -> Result<Asid, Refusal> {
+    asid(
+        headers,
+        "fromASID",
+        Reason::FromAsidMissing,
+        Reason::FromAsidInvalid,
+    )
+}
+
+pub(super) fn to_asid(headers: &HeaderMap) -> Result<Asid, Refusal> {
+    asid(headers, "toASID", Reason::ToAsidMissing, Reason::ToAsidInvalid)
+}
+
+fn asid(headers: &HeaderMap, name: &str, missing: Reason, invalid: Reason) -> Result<Asid, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let value = values
+        .next()
+        .ok_or_else(|| Refusal::new(missing, format!("{name} HTTP Header is missing")))?;
+    if values.next().is_some() {
+        return Err(Refusal::new(
+            missing,
+            format!("{name} HTTP Header is sent more than once"),
+        ));
+    }
+    let text = String::from_utf8_lossy(value.as_bytes());
+    Asid::parse(&text).map_err(|_| {
+        Refusal::new(
+            invalid,
+            format!("{name} ({text}) HTTP Header is not an ASID of 12 digits"),
+        )
+    })
+}
+
+/// The InteractionID header, where sent: one of the IDs of the interaction that method and path stand for.
+pub(super) fn declared_interaction(
+    headers: &HeaderMap,
+    interaction: Interaction,
+) -> Result<Option<InteractionId>, Refusal> {
+    let mismatch = |why: String| Refusal::new(Reason::InteractionMismatch, why);
+    let mut values = headers.get_all("InteractionID").iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(mismatch(
+            "InteractionID HTTP Header is sent more than once".to_owned(),
+        ));
+    }
+    let text = String::from_utf8_lossy(value.as_bytes());
+    match InteractionId::parse(&text) {
+        Ok(id) if id.interaction() == Some(interaction) => Ok(Some(id)),
+        _ => Err(mismatch(format!(
+            "InteractionID ({text}) HTTP Header does not name this request's interaction, {interaction}"
+        ))),
+    }
+}
+
+pub(super) fn receiver(to: &Asid, gateway: &Asid) -> Result<(), Refusal> {
+    if to == gateway {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::ToAsidInvalid,
+        format!("toASID ({to}) HTTP Header is not the ASID of this service"),
+    ))
+}
+
+pub(super) fn known_system<'r>(registry: &'r Registry, asid: &Asid) -> Result<&'r Arc<System>, Refusal> {
+    registry.system(asid).ok_or_else(|| {
+        Refusal::new(
+            Reason::AsidUnknown,
+            format!("The ASID defined in the fromASID ({asid}) HTTP Header is unknown"),
+        )
+    })
+}
+
+pub(super) fn active(system: &System) -> Result<(), Refusal> {
+    if system.active {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::AsidInactive,
+        format!("The ASID {} has no access at present", system.asid),
+    ))
+}
+
+/// The registered name is not told: it may be another system's.
+pub(super) fn certificate_name(system: &System, fqdn: Option<&Fqdn>) -> Result<(), Refusal> {
+    if system.fqdn.is_none() || system.fqdn.as_ref() == fqdn {
+        return Ok(());
+    }
+    let why = format!("The client certificate is not that of the ASID {}", system.asid);
+    Err(Refusal::new(Reason::AsidFqdnMismatch, why))
+}
+
+pub(super) fn token_asid(claims: &Claims, system: &System) -> Result<(), Refusal> {
+    if claims.asid == system.asid {
+        return Ok(());
+    }
+    let why = format!(
+        "requesting_system ASID ({}) is not that of the fromASID ({}) HTTP Header",
+        claims.asid, system.asid
+    );
+    Err(Refusal::new(Reason::JwtAsidMismatch, why))
+}
+
+pub(super) fn token_ods(claims: &Claims, system: &System) -> Result<(), Refusal> {
+    if claims.ods == system.ods {
+        return Ok(());
+    }
+    let why = format!(
+        "requesting_system ASID ({}) is not associated with the requesting_organization ODS code ({})",
+        claims.asid, claims.ods
+    );
+    Err(Refusal::new(Reason::JwtOdsMismatch, why))
+}
+
+/// R2. The ID that a client declares must itself be associated; a request that declares none performs its interaction under
+/// whichever of its IDs is.
+pub(super) fn associated(
+    system: &System,
+    interaction: Interaction,
+    declared: Option<&InteractionId>,
+) -> Result<InteractionId, Refusal> {
+    let found = match declared {
+        Some(id) => system.interactions.get(id),
+        None => interaction
+            .ids()
+            .into_iter()
+            .find_map(|id| system.interactions.get(id)),
+    };
+    found.cloned().ok_or_else(|| {
+        let [current, _] = interaction.ids();
+        let id = declared.map_or(current, InteractionId::as_str);
+        let why = format!(
+            "The interaction {id} is not associated with the ASID {}",
+            system.asid
+        );
+        Refusal::new(Reason::InteractionNotAllowed, why)
+    })
+}
+
+/// R3, R4, R5 and create: the pointer's custodian is the ASID's organisation.
+pub(super) fn owner(system: &System, custodian: &OdsCode) -> Result<(), Refusal> {
+    if *custodian == system.ods {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::NotOwner,
+        "The Custodian ODS code is not affiliated with the sender ASID.",
+    ))
+}
+
+/// The body of a create or supersede.
+pub(super) fn new_pointer(body: &[u8]) -> Result<Pointer, Refusal> {
+    let pointer = Pointer::from_json(body)?;
+    if pointer.status != Status::Current {
+        return Err(Refusal::new(
+            Reason::BodyInvalid,
+            "DocumentReference: status must be current",
+        ));
+    }
+    Ok(pointer)
+}
+
+/// R4 and R5, on the pointer that the locator has under the id. Ownership comes before status: a stranger learns no status.
+pub(super) fn stored_pointer(
+    system: &System,
+    id: &PointerId,
+    stored: Option<&Pointer>,
+) -> Result<(), Refusal> {
+    let missing = || {
+        let why = format!("No record found for supplied DocumentReference identifier - {id}.");
+        Refusal::new(Reason::PointerNotFound, why)
+    };
+    let stored = stored.ok_or_else(missing)?;
+    if stored.id.as_ref() != Some(id) {
+        return Err(Refusal::new(
+            Reason::UpstreamInvalid,
+            "The record locator answered with another pointer",
+        ));
+    }
+    owner(system, &stored.custodian)?;
+    if stored.status != Status::Current {
+        return Err(missing());
+    }
+    Ok(())
+}
+
+/// R3, on the pointer to be superseded: exactly one, of the same owner and patient, and current.
+pub(super) fn target(
+    system: &System,
+    new: &Pointer,
+    target: &TargetRef,
+    candidates: &[Pointer],
+) -> Result<(), Refusal> {
+    let mut named = candidates.iter().filter(|candidate| target.names(candidate));
+    let (Some(old), None) = (named.next(), named.next()) else {
+        return Err(Refusal::new(
+            Reason::TargetNotFound,
+            "Referenced DocumentReference does not exist.",
+        ));
+    };
+    if old.custodian != system.ods {
+        let why = format!(
+            "Resolved DocumentReference is not associated with custodian {}",
+            new.custodian
+        );
+        return Err(Refusal::new(Reason::TargetNotOwner, why));
+    }
+    if old.subject != new.subject {
+        let why = "Resolved DocumentReference is not associated with the same patient";
+        return Err(Refusal::new(Reason::TargetPatientMismatch, why));
+    }
+    if old.status != Status::Current {
+        return Err(Refusal::new(
+            Reason::TargetNotFound,
+            "Referenced DocumentReference is not current.",
+        ));
+    }
+    Ok(())
+}

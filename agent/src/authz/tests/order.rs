@@ -1,0 +1,101 @@
+//! The order of the checks: of two faults, the one of the earlier check answers.
+
+use spinegate_common::Reason;
+
+use crate::{
+    authz::Check,
+    nrl::{Fqdn, Interaction},
+};
+
+use super::{Case, document};
+
+type Fault = (Check, Reason, fn(&mut Case));
+
+/// One fault or more for each check, in the published order, on a create. Any two of them fit on one request.
+const FAULTS: &[Fault] = &[
+    (Check::MethodAndPath, Reason::PathUnknown, |c| {
+        c.target = c.target.replace("STU3", "R4")
+    }),
+    (Check::MethodAndPath, Reason::MethodUnknown, |c| c.method = "PUT"),
+    (Check::MethodAndPath, Reason::ParameterInvalid, |c| {
+        c.target.push_str("?x=1")
+    }),
+    (Check::Headers, Reason::FromAsidMissing, |c| c.from = None),
+    (Check::Headers, Reason::ToAsidMissing, |c| c.to = None),
+    (Check::Headers, Reason::JwtMissing, |c| c.bearer = false),
+    (Check::Headers, Reason::InteractionMismatch, |c| {
+        c.headers.push(("InteractionID", "urn:x".to_owned()))
+    }),
+    (Check::Receiver, Reason::ToAsidInvalid, |c| {
+        if let Some(to) = &mut c.to {
+            *to = "999999999998".to_owned();
+        }
+    }),
+    (Check::TokenForm, Reason::JwtInvalid, |c| {
+        c.token = Some("a.b".to_owned())
+    }),
+    (Check::TokenClaims, Reason::JwtClaimInvalid, |c| {
+        c.claims["scope"] = "x".into()
+    }),
+    (Check::AsidKnown, Reason::AsidUnknown, |c| c.system = None),
+    (Check::AsidActive, Reason::AsidInactive, |c| {
+        if let Some(system) = &mut c.system {
+            system.active = false;
+        }
+    }),
+    (Check::CertificateName, Reason::AsidFqdnMismatch, |c| {
+        if let Some(system) = &mut c.system {
+            system.fqdn = Fqdn::parse("ward.example.nhs.uk").ok();
+        }
+    }),
+    (Check::TokenAsid, Reason::JwtAsidMismatch, |c| {
+        for claim in ["sub", "requesting_system"] {
+            c.claims[claim] = "https://fhir.nhs.uk/Id/accredited-system|200000000206".into();
+        }
+    }),
+    (Check::TokenOds, Reason::JwtOdsMismatch, |c| {
+        c.claims["requesting_organization"] = "https://fhir.nhs.uk/Id/ods-organization-code|RGD".into();
+    }),
+    (Check::Interaction, Reason::InteractionNotAllowed, |c| {
+        if let Some(system) = &mut c.system {
+            system.interactions.clear();
+        }
+    }),
+    (Check::Body, Reason::MediaTypeUnsupported, |c| {
+        c.headers.retain(|(name, _)| *name != "content-type")
+    }),
+    (Check::Body, Reason::BodyInvalid, |c| c.body.insert(0, b'x')),
+    (Check::Ownership, Reason::NotOwner, |c| {
+        let broken = c.body.first() == Some(&b'x');
+        c.body = document("RGD", None);
+        if broken {
+            c.body.insert(0, b'x');
+        }
+    }),
+];
+
+#[test]
+fn of_any_two_faults_the_earlier_check_answers() {
+    for (first, (check, reason, fault)) in FAULTS.iter().enumerate() {
+        let alone = Case::of(Interaction::Create)
+            .with(fault)
+            .judge()
+            .expect_err(reason.as_str());
+        assert_eq!((alone.check(), alone.reason()), (Some(*check), *reason));
+        for (_, later, other) in &FAULTS[first + 1..] {
+            let both = Case::of(Interaction::Create)
+                .with(fault)
+                .with(other)
+                .judge()
+                .expect_err(reason.as_str());
+            assert_eq!(both.reason(), *reason, "with {}", later.as_str());
+        }
+    }
+}
+
+#[test]
+fn the_faults_cover_every_check_in_the_published_order() {
+    let mut checks: Vec<Check> = FAULTS.iter().map(|(check, _, _)| *check).collect();
+    checks.dedup();
+    assert_eq!(checks, Check::ALL);
+}

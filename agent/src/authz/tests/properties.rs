@@ -1,0 +1,149 @@
+//! What holds for every request: nothing panics, and no permit without ownership.
+
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use serde_json::json;
+
+use crate::{
+    authz::{Admitted, Judged, Requester, admit},
+    nrl::{Interaction, NhsNumber, OdsCode, Pointer, Status},
+    registry::Registry,
+};
+
+use super::{Case, document, now, rules, stored, system};
+
+/// Codes that are easily taken for one another.
+fn code() -> impl Strategy<Value = &'static str> {
+    select(&["RR8", "rr8", "RR8A", "RR80", "ARR8", "RGD", "R8R"][..])
+}
+
+fn status() -> impl Strategy<Value = Status> {
+    select(&[Status::Current, Status::Superseded, Status::EnteredInError][..])
+}
+
+fn kind() -> impl Strategy<Value = (Interaction, bool)> {
+    select(
+        &[
+            (Interaction::Create, false),
+            (Interaction::Create, true),
+            (Interaction::Update, false),
+            (Interaction::Delete, false),
+        ][..],
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_permit_without_ownership(
+        (interaction, supersedes) in kind(),
+        ods in code(),
+        new in code(),
+        old in code(),
+        old_status in status(),
+        same_patient in any::<bool>(),
+    ) {
+        let ods = OdsCode::parse(ods).unwrap();
+        let mut old = Pointer { status: old_status, ..stored("p1", old) };
+        if !same_patient {
+            old.subject = NhsNumber::parse("9000000009").unwrap();
+        }
+        let target = json!({"reference": "https://nrl.nhs.uk/DocumentReference/p1"});
+        let case = Case::of(interaction).with(|c| {
+            if let Some(system) = &mut c.system {
+                system.ods = ods.clone();
+            }
+            c.claims["requesting_organization"] = format!("https://fhir.nhs.uk/Id/ods-organization-code|{ods}").into();
+            if interaction == Interaction::Create {
+                c.body = document(new, supersedes.then_some(&target));
+            }
+            c.stored = vec![old.clone()];
+        });
+        let new_is_own = OdsCode::parse(new).unwrap() == ods;
+        let old_is_own = old.custodian == ods && old.status == Status::Current;
+        let may = match (interaction, supersedes) {
+            (Interaction::Create, false) => new_is_own,
+            (Interaction::Create, true) => new_is_own && old_is_own && same_patient,
+            _ => old_is_own,
+        };
+        prop_assert_eq!(case.judge().is_ok(), may);
+    }
+
+    #[test]
+    fn no_bytes_anywhere_panic_or_pass_by_chance(
+        method in "[A-Z]{1,7}",
+        path in "[ -~]{0,40}",
+        under in any::<bool>(),
+        values in vec((select(&["fromASID", "toASID", "authorization", "InteractionID", "content-type"][..]), vec(any::<u8>(), 0..40)), 0..8),
+        body in vec(any::<u8>(), 0..100),
+    ) {
+        let target = if under { format!("/STU3/DocumentReference/{path}") } else { path };
+        let mut headers = HeaderMap::new();
+        for (name, value) in values {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                headers.append(name, value);
+            }
+        }
+        if let (Ok(method), Ok(uri)) = (method.parse::<Method>(), target.parse::<Uri>()) {
+            let registry = Registry::of([system([])]);
+            let requester = Requester::without_fqdn();
+            prop_assert!(admit(&rules(), &registry, &requester, &method, &uri, &headers, now()).is_err());
+        }
+        let case = Case::of(Interaction::Create).with(|c| c.body = body);
+        prop_assert!(case.judge().is_err());
+    }
+
+    #[test]
+    fn one_changed_byte_in_a_body_never_makes_anothers_pointer_pass(index in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut body = document("RGD", None);
+        let place = index.index(body.len());
+        body[place] = byte;
+        prop_assert!(Case::of(Interaction::Create).with(|c| c.body = body).judge().is_err());
+    }
+
+    #[test]
+    fn no_claims_panic(claim in select(&["sub", "exp", "iat", "scope", "requesting_system", "act"][..]), text in "\\PC{0,30}", number in option::of(any::<i64>())) {
+        let case = Case::of(Interaction::Read).with(|c| c.claims[claim] = number.map_or(json!(text), |number| json!(number)));
+        let _ = case.judge();
+    }
+
+    #[test]
+    fn every_answer_says_no_more_than_the_limit(from in "[ -~]{0,2000}") {
+        let case = Case::of(Interaction::Read).with(|c| c.from = Some(from));
+        if let Err(denial) = case.judge() {
+            prop_assert!(denial.diagnostics().chars().count() <= 401);
+        }
+    }
+}
+
+#[test]
+fn a_permit_of_a_read_has_no_body_and_a_body_stage_is_never_skipped() {
+    let case = Case::of(Interaction::Update);
+    let registry = Registry::of(case.system.clone());
+    let (method, uri) = (
+        case.method.parse::<Method>().unwrap(),
+        case.target.parse::<Uri>().unwrap(),
+    );
+    let admitted = admit(
+        &rules(),
+        &registry,
+        &case.requester,
+        &method,
+        &uri,
+        &case.header_map(),
+        now(),
+    )
+    .unwrap();
+    let Admitted::NeedsBody(waiting) = admitted else {
+        panic!("{admitted:?}")
+    };
+    let judged = waiting.judge_body(case.body.clone().into()).unwrap();
+    assert!(matches!(judged, Judged::NeedsStored(_)));
+    assert!(
+        Case::of(Interaction::Read)
+            .with(|c| c.body = b"x".to_vec())
+            .judge()
+            .unwrap()
+            .body()
+            .is_empty()
+    );
+}

@@ -1,0 +1,381 @@
+//! The decision table: one fault each, with reason, status, codes and text of the answer.
+
+use http::header;
+use spinegate_common::Reason;
+
+use crate::nrl::{Fqdn, Interaction, NhsNumber, Status};
+
+use super::{ASID, Case, document, stored, system};
+
+type Row = (&'static str, Case, Reason, u16, &'static str, &'static str);
+
+fn rows() -> Vec<Row> {
+    use Interaction::{Create, Delete, Read, Search, Update};
+    let read = || Case::of(Read);
+    let create = || Case::of(Create);
+    vec![
+        (
+            "unknown path",
+            read().with(|c| c.target = "/STU3/Patient/1".to_owned()),
+            Reason::PathUnknown,
+            404,
+            "BAD_REQUEST",
+            "The path /STU3/Patient/1 is not served here",
+        ),
+        (
+            "unknown method",
+            read().with(|c| c.method = "PUT"),
+            Reason::MethodUnknown,
+            405,
+            "BAD_REQUEST",
+            "The method PUT is not supported for the path /STU3/DocumentReference/p1",
+        ),
+        (
+            "conditional delete",
+            Case::of(Delete).with(|c| c.target = "/STU3/DocumentReference?_id=p1".to_owned()),
+            Reason::ParameterInvalid,
+            400,
+            "INVALID_PARAMETER",
+            "Conditional update and delete are not supported: name the pointer by its id in the path",
+        ),
+        (
+            "search without subject",
+            Case::of(Search).with(|c| c.target = "/STU3/DocumentReference".to_owned()),
+            Reason::ParameterInvalid,
+            400,
+            "INVALID_PARAMETER",
+            "A search needs the parameter subject, or _id alone",
+        ),
+        (
+            "no fromASID",
+            read().with(|c| c.from = None),
+            Reason::FromAsidMissing,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "fromASID HTTP Header is missing",
+        ),
+        (
+            "two fromASIDs",
+            read().with(|c| c.headers.push(("fromasid", ASID.to_owned()))),
+            Reason::FromAsidMissing,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "fromASID HTTP Header is sent more than once",
+        ),
+        (
+            "malformed fromASID",
+            read().with(|c| c.from = Some("20000000020".to_owned())),
+            Reason::FromAsidInvalid,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "fromASID (20000000020) HTTP Header is not an ASID of 12 digits",
+        ),
+        (
+            "no toASID",
+            read().with(|c| c.to = None),
+            Reason::ToAsidMissing,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "toASID HTTP Header is missing",
+        ),
+        (
+            "another's toASID",
+            read().with(|c| c.to = Some("999999999998".to_owned())),
+            Reason::ToAsidInvalid,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "toASID (999999999998) HTTP Header is not the ASID of this service",
+        ),
+        (
+            "no Authorization",
+            read().with(|c| c.bearer = false),
+            Reason::JwtMissing,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "The Authorisation header must be supplied",
+        ),
+        (
+            "another InteractionID",
+            read().with(|c| c.headers.push(("InteractionID", Update.ids()[0].to_owned()))),
+            Reason::InteractionMismatch,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "InteractionID (urn:nhs:names:services:nrl:DocumentReference.update) HTTP Header does not name this request's \
+             interaction, read",
+        ),
+        (
+            "a JWT of two sections",
+            read().with(|c| c.token = Some("a.b".to_owned())),
+            Reason::JwtInvalid,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "The JWT associated with the Authorisation header must have the 3 sections",
+        ),
+        (
+            "a JWT without a mandatory claim",
+            read().with(|c| drop(c.claims.as_object_mut().unwrap().remove("exp"))),
+            Reason::JwtClaimInvalid,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "The mandatory claim exp from the JWT associated with the Authorisation header is missing",
+        ),
+        (
+            "an unknown ASID",
+            read().with(|c| c.system = None),
+            Reason::AsidUnknown,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "The ASID defined in the fromASID (200000000205) HTTP Header is unknown",
+        ),
+        (
+            "an ASID that is switched off",
+            read().with(|c| c.system.as_mut().unwrap().active = false),
+            Reason::AsidInactive,
+            403,
+            "ACCESS_DENIED",
+            "The ASID 200000000205 has no access at present",
+        ),
+        (
+            "another system's certificate",
+            read().with(|c| c.system.as_mut().unwrap().fqdn = Fqdn::parse("ward.example.nhs.uk").ok()),
+            Reason::AsidFqdnMismatch,
+            401,
+            "ACCESS_DENIED",
+            "The client certificate is not that of the ASID 200000000205",
+        ),
+        (
+            "another ASID in the JWT",
+            read().with(|c| {
+                let other = "https://fhir.nhs.uk/Id/accredited-system|200000000206";
+                c.claims["requesting_system"] = other.into();
+                c.claims["sub"] = other.into();
+            }),
+            Reason::JwtAsidMismatch,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "requesting_system ASID (200000000206) is not that of the fromASID (200000000205) HTTP Header",
+        ),
+        (
+            "another ODS code in the JWT",
+            read().with(|c| {
+                c.claims["requesting_organization"] =
+                    "https://fhir.nhs.uk/Id/ods-organization-code|RGD".into();
+            }),
+            Reason::JwtOdsMismatch,
+            400,
+            "MISSING_OR_INVALID_HEADER",
+            "requesting_system ASID (200000000205) is not associated with the requesting_organization ODS code (RGD)",
+        ),
+        (
+            "an interaction that the ASID lacks",
+            create().with(|c| c.system = Some(system(Read.ids()))),
+            Reason::InteractionNotAllowed,
+            403,
+            "ACCESS_DENIED",
+            "The interaction urn:nhs:names:services:nrl:DocumentReference.create is not associated with the ASID 200000000205",
+        ),
+        (
+            "an XML body",
+            create().with(|c| c.headers = vec![("content-type", "application/fhir+xml".to_owned())]),
+            Reason::MediaTypeUnsupported,
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "Content-Type \"application/fhir+xml\" is not supported: send the body as application/fhir+json",
+        ),
+        (
+            "a body that is no pointer",
+            create().with(|c| c.body = b"{\"resourceType\":\"Patient\"}".to_vec()),
+            Reason::BodyInvalid,
+            400,
+            "INVALID_RESOURCE",
+            "DocumentReference: resourceType must be DocumentReference",
+        ),
+        (
+            "an update of something else than the status",
+            Case::of(Update).with(|c| c.body = b"{\"resourceType\":\"Parameters\"}".to_vec()),
+            Reason::BodyInvalid,
+            400,
+            "INVALID_RESOURCE",
+            "Parameters: parameter must have exactly one entry",
+        ),
+        (
+            "create for another owner",
+            create().with(|c| c.body = document("RGD", None)),
+            Reason::NotOwner,
+            400,
+            "INVALID_RESOURCE",
+            "The Custodian ODS code is not affiliated with the sender ASID.",
+        ),
+        (
+            "delete of another's pointer",
+            Case::of(Delete).with(|c| c.stored = vec![stored("p1", "RGD")]),
+            Reason::NotOwner,
+            400,
+            "INVALID_RESOURCE",
+            "The Custodian ODS code is not affiliated with the sender ASID.",
+        ),
+        (
+            "update of a pointer that is not there",
+            Case::of(Update).with(|c| c.stored.clear()),
+            Reason::PointerNotFound,
+            404,
+            "NO_RECORD_FOUND",
+            "No record found for supplied DocumentReference identifier - p1.",
+        ),
+        (
+            "delete of a pointer that is not current",
+            Case::of(Delete).with(|c| c.stored[0].status = Status::Superseded),
+            Reason::PointerNotFound,
+            404,
+            "NO_RECORD_FOUND",
+            "No record found for supplied DocumentReference identifier - p1.",
+        ),
+        (
+            "a locator that answers with another pointer",
+            Case::of(Delete).with(|c| c.stored = vec![stored("p2", "RR8")]),
+            Reason::UpstreamInvalid,
+            502,
+            "INTERNAL_SERVER_ERROR",
+            "The record locator answered with another pointer",
+        ),
+        (
+            "supersede of another's pointer",
+            Case::supersede().with(|c| c.stored = vec![stored("p1", "RGD")]),
+            Reason::TargetNotOwner,
+            400,
+            "INVALID_RESOURCE",
+            "Resolved DocumentReference is not associated with custodian RR8",
+        ),
+        (
+            "supersede of a pointer that is not there",
+            Case::supersede().with(|c| c.stored.clear()),
+            Reason::TargetNotFound,
+            400,
+            "INVALID_RESOURCE",
+            "Referenced DocumentReference does not exist.",
+        ),
+        (
+            "supersede of another patient's pointer",
+            Case::supersede().with(|c| c.stored[0].subject = NhsNumber::parse("9000000009").unwrap()),
+            Reason::TargetPatientMismatch,
+            400,
+            "INVALID_RESOURCE",
+            "Resolved DocumentReference is not associated with the same patient",
+        ),
+    ]
+}
+
+#[test]
+fn each_fault_has_its_reason_status_code_and_diagnostics() {
+    for (name, case, reason, status, code, diagnostics) in rows() {
+        let denial = case.judge().expect_err(name);
+        let outcome = denial.outcome();
+        assert_eq!(denial.reason(), reason, "{name}");
+        assert_eq!((outcome.status.as_u16(), outcome.code), (status, code), "{name}");
+        assert_eq!(denial.diagnostics(), diagnostics, "{name}");
+    }
+}
+
+#[test]
+fn without_a_fault_every_interaction_is_permitted_as_it_was_judged() {
+    let mut cases: Vec<Case> = Interaction::ALL.into_iter().map(Case::of).collect();
+    cases.push(Case::supersede());
+    for case in cases {
+        let permit = case
+            .judge()
+            .unwrap_or_else(|denial| panic!("{} {}: {denial}", case.method, case.target));
+        assert_eq!(permit.method().as_str(), case.method);
+        assert_eq!(permit.path_and_query().as_str(), case.target);
+        assert_eq!(permit.body(), &case.body);
+        assert_eq!(permit.subject().asid, Some(permit.system().asid));
+        assert!(permit.subject().interaction_id.is_some());
+    }
+}
+
+#[test]
+fn an_interaction_is_associated_by_the_id_that_the_registry_has_and_by_no_other() {
+    let [current, old] = Interaction::Read.ids();
+    for (registered, declared, permitted) in [
+        (current, None, true),
+        (old, None, true),
+        (current, Some(current), true),
+        (old, Some(old), true),
+        (current, Some(old), false),
+        (old, Some(current), false),
+        ("urn:nhs:names:services:nrl:documentreference.read", None, false),
+        (
+            "urn:nhs:names:services:nrl:DocumentReference.content.read",
+            None,
+            false,
+        ),
+    ] {
+        let mut case = Case::of(Interaction::Read).with(|c| c.system = Some(system([registered])));
+        if let Some(declared) = declared {
+            case.headers.push(("InteractionID", declared.to_owned()));
+        }
+        match case.judge() {
+            Ok(permit) => {
+                assert!(permitted, "{registered} {declared:?}");
+                assert_eq!(
+                    permit.subject().interaction_id.as_ref().unwrap().as_str(),
+                    registered
+                );
+            }
+            Err(denial) => assert!(
+                !permitted && denial.reason() == Reason::InteractionNotAllowed,
+                "{registered} {declared:?}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_registered_fqdn_wants_a_certificate_of_that_name() {
+    let named = |case: &mut Case| case.system.as_mut().unwrap().fqdn = Fqdn::parse("SSP.example.nhs.uk").ok();
+    assert!(Case::of(Interaction::Read).with(named).judge().is_ok());
+    let nameless = Case::of(Interaction::Read)
+        .with(named)
+        .with(|c| c.requester = crate::authz::Requester::without_fqdn());
+    assert_eq!(nameless.judge().unwrap_err().reason(), Reason::AsidFqdnMismatch);
+}
+
+#[test]
+fn the_answers_header_is_the_one_that_its_status_asks_for() {
+    let header = |case: Case| case.judge().unwrap_err().header();
+    let (name, value) = header(Case::of(Interaction::Read).with(|c| c.method = "PUT")).unwrap();
+    assert_eq!(
+        (name, value.to_str().unwrap()),
+        (header::ALLOW, "GET, PATCH, DELETE")
+    );
+    let other = |c: &mut Case| c.system.as_mut().unwrap().fqdn = Fqdn::parse("ward.example.nhs.uk").ok();
+    assert_eq!(
+        header(Case::of(Interaction::Read).with(other)).unwrap().0,
+        header::WWW_AUTHENTICATE
+    );
+    assert_eq!(
+        header(Case::of(Interaction::Read).with(|c| c.system = None)),
+        None
+    );
+}
+
+#[test]
+fn a_denial_tells_the_audit_as_much_as_the_checks_found_out() {
+    let unknown = Case::of(Interaction::Delete)
+        .with(|c| c.system = None)
+        .judge()
+        .unwrap_err();
+    let subject = unknown.subject();
+    assert_eq!(subject.asid.unwrap().as_str(), ASID);
+    assert_eq!(
+        (subject.ods.as_ref(), subject.interaction),
+        (None, Some(Interaction::Delete))
+    );
+    assert_eq!(subject.pointer.as_ref().unwrap().as_str(), "p1");
+    assert!(subject.claims.is_some());
+    let foreign = Case::of(Interaction::Delete)
+        .with(|c| c.stored = vec![stored("p1", "RGD")])
+        .judge()
+        .unwrap_err();
+    assert_eq!(foreign.subject().ods.as_ref().unwrap().as_str(), "RR8");
+    assert_eq!(foreign.subject().custodian.as_ref().unwrap().as_str(), "RGD");
+}

@@ -1,0 +1,465 @@
+//! OperationOutcome: how a refusal is answered, in JSON or XML.
+
+use std::fmt::Write as _;
+
+use http::StatusCode;
+use serde::Serialize;
+use spinegate_common::{Layer, Reason};
+
+use super::Format;
+
+const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/Spine-OperationOutcome-1";
+const CODE_SYSTEM: &str = "https://fhir.nhs.uk/STU3/CodeSystem/Spine-ErrorOrWarningCode-1";
+
+/// The answer that a reason for refusal earns (NRL "Guidance for errors" page; Spine Core "Resources error handling" page).
+///
+/// One profile and one code system serve every answer: the other ones that the NRL's table prints for 415 are marked there as
+/// still to be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// `issue.code`, of FHIR's issue types.
+    pub issue: &'static str,
+    /// `issue.details.coding.code`, of Spine's codes.
+    pub code: &'static str,
+    /// `issue.details.coding.display`
+    pub display: &'static str,
+}
+
+impl Outcome {
+    /// The answer for a reason.
+    #[must_use]
+    pub fn of(reason: Reason) -> Self {
+        let (status, issue, code, display) = match reason {
+            Reason::RequestMalformed => (
+                StatusCode::BAD_REQUEST,
+                "value",
+                "INVALID_REQUEST_MESSAGE",
+                "Invalid Request Message",
+            ),
+            Reason::PathUnknown => (StatusCode::NOT_FOUND, "not-found", "BAD_REQUEST", "Bad request"),
+            Reason::MethodUnknown => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "not-supported",
+                "BAD_REQUEST",
+                "Bad request",
+            ),
+            Reason::ParameterInvalid => (
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                "INVALID_PARAMETER",
+                "Invalid parameter",
+            ),
+            Reason::FromAsidMissing
+            | Reason::FromAsidInvalid
+            | Reason::ToAsidMissing
+            | Reason::ToAsidInvalid
+            | Reason::InteractionMismatch
+            | Reason::AsidUnknown => header_fault("invalid"),
+            Reason::JwtMissing
+            | Reason::JwtInvalid
+            | Reason::JwtClaimInvalid
+            | Reason::JwtAsidMismatch
+            | Reason::JwtOdsMismatch => header_fault("structure"),
+            Reason::MediaTypeUnsupported => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "invalid",
+                "UNSUPPORTED_MEDIA_TYPE",
+                "Unsupported Media Type",
+            ),
+            Reason::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-long",
+                "BAD_REQUEST",
+                "Bad request",
+            ),
+            Reason::BodyTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "BAD_REQUEST",
+                "Bad request",
+            ),
+            Reason::BodyInvalid => resource_fault("Resource is invalid"),
+            Reason::NotOwner => resource_fault("Resource is invalid : fromASID"),
+            Reason::TargetNotOwner | Reason::TargetPatientMismatch | Reason::TargetNotFound => {
+                resource_fault("Resource is invalid : relatesTo.target")
+            }
+            Reason::PointerNotFound => (
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "NO_RECORD_FOUND",
+                "No record found",
+            ),
+            Reason::AsidFqdnMismatch => access_denied(StatusCode::UNAUTHORIZED),
+            Reason::UpstreamTimeout => server_fault(StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            Reason::UpstreamUnreachable => server_fault(StatusCode::BAD_GATEWAY, "transient"),
+            Reason::UpstreamInvalid => server_fault(StatusCode::BAD_GATEWAY, "exception"),
+            Reason::ConnectionLimit => server_fault(StatusCode::SERVICE_UNAVAILABLE, "throttled"),
+            _ if matches!(reason.layer(), Layer::Handshake | Layer::Certificate) => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "ACCESS_DENIED_SSL",
+                "SSL Protocol or Cipher requirements not met",
+            ),
+            // AsidInactive, InteractionNotAllowed, and whatever else is refused without an answer of its own.
+            _ => access_denied(StatusCode::FORBIDDEN),
+        };
+        Self {
+            status,
+            issue,
+            code,
+            display,
+        }
+    }
+
+    /// The resource as text. `id` is the decision's, so that a support call leads to the audit record.
+    #[must_use]
+    pub fn render(&self, format: Format, id: &str, diagnostics: &str) -> String {
+        match format {
+            Format::Json => self.json(id, diagnostics),
+            Format::Xml => self.xml(id, diagnostics),
+        }
+    }
+
+    fn json(&self, id: &str, diagnostics: &str) -> String {
+        let resource = Resource {
+            resource_type: "OperationOutcome",
+            id,
+            meta: Meta { profile: [PROFILE] },
+            issue: [Issue {
+                severity: "error",
+                code: self.issue,
+                details: Details {
+                    coding: [Coding {
+                        system: CODE_SYSTEM,
+                        code: self.code,
+                        display: self.display,
+                    }],
+                },
+                diagnostics,
+            }],
+        };
+        // Strings and arrays of them always serialize; an empty body would still be a refusal.
+        serde_json::to_string(&resource).unwrap_or_default()
+    }
+
+    /// The order of elements is that of FHIR's schema.
+    fn xml(&self, id: &str, diagnostics: &str) -> String {
+        let mut xml = String::from(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<OperationOutcome xmlns=\"http://hl7.org/fhir\">",
+        );
+        let mut element = |before: &str, name: &str, value: &str, after: &str| {
+            let _ = write!(xml, "{before}<{name} value=\"{}\"/>{after}", escaped(value));
+        };
+        element("", "id", id, "");
+        element("<meta>", "profile", PROFILE, "</meta>");
+        element("<issue>", "severity", "error", "");
+        element("", "code", self.issue, "");
+        element("<details><coding>", "system", CODE_SYSTEM, "");
+        element("", "code", self.code, "");
+        element("", "display", self.display, "</coding></details>");
+        element("", "diagnostics", diagnostics, "</issue>");
+        xml.push_str("</OperationOutcome>");
+        xml
+    }
+}
+
+type Parts = (StatusCode, &'static str, &'static str, &'static str);
+
+fn header_fault(issue: &'static str) -> Parts {
+    let display = "There is a required header missing or invalid";
+    (
+        StatusCode::BAD_REQUEST,
+        issue,
+        "MISSING_OR_INVALID_HEADER",
+        display,
+    )
+}
+
+fn resource_fault(display: &'static str) -> Parts {
+    (StatusCode::BAD_REQUEST, "invalid", "INVALID_RESOURCE", display)
+}
+
+fn access_denied(status: StatusCode) -> Parts {
+    (
+        status,
+        "forbidden",
+        "ACCESS_DENIED",
+        "Access has been denied to process this request",
+    )
+}
+
+fn server_fault(status: StatusCode, issue: &'static str) -> Parts {
+    (
+        status,
+        issue,
+        "INTERNAL_SERVER_ERROR",
+        "Unexpected internal server error",
+    )
+}
+
+/// A text as the value of an XML attribute (XML 1.0 sections 2.2 and 2.4): what XML can't hold becomes U+FFFD.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\t' | '\n' | '\r' => {
+                let _ = write!(escaped, "&#{};", u32::from(c));
+            }
+            '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => escaped.push(char::REPLACEMENT_CHARACTER),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    #[serde(rename = "resourceType")]
+    resource_type: &'static str,
+    id: &'a str,
+    meta: Meta,
+    issue: [Issue<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Meta {
+    profile: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+struct Issue<'a> {
+    severity: &'static str,
+    code: &'static str,
+    details: Details,
+    diagnostics: &'a str,
+}
+
+#[derive(Serialize)]
+struct Details {
+    coding: [Coding; 1],
+}
+
+#[derive(Serialize)]
+struct Coding {
+    system: &'static str,
+    code: &'static str,
+    display: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Format, Outcome, escaped};
+    use proptest::prelude::*;
+    use spinegate_common::{Layer, Reason};
+
+    /// The rows of the published table: reason, status, issue code, Spine code, display.
+    const TABLE: &[(Reason, u16, &str, &str, &str)] = {
+        use Reason::*;
+        const HEADER: &str = "There is a required header missing or invalid";
+        const DENIED: &str = "Access has been denied to process this request";
+        const TARGET: &str = "Resource is invalid : relatesTo.target";
+        const SERVER: &str = "Unexpected internal server error";
+        &[
+            (
+                RequestMalformed,
+                400,
+                "value",
+                "INVALID_REQUEST_MESSAGE",
+                "Invalid Request Message",
+            ),
+            (PathUnknown, 404, "not-found", "BAD_REQUEST", "Bad request"),
+            (MethodUnknown, 405, "not-supported", "BAD_REQUEST", "Bad request"),
+            (
+                ParameterInvalid,
+                400,
+                "invalid",
+                "INVALID_PARAMETER",
+                "Invalid parameter",
+            ),
+            (
+                FromAsidMissing,
+                400,
+                "invalid",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (
+                FromAsidInvalid,
+                400,
+                "invalid",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (ToAsidMissing, 400, "invalid", "MISSING_OR_INVALID_HEADER", HEADER),
+            (ToAsidInvalid, 400, "invalid", "MISSING_OR_INVALID_HEADER", HEADER),
+            (
+                InteractionMismatch,
+                400,
+                "invalid",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (JwtMissing, 400, "structure", "MISSING_OR_INVALID_HEADER", HEADER),
+            (JwtInvalid, 400, "structure", "MISSING_OR_INVALID_HEADER", HEADER),
+            (
+                JwtClaimInvalid,
+                400,
+                "structure",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (
+                MediaTypeUnsupported,
+                415,
+                "invalid",
+                "UNSUPPORTED_MEDIA_TYPE",
+                "Unsupported Media Type",
+            ),
+            (BodyTooLarge, 413, "too-long", "BAD_REQUEST", "Bad request"),
+            (BodyTimeout, 408, "timeout", "BAD_REQUEST", "Bad request"),
+            (
+                BodyInvalid,
+                400,
+                "invalid",
+                "INVALID_RESOURCE",
+                "Resource is invalid",
+            ),
+            (AsidUnknown, 400, "invalid", "MISSING_OR_INVALID_HEADER", HEADER),
+            (AsidInactive, 403, "forbidden", "ACCESS_DENIED", DENIED),
+            (AsidFqdnMismatch, 401, "forbidden", "ACCESS_DENIED", DENIED),
+            (
+                JwtAsidMismatch,
+                400,
+                "structure",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (
+                JwtOdsMismatch,
+                400,
+                "structure",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (InteractionNotAllowed, 403, "forbidden", "ACCESS_DENIED", DENIED),
+            (
+                NotOwner,
+                400,
+                "invalid",
+                "INVALID_RESOURCE",
+                "Resource is invalid : fromASID",
+            ),
+            (TargetNotOwner, 400, "invalid", "INVALID_RESOURCE", TARGET),
+            (TargetPatientMismatch, 400, "invalid", "INVALID_RESOURCE", TARGET),
+            (TargetNotFound, 400, "invalid", "INVALID_RESOURCE", TARGET),
+            (
+                PointerNotFound,
+                404,
+                "not-found",
+                "NO_RECORD_FOUND",
+                "No record found",
+            ),
+            (
+                UpstreamUnreachable,
+                502,
+                "transient",
+                "INTERNAL_SERVER_ERROR",
+                SERVER,
+            ),
+            (UpstreamTimeout, 504, "timeout", "INTERNAL_SERVER_ERROR", SERVER),
+            (UpstreamInvalid, 502, "exception", "INTERNAL_SERVER_ERROR", SERVER),
+            (ConnectionLimit, 503, "throttled", "INTERNAL_SERVER_ERROR", SERVER),
+        ]
+    };
+
+    #[test]
+    fn each_reason_has_the_answer_of_the_table() {
+        for (reason, status, issue, code, display) in TABLE {
+            let outcome = Outcome::of(*reason);
+            let found = (
+                outcome.status.as_u16(),
+                outcome.issue,
+                outcome.code,
+                outcome.display,
+            );
+            assert_eq!(found, (*status, *issue, *code, *display), "{}", reason.as_str());
+        }
+        let answered = |layer| matches!(layer, Layer::Request | Layer::Authorisation | Layer::Upstream);
+        for reason in Reason::ALL.iter().filter(|reason| answered(reason.layer())) {
+            assert!(
+                TABLE.iter().any(|row| row.0 == *reason),
+                "{} is not in the table",
+                reason.as_str()
+            );
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_became_invalid_is_answered_as_spine_answers_tls_faults() {
+        for reason in Reason::ALL
+            .iter()
+            .filter(|reason| reason.layer() == Layer::Certificate)
+        {
+            let outcome = Outcome::of(*reason);
+            assert_eq!(
+                (outcome.status.as_u16(), outcome.code),
+                (403, "ACCESS_DENIED_SSL")
+            );
+        }
+    }
+
+    #[test]
+    fn no_reason_is_answered_with_success() {
+        assert!(
+            Reason::ALL
+                .iter()
+                .all(|reason| Outcome::of(*reason).status.as_u16() >= 400)
+        );
+    }
+
+    #[test]
+    fn the_json_is_that_of_the_spine_profile() {
+        let text = Outcome::of(Reason::NotOwner).render(
+            Format::Json,
+            "8f0c6a0e-1d0e-4c57-9a3e-2f6f3f1f7a10",
+            "The Custodian ODS code is not affiliated with the sender ASID.",
+        );
+        assert_eq!(
+            text,
+            r#"{"resourceType":"OperationOutcome","id":"8f0c6a0e-1d0e-4c57-9a3e-2f6f3f1f7a10","meta":{"profile":["https://fhir.nhs.uk/STU3/StructureDefinition/Spine-OperationOutcome-1"]},"issue":[{"severity":"error","code":"invalid","details":{"coding":[{"system":"https://fhir.nhs.uk/STU3/CodeSystem/Spine-ErrorOrWarningCode-1","code":"INVALID_RESOURCE","display":"Resource is invalid : fromASID"}]},"diagnostics":"The Custodian ODS code is not affiliated with the sender ASID."}]}"#
+        );
+    }
+
+    #[test]
+    fn the_xml_has_the_same_content_in_the_order_of_the_schema() {
+        let text = Outcome::of(Reason::PointerNotFound).render(Format::Xml, "1", "a<b>&\"c\"\u{1}\n");
+        let (_, body) = text.split_once('\n').unwrap();
+        assert_eq!(
+            body,
+            "<OperationOutcome xmlns=\"http://hl7.org/fhir\"><id value=\"1\"/><meta><profile \
+             value=\"https://fhir.nhs.uk/STU3/StructureDefinition/Spine-OperationOutcome-1\"/></meta><issue>\
+             <severity value=\"error\"/><code value=\"not-found\"/><details><coding><system \
+             value=\"https://fhir.nhs.uk/STU3/CodeSystem/Spine-ErrorOrWarningCode-1\"/><code value=\"NO_RECORD_FOUND\"/>\
+             <display value=\"No record found\"/></coding></details>\
+             <diagnostics value=\"a&lt;b&gt;&amp;&quot;c&quot;\u{fffd}&#10;\"/></issue></OperationOutcome>"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_diagnostics_break_out_of_their_place(text in any::<String>()) {
+            let escaped = escaped(&text);
+            prop_assert!(!escaped.contains(['<', '>', '"']));
+            prop_assert!(!escaped.chars().any(|c| c < ' '));
+            let json = Outcome::of(Reason::BodyInvalid).render(Format::Json, "1", &text);
+            let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(read["issue"][0]["diagnostics"].as_str(), Some(text.as_str()));
+        }
+    }
+}
