@@ -1,4 +1,5 @@
 //! Spinegate's agent: the userspace half of the gateway, as a library so that its rooms can be tested one by one.
 
 pub mod config;
+pub mod control;
 pub mod nrl;
