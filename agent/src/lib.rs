@@ -1,5 +1,7 @@
 //! Spinegate's agent: the userspace half of the gateway, as a library so that its rooms can be tested one by one.
 
+pub mod audit;
 pub mod config;
 pub mod control;
+pub mod metrics;
 pub mod nrl;
