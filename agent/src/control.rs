@@ -12,4 +12,4 @@ pub use protocol::{
     Tally, VERSION, VerdictEntry, VerdictKind,
 };
 pub use server::{Operations, Peer, Server};
-pub use socket::BindError;
+pub use socket::{BindError, problems};

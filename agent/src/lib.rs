@@ -1,7 +1,10 @@
 //! Spinegate's agent: the userspace half of the gateway, as a library so that its rooms can be tested one by one.
 
 pub mod audit;
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod metrics;
 pub mod nrl;
+pub mod run;

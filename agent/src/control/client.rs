@@ -81,7 +81,9 @@ pub fn call(socket: &Path, request: Request) -> Result<Response, ClientError> {
     if !answer.ends_with(b"\n") {
         // A peer that is turned away may be answered before it has sent all.
         sent.and(read.map(drop)).map_err(broken)?;
-        return Err(fault("it broke off: the agent is stopping, or busy with other commands".to_owned()));
+        return Err(fault(
+            "it broke off: the agent is stopping, or busy with other commands".to_owned(),
+        ));
     }
     let answer: Answer = serde_json::from_slice(&answer).map_err(|error| fault(error.to_string()))?;
     if answer.version != VERSION {

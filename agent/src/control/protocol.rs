@@ -64,6 +64,7 @@ pub enum Request {
     /// A deny verdict.
     VerdictsAdd {
         /// The address to deny.
+        #[serde(deserialize_with = "canonical")]
         source: IpAddr,
         /// For how many seconds; none: as long as the configuration lets a verdict last.
         ttl: Option<u64>,
@@ -71,6 +72,7 @@ pub enum Request {
     /// Lifts a verdict.
     VerdictsRemove {
         /// The denied address.
+        #[serde(deserialize_with = "canonical")]
         source: IpAddr,
     },
     /// Reads the configuration again; takes it over if it is sound.
@@ -435,6 +437,11 @@ words! {
     Decision { Allow = "allow", Refuse = "refuse" }
 }
 
+/// The filter sees an IPv4-mapped source (RFC 4291 section 2.5.5.2) as IPv4, so that is what an order is about.
+fn canonical<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    IpAddr::deserialize(deserializer).map(|source| source.to_canonical())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -455,6 +462,16 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Call>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_order_about_an_ipv4_mapped_address_is_about_the_ipv4_one() {
+        let text = r#"{"verb":"verdicts_add","source":"::ffff:10.0.0.1","ttl":null}"#;
+        let source = IpAddr::from([10, 0, 0, 1]);
+        assert_eq!(
+            serde_json::from_str::<Request>(text).unwrap(),
+            Request::VerdictsAdd { source, ttl: None }
+        );
     }
 
     #[test]

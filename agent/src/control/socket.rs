@@ -12,6 +12,8 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::config::{self, Problem};
+
 /// A listening socket that is removed when dropped. The lock beside it is the kernel's: it ends with the process, however
 /// that ends, so that two agents that start at once can't both take a dead one's place.
 #[derive(Debug)]
@@ -106,6 +108,23 @@ impl Drop for Socket {
     }
 }
 
+/// What can be said of `[control]` without making the socket. That an agent serves it already is none: a running
+/// agent's configuration is checked before it is loaded again.
+#[must_use]
+pub fn problems(config: &config::Control) -> Vec<Problem> {
+    match fs::symlink_metadata(&config.socket) {
+        Ok(found) if !found.file_type().is_socket() => {
+            let message = format!("{} exists and is not a socket", config.socket.display());
+            vec![Problem::new(
+                "control.socket",
+                message,
+                "remove it, or choose another path",
+            )]
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn lock_path(socket: &Path) -> PathBuf {
     let mut path = socket.as_os_str().to_owned();
     path.push(".lock");
@@ -156,5 +175,9 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(matches!(Socket::bind(&path), Err(BindError::NotASocket { .. })));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+        assert_eq!(
+            problems(&config::Control { socket: path })[0].key,
+            "control.socket"
+        );
     }
 }

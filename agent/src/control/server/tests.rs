@@ -87,7 +87,10 @@ fn several_calls_on_one_connection_are_answered_in_order() {
 "#;
     let answers = beside_a_server(|path| exchange(&path, line.as_bytes()));
     let lines: Vec<&str> = answers.lines().collect();
-    assert!(lines[0].contains("status by") && lines[1].contains("reload by"), "{answers}");
+    assert!(
+        lines[0].contains("status by") && lines[1].contains("reload by"),
+        "{answers}"
+    );
 }
 
 #[test]
