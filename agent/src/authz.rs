@@ -18,6 +18,7 @@ use http::{HeaderMap, Method, Uri};
 use crate::{
     nrl::{Asid, Claims, Fqdn, Refusal, Route, Token, bearer, readable_body},
     registry::{Registry, System},
+    tls::VerifiedClient,
 };
 
 pub use checks::Check;
@@ -40,16 +41,24 @@ pub struct Requester {
     fqdn: Option<Fqdn>,
 }
 
+impl From<&VerifiedClient> for Requester {
+    fn from(client: &VerifiedClient) -> Self {
+        Self {
+            fqdn: Some(client.fqdn().clone()),
+        }
+    }
+}
+
 impl Requester {
-    /// A client with a verified certificate of this name.
-    #[must_use]
-    pub const fn with_fqdn(fqdn: Fqdn) -> Self {
+    /// A client with a certificate of this name, for the tests of this room.
+    #[cfg(test)]
+    pub(crate) const fn with_fqdn(fqdn: Fqdn) -> Self {
         Self { fqdn: Some(fqdn) }
     }
 
     /// A client whose certificate proves no name: it passes for no system that has one registered.
-    #[must_use]
-    pub const fn without_fqdn() -> Self {
+    #[cfg(test)]
+    pub(crate) const fn without_fqdn() -> Self {
         Self { fqdn: None }
     }
 }

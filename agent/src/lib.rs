@@ -1,8 +1,12 @@
 //! Spinegate's agent: the userspace half of the gateway, as a library so that its rooms can be tested one by one.
 
+pub mod audit;
 pub mod authz;
 pub mod config;
+pub mod control;
 pub mod filter;
+pub mod gateway;
+pub mod metrics;
 pub mod nrl;
 pub mod registry;
 pub mod sources;

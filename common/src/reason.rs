@@ -15,6 +15,8 @@ pub enum Layer {
     Authorisation,
     /// The record locator behind the gateway.
     Upstream,
+    /// The agent itself.
+    Agent,
     /// An operator's order.
     Operator,
 }
@@ -30,6 +32,7 @@ impl Layer {
             Self::Request => "request",
             Self::Authorisation => "authorisation",
             Self::Upstream => "upstream",
+            Self::Agent => "agent",
             Self::Operator => "operator",
         }
     }
@@ -261,6 +264,10 @@ reasons! {
     UpstreamInvalid = 112, Upstream, "upstream_invalid",
         "The record locator's answer could not be understood, so nothing was allowed on its word.",
         "Check that `gateway.upstream` is an STU3 record locator.";
+
+    AuditFailed = 115, Agent, "audit_failed",
+        "The decision could not be written to the audit log, so its answer was withheld.",
+        "Look at the disk of `audit.file`; the agent's log has the system's error.";
 
     OperatorOrder = 120, Operator, "operator_order",
         "An operator ordered it.",

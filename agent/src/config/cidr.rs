@@ -12,7 +12,7 @@ pub struct Cidr(IpNet);
 
 /// Why a text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{message}; {mend}")]
 pub struct CidrError {
     /// What is wrong, naming the text.
     pub message: String,
@@ -98,10 +98,9 @@ impl Serialize for Cidr {
 
 impl<'de> Deserialize<'de> for Cidr {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|error: CidrError| {
-            serde::de::Error::custom(format!("{}; {}", error.message, error.mend))
-        })
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

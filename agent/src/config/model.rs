@@ -119,7 +119,8 @@ pub struct Source {
 }
 
 /// `filter.source.kind`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// Many systems behind one address, as the Spine Secure Proxy is.
     Proxy,

@@ -43,11 +43,17 @@ pub(super) async fn serve(
             return;
         }
     };
-    let header_timeout = gateway.limits.load().header_timeout;
-    let connection = Arc::new(Connection { gateway, client, peer });
+    let header_timeout = gateway.header_timeout();
+    let connection = Arc::new(Connection {
+        gateway,
+        client,
+        peer,
+    });
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Arc::clone(&connection);
-        async move { Ok::<_, std::convert::Infallible>(request::answer(&connection, request, SystemTime::now()).await) }
+        async move {
+            Ok::<_, std::convert::Infallible>(request::answer(&connection, request, SystemTime::now()).await)
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -65,7 +71,9 @@ pub(super) async fn serve(
     };
     if let Err(error) = ended {
         if error.is_parse() || error.is_parse_too_large() {
-            connection.gateway.refuse_malformed(&connection, &error.to_string());
+            connection
+                .gateway
+                .refuse_malformed(&connection, &error.to_string());
         } else {
             tracing::debug!(%peer, %error, reason = Reason::PeerClosed.as_str(), "the connection ended early");
         }

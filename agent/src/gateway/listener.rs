@@ -21,7 +21,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A listening address that can't be had.
 #[derive(Debug, thiserror::Error)]
-#[error("listening on {address}: {error}; `listen.addresses` must be this host's own, and free (`ss -ltnp` shows who listens)")]
+#[error(
+    "listening on {address}: {error}; `listen.addresses` must be this host's own, and free (`ss -ltnp` shows who listens)"
+)]
 pub struct ListenError {
     address: SocketAddr,
     error: io::Error,

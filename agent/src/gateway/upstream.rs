@@ -16,6 +16,8 @@ use hyper_util::{
 };
 use spinegate_common::Reason;
 
+use crate::authz::Permit;
+
 /// A body on its way to a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -89,16 +91,16 @@ impl Upstream {
         })
     }
 
-    /// Sends a permitted request on. The head is built anew: only [`FORWARDED`] headers of the client's survive.
+    /// Sends a permitted request on, as it was judged. The head is built anew: only [`FORWARDED`] headers of the
+    /// client's survive.
     pub(super) async fn forward(
         &self,
-        method: Method,
-        target: PathAndQuery,
+        permit: Permit,
         headers: &HeaderMap,
-        body: Bytes,
         request_id: &str,
     ) -> Result<Response<Body>, UpstreamError> {
-        let mut request = self.request(method, target, body)?;
+        let target = permit.path_and_query().clone();
+        let mut request = self.request(permit.method().clone(), target, permit.body().clone())?;
         for name in FORWARDED {
             if let Some(value) = headers.get(&name) {
                 request.headers_mut().insert(name, value.clone());
@@ -125,13 +127,18 @@ impl Upstream {
         let fetching = async {
             let answer = self.send(request).await?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), self.largest_answer).collect().await;
+            let body = Limited::new(answer.into_body(), self.largest_answer)
+                .collect()
+                .await;
             let body = body.map_err(|error| {
                 let detail = match error.downcast_ref::<LengthLimitError>() {
                     Some(_) => format!("the stored pointer is larger than {} bytes", self.largest_answer),
                     None => error.to_string(),
                 };
-                UpstreamError { reason: Reason::UpstreamInvalid, detail }
+                UpstreamError {
+                    reason: Reason::UpstreamInvalid,
+                    detail,
+                }
             })?;
             match status.as_u16() {
                 200 => Ok(Stored::Found(body.to_bytes())),
@@ -143,7 +150,9 @@ impl Upstream {
                 }),
             }
         };
-        tokio::time::timeout(self.timeout, fetching).await.unwrap_or_else(|_| Err(self.timed_out()))
+        tokio::time::timeout(self.timeout, fetching)
+            .await
+            .unwrap_or_else(|_| Err(self.timed_out()))
     }
 
     fn request(
@@ -159,7 +168,10 @@ impl Upstream {
             .build();
         uri.map_err(http::Error::from)
             .and_then(|uri| Request::builder().method(method).uri(uri).body(Full::new(body)))
-            .map_err(|error| UpstreamError { reason: Reason::UpstreamInvalid, detail: error.to_string() })
+            .map_err(|error| UpstreamError {
+                reason: Reason::UpstreamInvalid,
+                detail: error.to_string(),
+            })
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, UpstreamError> {
@@ -180,7 +192,9 @@ impl Upstream {
 
 /// A body of known bytes.
 pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
+    Full::new(bytes.into())
+        .map_err(|never: Infallible| match never {})
+        .boxed_unsync()
 }
 
 fn describe(error: &hyper_util::client::legacy::Error) -> UpstreamError {
@@ -190,7 +204,11 @@ fn describe(error: &hyper_util::client::legacy::Error) -> UpstreamError {
         detail = format!("{detail}: {source}");
         cause = source;
     }
-    let reason = if error.is_connect() { Reason::UpstreamUnreachable } else { Reason::UpstreamInvalid };
+    let reason = if error.is_connect() {
+        Reason::UpstreamUnreachable
+    } else {
+        Reason::UpstreamInvalid
+    };
     UpstreamError { reason, detail }
 }
 
@@ -225,14 +243,22 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
         }
         strip_hop_by_hop(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["location"]);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["location"]
+        );
     }
 
     #[tokio::test]
     async fn a_service_that_does_not_listen_is_unreachable() {
         let uri = Uri::from_static("http://127.0.0.1:1");
         let upstream = Upstream::new(&uri, Duration::from_secs(5), 100).expect("an authority");
-        let fetched = upstream.fetch(PathAndQuery::from_static("/x"), "999999999999").await;
-        assert_eq!(fetched.err().map(|error| error.reason), Some(Reason::UpstreamUnreachable));
+        let fetched = upstream
+            .fetch(PathAndQuery::from_static("/x"), "999999999999")
+            .await;
+        assert_eq!(
+            fetched.err().map(|error| error.reason),
+            Some(Reason::UpstreamUnreachable)
+        );
     }
 }

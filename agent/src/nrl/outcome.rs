@@ -92,6 +92,7 @@ impl Outcome {
                 "No record found",
             ),
             Reason::AsidFqdnMismatch => access_denied(StatusCode::UNAUTHORIZED),
+            Reason::AuditFailed => server_fault(StatusCode::INTERNAL_SERVER_ERROR, "exception"),
             Reason::UpstreamTimeout => server_fault(StatusCode::GATEWAY_TIMEOUT, "timeout"),
             Reason::UpstreamUnreachable => server_fault(StatusCode::BAD_GATEWAY, "transient"),
             Reason::UpstreamInvalid => server_fault(StatusCode::BAD_GATEWAY, "exception"),

@@ -13,8 +13,8 @@ pub(super) fn weight(reason: Reason, kind: SourceKind) -> u32 {
         (Layer::Request, SourceKind::System) => 1,
         (Layer::Authorisation, SourceKind::System) => authorisation(reason),
         (Layer::Request | Layer::Authorisation, SourceKind::Proxy) => 0,
-        // A packet's source can be forged (it never earns a verdict); the upstream and the operator are ours.
-        (Layer::Filter | Layer::Upstream | Layer::Operator, _) => 0,
+        // A packet's source can be forged (it never earns a verdict); the upstream, the agent and the operator are ours.
+        (Layer::Filter | Layer::Upstream | Layer::Agent | Layer::Operator, _) => 0,
     }
 }
 

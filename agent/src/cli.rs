@@ -1,0 +1,168 @@
+//! The command line: parses it, hands it to the subcommand, turns what came of it into an exit code.
+
+mod check;
+mod detach;
+mod explain;
+mod failure;
+mod output;
+mod reload;
+mod run;
+mod sources;
+mod stats;
+mod status;
+mod verdicts;
+
+use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{self, Document},
+    control::{self, Request, Response},
+};
+use failure::{Exit, Failure};
+
+const DEFAULT_CONFIG: &str = "/etc/spinegate/spinegate.toml";
+
+/// Edge gateway for NHS record locators: XDP allowlist, mutual TLS and per-request authorisation.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spinegate",
+    version,
+    after_help = "Exit codes: 0 done, 1 refused or not found, 2 bad usage or configuration, 3 the agent is not running, \
+                  4 the kernel or a privilege is missing."
+)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the configuration and the agent are.
+#[derive(Debug, Args)]
+struct Place {
+    /// The configuration file [default: /etc/spinegate/spinegate.toml].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The running agent's socket [default: the configuration's, else /run/spinegate/control.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// Whether a program reads the answer.
+#[derive(Clone, Copy, Debug, Args)]
+struct Format {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent until SIGTERM.
+    Run,
+    /// Say everything that is wrong with the configuration and the files it names.
+    Check(Format),
+    /// Show how the running agent is.
+    Status(Format),
+    /// Show what the filter and the gateway have counted.
+    Stats(Format),
+    /// Show or change the allowlist.
+    #[command(subcommand)]
+    Sources(sources::Command),
+    /// Show or change the verdicts on sources.
+    #[command(subcommand)]
+    Verdicts(verdicts::Command),
+    /// Show every check of a request without making it.
+    Explain(explain::Arguments),
+    /// Have the running agent read its configuration again.
+    Reload,
+    /// Take the filter off its interfaces: from then on nothing is guarded.
+    Detach,
+}
+
+/// Runs the command line `arguments`, the first of which is the program's name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(message) => {
+            // A reader that went away has seen enough of the help.
+            let _ = message.print();
+            return if message.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            }
+            .into();
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "spinegate: {failure}");
+            failure.exit().into()
+        }
+    }
+}
+
+fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
+    match command {
+        Command::Run => run::run(&place),
+        Command::Check(format) => check::run(&place, format),
+        Command::Status(format) => status::run(&place, format),
+        Command::Stats(format) => stats::run(&place, format),
+        Command::Sources(command) => sources::run(&place, command),
+        Command::Verdicts(command) => verdicts::run(&place, command),
+        Command::Explain(arguments) => explain::run(&place, arguments),
+        Command::Reload => reload::run(&place),
+        Command::Detach => detach::run(&place),
+    }
+}
+
+impl Place {
+    fn config(&self) -> PathBuf {
+        self.config
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG))
+    }
+
+    /// The socket to call. A file that was named must be readable; one that merely might be there need not.
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let config = self.config();
+        if self.config.is_some() {
+            Document::read(&config)
+                .map_err(|diagnostic| Failure::new(Exit::Usage, diagnostic.to_string()))?;
+        }
+        Ok(config::control_socket(&config).unwrap_or_else(|| PathBuf::from(config::DEFAULT_SOCKET)))
+    }
+
+    /// Asks the running agent; what it refuses is a failure.
+    fn ask(&self, request: Request) -> Result<Response, Failure> {
+        match control::call(&self.socket()?, request)? {
+            Response::Error(failure) => Err(failure.into()),
+            response => Ok(response),
+        }
+    }
+
+    /// Has the running agent do something, and prints what it says about that.
+    fn order(&self, request: Request) -> Result<Exit, Failure> {
+        match self.ask(request)? {
+            Response::Done(done) => output::line(&done),
+            _ => Err(Failure::other_answer()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

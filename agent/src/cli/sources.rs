@@ -1,0 +1,91 @@
+//! `spinegate sources`
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Exit, Failure, Format, Place,
+    output::{self, Table},
+};
+use crate::{
+    config::{Cidr, Service, SourceKind, SourceName},
+    control::{Request, Response, SourceEntry},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show the allowlist.
+    List(Format),
+    /// Put a source on the allowlist; it stays there over restarts.
+    Add(Add),
+    /// Take a source off the allowlist that was put there by `add`.
+    Remove {
+        /// Its addresses, as `list` shows them.
+        cidr: Cidr,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// Its addresses, as in 10.239.14.31/32.
+    cidr: Cidr,
+    /// What to call it.
+    #[arg(long)]
+    name: SourceName,
+    /// Whether many systems stand behind it.
+    #[arg(long, value_enum, default_value_t = SourceKind::System)]
+    kind: SourceKind,
+    /// A service that it may reach, as in tcp/443; may be repeated. None: all.
+    #[arg(long = "service", value_name = "SERVICE")]
+    services: Vec<Service>,
+}
+
+pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::List(format) => list(place, format),
+        Command::Add(Add {
+            cidr,
+            name,
+            kind,
+            services,
+        }) => place.order(Request::SourcesAdd {
+            cidr,
+            name,
+            kind,
+            services,
+        }),
+        Command::Remove { cidr } => place.order(Request::SourcesRemove { cidr }),
+    }
+}
+
+fn list(place: &Place, format: Format) -> Result<Exit, Failure> {
+    let Response::Sources(sources) = place.ask(Request::SourcesList)? else {
+        return Err(Failure::other_answer());
+    };
+    if format.json {
+        output::json(&sources)
+    } else {
+        output::text(&render(&sources))
+    }
+}
+
+fn render(sources: &[SourceEntry]) -> String {
+    let mut table = Table::titled(["SOURCE", "NAME", "KIND", "SERVICES", "FROM"]);
+    for source in sources {
+        let services = match source.services.as_slice() {
+            [] => "all".to_owned(),
+            services => services
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+        };
+        table.row([
+            source.cidr.to_string(),
+            source.name.clone(),
+            source.kind.as_str().to_owned(),
+            services,
+            source.origin.as_str().to_owned(),
+        ]);
+    }
+    table.render()
+}

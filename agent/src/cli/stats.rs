@@ -1,0 +1,52 @@
+//! `spinegate stats`
+
+use std::collections::BTreeMap;
+
+use super::{
+    Exit, Failure, Format, Place,
+    output::{self, Table},
+};
+use crate::control::{Request, Response, Stats, Tally};
+
+pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Failure> {
+    let Response::Stats(stats) = place.ask(Request::Stats)? else {
+        return Err(Failure::other_answer());
+    };
+    if format.json {
+        output::json(&stats)
+    } else {
+        output::text(&render(&stats))
+    }
+}
+
+/// Zeros of the reasons are left out: most never occur.
+fn render(stats: &Stats) -> String {
+    let mut filter = Table::titled(["FILTER", "REASON", "PACKETS", "BYTES"]);
+    let mut rows = |outcome: &str, tallies: &BTreeMap<String, Tally>| {
+        for (reason, tally) in tallies.iter().filter(|(_, tally)| tally.packets > 0) {
+            filter.row([
+                outcome.to_owned(),
+                reason.clone(),
+                tally.packets.to_string(),
+                tally.bytes.to_string(),
+            ]);
+        }
+    };
+    rows("drop", &stats.filter.drops);
+    rows("would drop", &stats.filter.would_drops);
+    rows("pass", &stats.filter.passes);
+
+    let mut sums = Table::titled(["GATEWAY", "COUNT"]);
+    let mut sum = |name: &str, count: u64| sums.row([name.to_owned(), count.to_string()]);
+    sum("handshakes accepted", stats.handshakes.accepted);
+    sum("requests allowed", stats.requests.allowed);
+    sum("requests refused", stats.requests.refused);
+    sum("verdicts issued", stats.verdicts_issued);
+    sum("drop events lost", stats.filter.lost_events);
+
+    let mut refusals = Table::titled(["REFUSED FOR", "COUNT"]);
+    for (reason, count) in stats.refusals.iter().filter(|(_, count)| **count > 0) {
+        refusals.row([reason.clone(), count.to_string()]);
+    }
+    [filter.render(), sums.render(), refusals.render()].join("\n")
+}

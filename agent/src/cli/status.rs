@@ -1,0 +1,88 @@
+//! `spinegate status`
+
+use std::fmt::Write as _;
+
+use super::{
+    Exit, Failure, Format, Place,
+    output::{self, Table, printable},
+};
+use crate::control::{Request, Response, Status};
+
+pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Failure> {
+    let Response::Status(status) = place.ask(Request::Status)? else {
+        return Err(Failure::other_answer());
+    };
+    if format.json {
+        output::json(&status)
+    } else {
+        output::text(&render(&status))
+    }
+}
+
+fn render(status: &Status) -> String {
+    let mut facts = Table::untitled();
+    let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
+    fact("version", status.version.clone());
+    fact("process", format!("{}, since {}", status.pid, status.started));
+    fact("configuration", status.config.display().to_string());
+    fact(
+        "filter",
+        format!(
+            "{}, scope {}, policy {}",
+            status.mode, status.scope, status.policy_generation
+        ),
+    );
+    fact("services", joined(&status.services));
+    fact("listens on", joined(&status.listen));
+    fact("upstream", status.upstream.clone());
+    fact("sources", status.sources.to_string());
+    fact("verdicts", status.verdicts.to_string());
+    fact("systems", status.systems.to_string());
+    fact("connections", status.connections.to_string());
+    fact("TLS", status.openssl.clone());
+    let mut text = facts.render();
+
+    if !status.interfaces.is_empty() {
+        let mut table = Table::titled(["INTERFACE", "INDEX", "ATTACHED", "PROGRAM"]);
+        for interface in &status.interfaces {
+            table.row([
+                interface.name.clone(),
+                interface.index.to_string(),
+                interface.attach.clone(),
+                interface.program_id.to_string(),
+            ]);
+        }
+        text = text + "\n" + &table.render();
+    }
+    if !status.crls.is_empty() {
+        let mut table = Table::titled(["CRL ISSUER", "NUMBER", "FROM", "UNTIL", "REVOKED"]);
+        for crl in &status.crls {
+            table.row([
+                crl.issuer.clone(),
+                crl.number.clone().unwrap_or_else(|| "-".to_owned()),
+                crl.this_update.clone(),
+                crl.next_update.clone().unwrap_or_else(|| "-".to_owned()),
+                crl.entries.to_string(),
+            ]);
+        }
+        text = text + "\n" + &table.render();
+    }
+    if !status.warnings.is_empty() {
+        text.push('\n');
+    }
+    for warning in &status.warnings {
+        let _ = writeln!(text, "warning: {}", printable(warning));
+    }
+    text
+}
+
+fn joined<T: ToString>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "-".to_owned();
+    }
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

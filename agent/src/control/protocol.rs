@@ -1,0 +1,514 @@
+//! What goes over the socket: a JSON object a line, first a [`Call`], then its [`Answer`]; any number of pairs.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Cidr, Service, SourceKind, SourceName};
+
+/// The protocol's version: agent and command must be of the same.
+pub const VERSION: u32 = 1;
+
+/// What a client sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// [`VERSION`]
+    pub version: u32,
+    /// What it asks for.
+    pub request: Request,
+}
+
+/// What the agent sends back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// [`VERSION`]
+    pub version: u32,
+    /// What came of it.
+    pub response: Response,
+}
+
+/// What an operator can ask of a running agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How the agent is.
+    Status,
+    /// What it has counted.
+    Stats,
+    /// The allowlist.
+    SourcesList,
+    /// One more entry on the allowlist.
+    SourcesAdd {
+        /// Its addresses.
+        cidr: Cidr,
+        /// What the operator calls it.
+        name: SourceName,
+        /// Whether many systems stand behind it.
+        kind: SourceKind,
+        /// The services that it may reach; empty: all.
+        services: Vec<Service>,
+    },
+    /// One entry less, of those that operators added.
+    SourcesRemove {
+        /// Its addresses.
+        cidr: Cidr,
+    },
+    /// The verdicts in force.
+    VerdictsList,
+    /// A deny verdict.
+    VerdictsAdd {
+        /// The address to deny.
+        #[serde(deserialize_with = "canonical")]
+        source: IpAddr,
+        /// For how many seconds; none: as long as the configuration lets a verdict last.
+        ttl: Option<u64>,
+    },
+    /// Lifts a verdict.
+    VerdictsRemove {
+        /// The denied address.
+        #[serde(deserialize_with = "canonical")]
+        source: IpAddr,
+    },
+    /// Reads the configuration again; takes it over if it is sound.
+    Reload,
+    /// What would become of a request.
+    Explain(Question),
+}
+
+/// A request that is explained and not made. The texts are as a client would send them: a malformed one is explained too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// The requester's ASID.
+    pub asid: String,
+    /// The interaction's ID.
+    pub interaction: String,
+    /// The ODS code of the pointer's custodian, for an interaction that changes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custodian: Option<String>,
+    /// The name in the client's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fqdn: Option<String>,
+    /// The client's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+}
+
+impl Request {
+    /// The request as a command line has it, for logs.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Stats => "stats",
+            Self::SourcesList => "sources list",
+            Self::SourcesAdd { .. } => "sources add",
+            Self::SourcesRemove { .. } => "sources remove",
+            Self::VerdictsList => "verdicts list",
+            Self::VerdictsAdd { .. } => "verdicts add",
+            Self::VerdictsRemove { .. } => "verdicts remove",
+            Self::Reload => "reload",
+            Self::Explain(_) => "explain",
+        }
+    }
+
+    /// Whether it changes what the agent does, so that it belongs in the audit log.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        matches!(
+            self,
+            Self::SourcesAdd { .. }
+                | Self::SourcesRemove { .. }
+                | Self::VerdictsAdd { .. }
+                | Self::VerdictsRemove { .. }
+                | Self::Reload
+        )
+    }
+}
+
+/// What comes of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "body", rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Stats`].
+    Stats(Box<Stats>),
+    /// To [`Request::SourcesList`].
+    Sources(Vec<SourceEntry>),
+    /// To [`Request::VerdictsList`].
+    Verdicts(Vec<VerdictEntry>),
+    /// To [`Request::Explain`].
+    Explanation(Explanation),
+    /// To what changes something: what was done, as a sentence.
+    Done(String),
+    /// It was not done.
+    Error(Failure),
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}; {mend}")]
+pub struct Failure {
+    /// Whose fault it is.
+    pub kind: FailureKind,
+    /// What is wrong; may have several lines, as the diagnostics of a reload do.
+    pub message: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+/// The kinds of [`Failure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The agent understood, and will not.
+    Refused,
+    /// What the request names is not there.
+    NotFound,
+    /// The request, or the configuration to be loaded, is wrong.
+    Usage,
+    /// The agent or the kernel failed.
+    Internal,
+}
+
+impl Failure {
+    /// A failure of a kind.
+    pub fn new(kind: FailureKind, message: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            mend: mend.into(),
+        }
+    }
+}
+
+/// How the agent is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since when it runs: RFC 3339, UTC.
+    pub started: String,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// `filter.mode`
+    pub mode: String,
+    /// `filter.scope`
+    pub scope: String,
+    /// Where the filter is attached.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Where the gateway accepts connections.
+    pub listen: Vec<SocketAddr>,
+    /// What it guards.
+    pub upstream: String,
+    /// The guarded services.
+    pub services: Vec<Service>,
+    /// Entries of the allowlist.
+    pub sources: usize,
+    /// Verdicts in force.
+    pub verdicts: usize,
+    /// Systems in the registry.
+    pub systems: usize,
+    /// Connections open now.
+    pub connections: usize,
+    /// The OpenSSL that it runs on.
+    pub openssl: String,
+    /// Counts the policies that were put in force.
+    pub policy_generation: u64,
+    /// The loaded CRLs.
+    pub crls: Vec<CrlStatus>,
+    /// What an operator should look at.
+    pub warnings: Vec<String>,
+}
+
+/// An interface that the filter is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// `native` or `generic`.
+    pub attach: String,
+    /// The kernel's id of the program.
+    pub program_id: u32,
+}
+
+/// A loaded CRL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlStatus {
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// The CRL number (RFC 5280 section 5.2.3) in decimal or hexadecimal, where there is one: up to 20 octets.
+    pub number: Option<String>,
+    /// RFC 3339, UTC.
+    pub this_update: String,
+    /// RFC 3339, UTC; none where the CRL does not say.
+    pub next_update: Option<String>,
+    /// How many certificates it revokes.
+    pub entries: usize,
+}
+
+/// What the agent has counted: the filter since its maps were made, the rest since the agent's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The kernel's counters.
+    pub filter: FilterStats,
+    /// TLS.
+    pub handshakes: Handshakes,
+    /// Decided requests.
+    pub requests: Requests,
+    /// Refused handshakes and requests by reason code.
+    pub refusals: BTreeMap<String, u64>,
+    /// Deny verdicts that failures led to.
+    pub verdicts_issued: u64,
+}
+
+/// The kernel's counters, by reason code and, for what passed, by outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterStats {
+    /// Dropped.
+    pub drops: BTreeMap<String, Tally>,
+    /// What monitor mode would have dropped.
+    pub would_drops: BTreeMap<String, Tally>,
+    /// Passed.
+    pub passes: BTreeMap<String, Tally>,
+    /// Drop events that were only counted.
+    pub lost_events: u64,
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// TLS handshakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshakes {
+    /// Ended with a verified client.
+    pub accepted: u64,
+}
+
+/// Decided requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Passed on.
+    pub allowed: u64,
+    /// Refused.
+    pub refused: u64,
+}
+
+/// An entry of the allowlist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceEntry {
+    /// Its addresses.
+    pub cidr: Cidr,
+    /// What the operator calls it.
+    pub name: String,
+    /// Whether many systems stand behind it.
+    pub kind: SourceKind,
+    /// The services that it may reach; empty: all.
+    pub services: Vec<Service>,
+    /// Who put it there: `configuration` or `operator`.
+    pub origin: Origin,
+}
+
+/// A verdict in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictEntry {
+    /// The address.
+    pub source: IpAddr,
+    /// What is done with its packets.
+    pub kind: VerdictKind,
+    /// The reason's code.
+    pub reason: String,
+    /// How long it still lasts.
+    pub remaining_seconds: u64,
+    /// Who reached it: `agent` or `operator`.
+    pub origin: Origin,
+}
+
+impl VerdictEntry {
+    /// How long it still lasts.
+    #[must_use]
+    pub const fn remaining(&self) -> Duration {
+        Duration::from_secs(self.remaining_seconds)
+    }
+}
+
+/// The kinds of verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// Its packets are dropped.
+    Deny,
+}
+
+/// Where an entry comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The configuration file.
+    Configuration,
+    /// An operator's command.
+    Operator,
+    /// The agent's own judgement.
+    Agent,
+}
+
+/// Every check of a request in their order, and what follows from them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// What the gateway would do.
+    pub decision: Decision,
+    /// The code of the first failed check's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What is checked.
+    pub check: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The reason's code, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The values that were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What comes of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It holds.
+    Pass,
+    /// It does not.
+    Fail,
+    /// It could not be made: what it needs was not given, or it does not apply.
+    Skipped,
+}
+
+/// What the gateway would do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Pass it on.
+    Allow,
+    /// Refuse it.
+    Refuse,
+}
+
+macro_rules! words {
+    ($($kind:ty { $($variant:ident = $word:literal),+ })+) => {
+        $(impl $kind {
+            /// The word that stands for it in JSON and in tables.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        })+
+    };
+}
+
+words! {
+    VerdictKind { Deny = "deny" }
+    Origin { Configuration = "configuration", Operator = "operator", Agent = "agent" }
+    Outcome { Pass = "pass", Fail = "fail", Skipped = "skipped" }
+    Decision { Allow = "allow", Refuse = "refuse" }
+}
+
+/// The filter sees an IPv4-mapped source (RFC 4291 section 2.5.5.2) as IPv4, so that is what an order is about.
+fn canonical<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    IpAddr::deserialize(deserializer).map(|source| source.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_read_as_documented_and_unknown_ones_are_refused() {
+        let call: Call = serde_json::from_str(
+            r#"{"version":1,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"n","kind":"proxy","services":["tcp/443"]}}"#,
+        )
+        .unwrap();
+        assert_eq!(call.request.verb(), "sources add");
+        assert!(call.request.changes());
+        for bad in [
+            r#"{"version":1,"request":{"verb":"sources_add","cidr":"10.0.0.1/8","name":"n","kind":"proxy","services":[]}}"#,
+            r#"{"version":1,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"a\nb","kind":"proxy","services":[]}}"#,
+            r#"{"version":1,"request":{"verb":"verdicts_remove","source":"10.0.0.1","force":true}}"#,
+            r#"{"version":1,"request":{"verb":"shutdown"}}"#,
+        ] {
+            assert!(serde_json::from_str::<Call>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_order_about_an_ipv4_mapped_address_is_about_the_ipv4_one() {
+        let text = r#"{"verb":"verdicts_add","source":"::ffff:10.0.0.1","ttl":null}"#;
+        let source = IpAddr::from([10, 0, 0, 1]);
+        assert_eq!(
+            serde_json::from_str::<Request>(text).unwrap(),
+            Request::VerdictsAdd { source, ttl: None }
+        );
+    }
+
+    #[test]
+    fn the_words_in_tables_are_the_words_in_json() {
+        for origin in [Origin::Configuration, Origin::Operator, Origin::Agent] {
+            assert_eq!(serde_json::to_value(origin).unwrap(), origin.as_str());
+        }
+        for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Skipped] {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+        }
+        for decision in [Decision::Allow, Decision::Refuse] {
+            assert_eq!(serde_json::to_value(decision).unwrap(), decision.as_str());
+        }
+        assert_eq!(
+            serde_json::to_value(VerdictKind::Deny).unwrap(),
+            VerdictKind::Deny.as_str()
+        );
+    }
+
+    #[test]
+    fn answers_come_back_as_they_were_sent() {
+        let entry = VerdictEntry {
+            source: IpAddr::from([10, 0, 0, 1]),
+            kind: VerdictKind::Deny,
+            reason: "certificate_missing".to_owned(),
+            remaining_seconds: 59,
+            origin: Origin::Agent,
+        };
+        let answer = Answer {
+            version: VERSION,
+            response: Response::Verdicts(vec![entry]),
+        };
+        let text = serde_json::to_string(&answer).unwrap();
+        assert_eq!(
+            text,
+            r#"{"version":1,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent"}]}}"#
+        );
+        assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
+    }
+}

@@ -1,0 +1,223 @@
+//! The agent's end of the socket.
+
+use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream, unix::OwnedReadHalf},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use super::{Answer, BindError, Call, Failure, FailureKind, Request, Response, VERSION, socket::Socket};
+
+/// The longest line that a client may send.
+const MAX_LINE: u64 = 64 << 10;
+/// Clients served at once.
+const MAX_CLIENTS: usize = 16;
+/// How long a client may take to send a line, or to take an answer.
+const CLIENT_LIMIT: Duration = Duration::from_secs(10);
+/// How long the agent may take over a request.
+const WORK_LIMIT: Duration = Duration::from_secs(30);
+/// The pause after a failed accept: out of file descriptors is out of them for a while.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end, as the kernel knows (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The effective user.
+    pub uid: u32,
+    /// The process, where the kernel tells.
+    pub pid: Option<i32>,
+}
+
+/// What the agent can do for an operator.
+pub trait Operations: Send + Sync + 'static {
+    /// Carries a request out, and writes what changes something to the audit log under the peer's name.
+    fn perform(&self, peer: Peer, request: Request)
+    -> impl Future<Output = Result<Response, Failure>> + Send;
+}
+
+/// The listening socket.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    /// Removes the socket at the end.
+    _socket: Socket,
+    own_uid: u32,
+}
+
+impl Server {
+    /// Listens on a socket of mode 0660; makes its folder, and replaces the socket of a dead agent. Needs a runtime.
+    ///
+    /// # Errors
+    /// If another agent is running, or the system refuses.
+    pub fn bind(path: &Path) -> Result<Self, BindError> {
+        let (socket, listener) = Socket::bind(path)?;
+        let listener = UnixListener::from_std(listener).map_err(|error| BindError::Io {
+            path: path.to_owned(),
+            error,
+        })?;
+        Ok(Self {
+            listener,
+            _socket: socket,
+            own_uid: nix::unistd::geteuid().as_raw(),
+        })
+    }
+
+    /// Serves until `stop`; then waits for the requests under way and removes the socket.
+    pub async fn serve<O: Operations>(self, operations: Arc<O>, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let clients = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "The control socket accepts no client.");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                // Not answered: an answer would need a slot of its own.
+                debug!("A client of the control socket was turned away: {MAX_CLIENTS} are connected.");
+                continue;
+            };
+            let (operations, own_uid, stop) = (Arc::clone(&operations), self.own_uid, stop.clone());
+            clients.spawn(async move {
+                if let Err(error) = client(stream, own_uid, operations.as_ref(), &stop).await {
+                    debug!(%error, "A client of the control socket was dropped.");
+                }
+                drop(slot);
+            });
+        }
+        clients.close();
+        clients.wait().await;
+    }
+}
+
+async fn client<O: Operations>(
+    stream: UnixStream,
+    own_uid: u32,
+    operations: &O,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let credentials = stream.peer_cred()?;
+    let peer = Peer {
+        uid: credentials.uid(),
+        pid: credentials.pid(),
+    };
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let (response, last) = if may_order(peer.uid, own_uid) {
+            let line = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                line = timeout(CLIENT_LIMIT, read_line(&mut reader)) => line??,
+            };
+            match line {
+                Line::End => return Ok(()),
+                Line::TooLong => (Err(too_long()), true),
+                Line::Whole(line) => (answer(&line, peer, operations).await, false),
+            }
+        } else {
+            (Err(not_allowed(peer.uid)), true)
+        };
+        let response = response.unwrap_or_else(Response::Error);
+        let mut line = serde_json::to_vec(&Answer {
+            version: VERSION,
+            response,
+        })?;
+        line.push(b'\n');
+        timeout(CLIENT_LIMIT, writer.write_all(&line)).await??;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// The socket's mode lets a group connect, for later roles; who may order is decided here.
+const fn may_order(uid: u32, own_uid: u32) -> bool {
+    uid == 0 || uid == own_uid
+}
+
+async fn answer<O: Operations>(line: &[u8], peer: Peer, operations: &O) -> Result<Response, Failure> {
+    let request = parse(line)?;
+    let verb = request.verb();
+    timeout(WORK_LIMIT, operations.perform(peer, request))
+        .await
+        .unwrap_or_else(|_| {
+            let message = format!("`{verb}` was not done within {} s", WORK_LIMIT.as_secs());
+            Err(Failure::new(
+                FailureKind::Internal,
+                message,
+                "see the agent's log, and try again",
+            ))
+        })
+}
+
+fn parse(line: &[u8]) -> Result<Request, Failure> {
+    /// Read first, so that a call of another version is told so and not called malformed.
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let usage = |message: String, mend: &str| Failure::new(FailureKind::Usage, message, mend);
+    let malformed = |error: serde_json::Error| {
+        usage(
+            format!("the call is not understood: {error}"),
+            "use the `spinegate` command of the running agent",
+        )
+    };
+    let Version { version } = serde_json::from_slice(line).map_err(malformed)?;
+    if version != VERSION {
+        let message = format!("the call is of protocol version {version}, the agent speaks {VERSION}");
+        return Err(usage(
+            message,
+            "use the `spinegate` command of the running agent, or restart the agent",
+        ));
+    }
+    serde_json::from_slice(line)
+        .map(|call: Call| call.request)
+        .map_err(malformed)
+}
+
+enum Line {
+    Whole(Vec<u8>),
+    TooLong,
+    End,
+}
+
+async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Line> {
+    let mut line = Vec::new();
+    reader.take(MAX_LINE + 1).read_until(b'\n', &mut line).await?;
+    Ok(match line.last() {
+        Some(b'\n') => Line::Whole(line),
+        Some(_) if line.len() as u64 > MAX_LINE => Line::TooLong,
+        // Half a line and no more: the client has gone.
+        _ => Line::End,
+    })
+}
+
+fn too_long() -> Failure {
+    let message = format!("the call is longer than {MAX_LINE} bytes");
+    Failure::new(FailureKind::Usage, message, "name fewer services in one call")
+}
+
+fn not_allowed(uid: u32) -> Failure {
+    let message = format!("user {uid} may not give orders to this agent");
+    Failure::new(
+        FailureKind::Refused,
+        message,
+        "run the command as root, or as the agent's own user",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Server and client together, over real sockets.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::UnixStream as Blocking,
+    path::PathBuf,
+};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::control::{ClientError, call};
+
+/// Echoes the verb and the peer; refuses to lift a verdict.
+struct Echo;
+
+impl Operations for Echo {
+    async fn perform(&self, peer: Peer, request: Request) -> Result<Response, Failure> {
+        match request {
+            Request::VerdictsRemove { source } => Err(Failure::new(
+                FailureKind::NotFound,
+                format!("{source} has no verdict"),
+                "nothing to do",
+            )),
+            other => Ok(Response::Done(format!("{} by {}", other.verb(), peer.uid))),
+        }
+    }
+}
+
+/// Runs `with` beside a server on a socket of its own; gives its result once the server has ended.
+fn beside_a_server<T>(with: impl FnOnce(PathBuf) -> T) -> T {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let stop = CancellationToken::new();
+    let server = {
+        let _inside = runtime.enter();
+        Server::bind(&path).unwrap()
+    };
+    let serving = runtime.spawn(server.serve(Arc::new(Echo), stop.clone()));
+    let result = with(path.clone());
+    stop.cancel();
+    runtime.block_on(serving).unwrap();
+    assert!(!path.exists(), "the socket was left behind");
+    result
+}
+
+/// Sends bytes, closes the sending side, and reads all that comes back.
+fn exchange(path: &Path, bytes: &[u8]) -> String {
+    let mut stream = Blocking::connect(path).unwrap();
+    let _ = stream.write_all(bytes);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+#[test]
+fn a_request_is_carried_out_under_the_peers_user_id() {
+    let uid = nix::unistd::geteuid();
+    let response = beside_a_server(|path| call(&path, Request::Status)).unwrap();
+    assert_eq!(response, Response::Done(format!("status by {uid}")));
+}
+
+#[test]
+fn a_failure_arrives_with_its_kind_and_mend() {
+    let source = std::net::IpAddr::from([10, 0, 0, 1]);
+    let response = beside_a_server(|path| call(&path, Request::VerdictsRemove { source })).unwrap();
+    assert_eq!(
+        response,
+        Response::Error(Failure::new(
+            FailureKind::NotFound,
+            "10.0.0.1 has no verdict",
+            "nothing to do"
+        ))
+    );
+}
+
+#[test]
+fn several_calls_on_one_connection_are_answered_in_order() {
+    let line = r#"{"version":1,"request":{"verb":"status"}}
+{"version":1,"request":{"verb":"reload"}}
+"#;
+    let answers = beside_a_server(|path| exchange(&path, line.as_bytes()));
+    let lines: Vec<&str> = answers.lines().collect();
+    assert!(
+        lines[0].contains("status by") && lines[1].contains("reload by"),
+        "{answers}"
+    );
+}
+
+#[test]
+fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
+    let answers = beside_a_server(|path| {
+        exchange(&path, b"nonsense\n{\"version\":2,\"request\":{\"new\":1}}\n{\"version\":1,\"request\":{\"verb\":\"status\"}}\n")
+    });
+    let lines: Vec<&str> = answers.lines().collect();
+    assert_eq!(lines.len(), 3, "{answers}");
+    assert!(
+        lines[0].contains(r#""kind":"usage","message":"the call is not understood"#),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].contains("protocol version 2, the agent speaks 1"),
+        "{}",
+        lines[1]
+    );
+    assert!(lines[2].contains("status by"), "{}", lines[2]);
+}
+
+#[test]
+fn a_line_without_end_is_refused_and_not_kept() {
+    let answer = beside_a_server(|path| exchange(&path, &vec![b'x'; MAX_LINE as usize + 1]));
+    assert!(answer.contains("longer than 65536 bytes"), "{answer}");
+}
+
+#[test]
+fn clients_over_the_limit_are_turned_away_and_the_others_served() {
+    beside_a_server(|path| {
+        let line = b"{\"version\":1,\"request\":{\"verb\":\"status\"}}\n";
+        let mut kept: Vec<Blocking> = Vec::new();
+        for _ in 0..MAX_CLIENTS {
+            let mut stream = Blocking::connect(&path).unwrap();
+            stream.write_all(line).unwrap();
+            let mut answer = String::new();
+            BufReader::new(&stream).read_line(&mut answer).unwrap();
+            assert!(answer.contains("status by"), "{answer}");
+            kept.push(stream);
+        }
+        assert!(matches!(
+            call(&path, Request::Status),
+            Err(ClientError::Broken { .. } | ClientError::Answer { .. })
+        ));
+        kept[0].write_all(line).unwrap();
+        let mut answer = String::new();
+        BufReader::new(&kept[0]).read_line(&mut answer).unwrap();
+        assert!(answer.contains("status by"), "{answer}");
+    });
+}
+
+#[test]
+fn only_root_and_the_agents_own_user_may_give_orders() {
+    assert!(may_order(0, 1000) && may_order(1000, 1000));
+    assert!(!may_order(1001, 1000) && !may_order(1000, 0));
+}
+
+#[test]
+fn without_an_agent_the_command_is_told_to_start_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    assert!(matches!(
+        call(&path, Request::Status),
+        Err(ClientError::NotRunning)
+    ));
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let error = call(&path, Request::Status).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the agent is not running; start it with `spinegate run`"
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_line_is_a_request_or_a_failure_without_a_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(&line);
+    }
+}

@@ -1,0 +1,126 @@
+//! The gateway: listeners, connections, and each request's way through the rooms that decide about it.
+
+mod connection;
+mod listener;
+mod record;
+mod request;
+mod upstream;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use self::upstream::Upstream;
+use crate::{
+    audit,
+    authz::Rules,
+    config::{self, Problem},
+    metrics::Counters,
+    registry::Registry,
+    tls::Acceptor,
+    verdict::Verdicts,
+};
+
+pub use self::listener::{ListenError, accept, bind};
+
+/// What all connections share. Policy and settings are swapped whole; a request keeps what it began with.
+pub struct Gateway {
+    acceptor: Arc<Acceptor>,
+    policy: ArcSwap<Policy>,
+    verdicts: Arc<Verdicts>,
+    audit: Arc<audit::Log>,
+    counters: Arc<Counters>,
+    connections: AtomicUsize,
+}
+
+/// What a request is judged by and where it goes: a snapshot.
+pub struct Policy {
+    rules: Rules,
+    registry: Registry,
+    upstream: Upstream,
+    settings: config::Gateway,
+}
+
+impl Policy {
+    /// A snapshot of the settings and the registry.
+    ///
+    /// # Errors
+    /// If the upstream's address has no host.
+    pub fn new(settings: config::Gateway, registry: Registry) -> Result<Self, Problem> {
+        let upstream = Upstream::new(&settings.upstream, settings.upstream_timeout, settings.max_body)
+            .ok_or_else(|| {
+                let message = format!("{} names no host", settings.upstream);
+                Problem::new("gateway.upstream", message, "write it like http://127.0.0.1:8080")
+            })?;
+        let rules = Rules {
+            gateway_asid: settings.asid,
+            base_path: settings.base_path.clone(),
+        };
+        Ok(Self {
+            rules,
+            registry,
+            upstream,
+            settings,
+        })
+    }
+
+    /// What requests are judged by.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Who is registered.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+impl Gateway {
+    /// Joins what connections need.
+    #[must_use]
+    pub fn new(
+        acceptor: Arc<Acceptor>,
+        policy: Policy,
+        verdicts: Arc<Verdicts>,
+        audit: Arc<audit::Log>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            acceptor,
+            policy: ArcSwap::from_pointee(policy),
+            verdicts,
+            audit,
+            counters,
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// Judges every further request by another policy, on open connections too.
+    pub fn replace(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn header_timeout(&self) -> Duration {
+        self.policy.load().settings.header_timeout
+    }
+}

@@ -1,0 +1,113 @@
+//! What the gateway leaves behind of each decision: a counter, a strike where it was a failure, a line in the audit log.
+
+use std::{
+    net::SocketAddr,
+    time::{Instant, SystemTime},
+};
+
+use spinegate_common::Reason;
+
+use super::{Gateway, connection::Connection};
+use crate::{
+    audit::{AuditError, Certificate, Decision, Event, Record, Tls},
+    tls::{CertificateSummary, Refusal, Session, VerifiedClient},
+};
+
+impl Gateway {
+    pub(super) fn record_handshake(&self, peer: SocketAddr, client: &VerifiedClient, session: &Session) {
+        self.counters.handshake_accepted();
+        let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Allow);
+        record.peer = Some(peer);
+        record.certificate = Some(certificate(client.certificate(), Some(client)));
+        record.tls = Some(Tls {
+            version: session.version.to_owned(),
+            cipher: session.cipher.clone(),
+        });
+        self.write_or_log(&record);
+    }
+
+    pub(super) fn record_failed_handshake(&self, peer: SocketAddr, refusal: &Refusal) {
+        self.counters.handshake_refused(refusal.reason);
+        let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Refuse);
+        record.reason = Some(refusal.reason);
+        record.peer = Some(peer);
+        record.certificate = refusal
+            .certificate
+            .as_deref()
+            .map(|summary| certificate(summary, None));
+        record.detail = Some(refusal.detail.clone());
+        self.write_or_log(&record);
+        self.strike(peer, refusal.reason);
+    }
+
+    pub(super) fn refuse_connection(&self, peer: SocketAddr, reason: Reason, detail: &str) {
+        self.record_failed_handshake(
+            peer,
+            &Refusal {
+                reason,
+                detail: detail.to_owned(),
+                certificate: None,
+            },
+        );
+    }
+
+    /// hyper has answered 400 or 431 and closes: the request never became one.
+    pub(super) fn refuse_malformed(&self, connection: &Connection, detail: &str) {
+        let reason = Reason::RequestMalformed;
+        self.counters.request_refused(reason);
+        let mut record = connection.record(Decision::Refuse);
+        record.reason = Some(reason);
+        record.detail = Some(detail.to_owned());
+        self.write_or_log(&record);
+        self.strike(connection.peer, reason);
+    }
+
+    /// Counts a failure against its source, and says so when that became a verdict.
+    pub(super) fn strike(&self, peer: SocketAddr, reason: Reason) {
+        match self.verdicts.fail(peer.ip(), reason, Instant::now()) {
+            Ok(None) => {}
+            Ok(Some(sentence)) => {
+                self.counters.verdict_issued();
+                let mut record = Record::new(SystemTime::now(), Event::Verdict, Decision::Deny);
+                record.reason = Some(sentence.reason);
+                record.source = Some(peer.ip());
+                record.detail = Some(format!("for {}", humantime::format_duration(sentence.ttl)));
+                self.write_or_log(&record);
+            }
+            Err(error) => tracing::error!(source = %peer.ip(), %error, "the verdict is not in force"),
+        }
+    }
+
+    /// Writes a decision that stands whether or not it can be recorded: a refusal, or a verdict.
+    pub(super) fn write_or_log(&self, record: &Record) {
+        if let Err(error) = self.audit.write(record) {
+            tracing::error!(%error, "a decision could not be recorded");
+        }
+    }
+
+    /// Writes a decision that may stand only if it is recorded.
+    pub(super) fn write(&self, record: &Record) -> Result<(), AuditError> {
+        self.audit.write(record)
+    }
+}
+
+impl Connection {
+    /// The record of a request on this connection.
+    pub(super) fn record(&self, decision: Decision) -> Record {
+        let mut record = Record::new(SystemTime::now(), Event::Request, decision);
+        record.peer = Some(self.peer);
+        record.certificate = Some(certificate(self.client.certificate(), Some(&self.client)));
+        record
+    }
+}
+
+fn certificate(summary: &CertificateSummary, client: Option<&VerifiedClient>) -> Certificate {
+    Certificate {
+        fqdn: client.map(|client| client.fqdn().to_string()),
+        subject: summary.subject.clone(),
+        issuer: summary.issuer.clone(),
+        serial: summary.serial.clone(),
+        sha256: summary.sha256.clone(),
+        not_after: summary.not_after.clone(),
+    }
+}

@@ -1,0 +1,284 @@
+//! One request: judged stage by stage, forwarded with its permit or answered with an OperationOutcome, and recorded.
+
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, Uri,
+    header::{self, HeaderName},
+    uri::PathAndQuery,
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use spinegate_common::{Layer, Reason};
+
+use super::{
+    Policy,
+    connection::Connection,
+    upstream::{Body, Stored, UpstreamError, whole},
+};
+use crate::{
+    audit::{self, Decision, Record},
+    authz::{self, Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, Denial, Judged, Permit, Subject},
+    nrl::{Format, Outcome, Pointer, Refusal, answer_format},
+};
+
+const DECISION_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers one request. Whatever happens, there is an answer, and a record of it that was written before.
+pub(super) async fn answer(
+    connection: &Connection,
+    request: Request<Incoming>,
+    now: SystemTime,
+) -> Response<Body> {
+    let begun = Instant::now();
+    let policy = connection.gateway.policy();
+    let (head, body) = request.into_parts();
+    let format = answer_format(head.uri.query(), &head.headers);
+    let mut record = connection.record(Decision::Allow);
+    let id = record.decision_id.to_string();
+    let mut seen = audit::Request::new(id.clone(), head.method.as_str(), &target(&head.uri));
+
+    let permitted = judge(connection, &policy, &head, body, now).await;
+    let mut close = false;
+    let (mut answer, subject) = match permitted {
+        Ok(permit) => {
+            let subject = permit.subject().clone();
+            match policy.upstream.forward(permit, &head.headers, &id).await {
+                Ok(answer) => (answer, subject),
+                Err(error) => {
+                    let denial = unavailable(&error, subject);
+                    note_refusal(connection, &mut record, denial.reason(), Some(error.detail));
+                    (outcome(&denial, format, &id), denial.subject().clone())
+                }
+            }
+        }
+        Err(denial) => {
+            // Its certificate is void, or its framing can't be trusted: nothing more is read from this connection.
+            close = matches!(denial.reason().layer(), Layer::Certificate)
+                || matches!(
+                    denial.reason(),
+                    Reason::BodyTooLarge | Reason::BodyTimeout | Reason::RequestMalformed
+                );
+            note_refusal(
+                connection,
+                &mut record,
+                denial.reason(),
+                Some(denial.diagnostics().to_owned()),
+            );
+            (outcome(&denial, format, &id), denial.subject().clone())
+        }
+    };
+
+    describe(&mut seen, &subject);
+    seen.status = Some(answer.status().as_u16());
+    record.request = Some(seen);
+    record.duration = Some(begun.elapsed());
+    if let Err(error) = connection.gateway.write(&record) {
+        tracing::error!(%error, "a decision could not be recorded: the answer is withheld");
+        answer = unrecorded(format, &id);
+    }
+    match record.reason {
+        None => connection.gateway.counters.request_allowed(),
+        Some(reason) => {
+            connection.gateway.counters.request_refused(reason);
+            connection.gateway.strike(connection.peer, reason);
+        }
+    }
+    finish(&mut answer, &id, close);
+    answer
+}
+
+/// All checks in their order, with what each stage waits for fetched in between.
+async fn judge(
+    connection: &Connection,
+    policy: &Policy,
+    head: &http::request::Parts,
+    body: Incoming,
+    now: SystemTime,
+) -> Result<Permit, Denial> {
+    // The certificate may have expired or been revoked since the handshake (R10, R11).
+    if let Err(refusal) = connection
+        .gateway
+        .acceptor
+        .trust()
+        .recheck(&connection.client, now)
+    {
+        return Err(Denial::new(
+            Refusal::new(refusal.reason, refusal.reason.meaning()),
+            Subject::default(),
+        ));
+    }
+    let admitted = authz::admit(
+        &policy.rules,
+        &policy.registry,
+        &(&connection.client).into(),
+        &head.method,
+        &head.uri,
+        &head.headers,
+        now,
+    )?;
+    match admitted {
+        Admitted::Permitted(permit) => Ok(permit),
+        Admitted::NeedsBody(awaiting) => {
+            let body = read_body(policy, body, &awaiting).await?;
+            match awaiting.judge_body(body)? {
+                Judged::Permitted(permit) => Ok(permit),
+                Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
+                Judged::NeedsTarget(awaiting) => judge_target(policy, awaiting).await,
+            }
+        }
+        Admitted::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
+    }
+}
+
+async fn read_body(policy: &Policy, body: Incoming, awaiting: &AwaitingBody) -> Result<Bytes, Denial> {
+    let limit = policy.settings.max_body;
+    let refuse = |reason, text: String| Denial::new(Refusal::new(reason, text), awaiting.subject().clone());
+    let reading = Limited::new(body, limit).collect();
+    match tokio::time::timeout(policy.settings.body_timeout, reading).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(refuse(
+            Reason::BodyTooLarge,
+            format!("The body is larger than {limit} bytes"),
+        )),
+        Ok(Err(error)) => Err(refuse(
+            Reason::RequestMalformed,
+            format!("The body broke off: {error}"),
+        )),
+        Err(_) => Err(refuse(
+            Reason::BodyTimeout,
+            "The body did not arrive in time".to_owned(),
+        )),
+    }
+}
+
+async fn judge_stored(policy: &Policy, awaiting: AwaitingStored) -> Result<Permit, Denial> {
+    let stored = match fetch_pointer(policy, awaiting.id().as_str()).await {
+        Ok(stored) => stored,
+        Err(error) => return Err(unavailable(&error, awaiting.subject().clone())),
+    };
+    awaiting.judge_stored(stored.as_ref())
+}
+
+async fn judge_target(policy: &Policy, awaiting: AwaitingTarget) -> Result<Permit, Denial> {
+    let candidates = match awaiting.target().id() {
+        Some(id) => fetch_pointer(policy, id.as_str())
+            .await
+            .map(|found| found.into_iter().collect()),
+        None => fetch_pointers_of(policy, awaiting.patient().as_str()).await,
+    };
+    match candidates {
+        Ok(candidates) => awaiting.judge_target(&candidates),
+        Err(error) => Err(unavailable(&error, awaiting.subject().clone())),
+    }
+}
+
+async fn fetch_pointer(policy: &Policy, id: &str) -> Result<Option<Pointer>, UpstreamError> {
+    let path = format!("{}/DocumentReference/{id}", policy.rules.base_path);
+    match fetch(policy, path).await? {
+        Stored::Absent => Ok(None),
+        Stored::Found(body) => Pointer::from_json(&body)
+            .map(Some)
+            .map_err(|error| invalid(&error)),
+    }
+}
+
+async fn fetch_pointers_of(policy: &Policy, nhs_number: &str) -> Result<Vec<Pointer>, UpstreamError> {
+    // The number is digits alone, so this is the encoded form of the reference.
+    const PATIENT: &str = "https%3A%2F%2Fdemographics.spineservices.nhs.uk%2FSTU3%2FPatient%2F";
+    let path = format!(
+        "{}/DocumentReference?subject={PATIENT}{nhs_number}",
+        policy.rules.base_path
+    );
+    match fetch(policy, path).await? {
+        Stored::Absent => Ok(Vec::new()),
+        Stored::Found(body) => Pointer::from_searchset(&body).map_err(|error| invalid(&error)),
+    }
+}
+
+async fn fetch(policy: &Policy, path: String) -> Result<Stored, UpstreamError> {
+    let target = PathAndQuery::try_from(path).map_err(|error| invalid(&error))?;
+    policy
+        .upstream
+        .fetch(target, policy.rules.gateway_asid.as_str())
+        .await
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> UpstreamError {
+    UpstreamError {
+        reason: Reason::UpstreamInvalid,
+        detail: error.to_string(),
+    }
+}
+
+/// The client learns that the service failed, and nothing of how.
+fn unavailable(error: &UpstreamError, subject: Subject) -> Denial {
+    tracing::warn!(
+        reason = error.reason.as_str(),
+        detail = error.detail,
+        "the upstream failed"
+    );
+    Denial::new(Refusal::new(error.reason, error.reason.meaning()), subject)
+}
+
+fn note_refusal(connection: &Connection, record: &mut Record, reason: Reason, detail: Option<String>) {
+    record.decision = Decision::Refuse;
+    record.reason = Some(reason);
+    record.detail = detail;
+    tracing::debug!(peer = %connection.peer, reason = reason.as_str(), "request refused");
+}
+
+fn outcome(denial: &Denial, format: Format, id: &str) -> Response<Body> {
+    let outcome = denial.outcome();
+    let mut answer = resource(&outcome, format, id, denial.diagnostics());
+    if let Some((name, value)) = denial.header() {
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}
+
+/// The audit log could not take the decision: what it allowed is not answered for.
+fn unrecorded(format: Format, id: &str) -> Response<Body> {
+    let outcome = Outcome::of(Reason::AuditFailed);
+    resource(&outcome, format, id, Reason::AuditFailed.meaning())
+}
+
+fn resource(outcome: &Outcome, format: Format, id: &str, diagnostics: &str) -> Response<Body> {
+    let mut answer = Response::new(whole(outcome.render(format, id, diagnostics)));
+    *answer.status_mut() = outcome.status;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(format.content_type()),
+    );
+    answer
+}
+
+fn finish(answer: &mut Response<Body>, id: &str, close: bool) {
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(DECISION_ID, id);
+    }
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+fn describe(seen: &mut audit::Request, subject: &Subject) {
+    seen.asid = subject.asid.map(|asid| asid.to_string());
+    seen.ods = subject.ods.as_ref().map(ToString::to_string);
+    seen.interaction = subject
+        .interaction_id
+        .as_ref()
+        .map(ToString::to_string)
+        .or_else(|| {
+            subject
+                .interaction
+                .map(|interaction| interaction.as_str().to_owned())
+        });
+}
+
+fn target(uri: &Uri) -> String {
+    uri.path().to_owned()
+}

@@ -1,0 +1,169 @@
+//! Counters that every room increments without a lock.
+
+use std::{
+    array,
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use spinegate_common::{Layer, Reason};
+
+use crate::control::{FilterStats, Handshakes, Requests, Stats};
+
+/// Since the agent's start. What the kernel counts is not here: it is read from the kernel when asked for.
+#[derive(Debug)]
+pub struct Counters {
+    refusals: [AtomicU64; Reason::SLOTS as usize],
+    handshakes_accepted: AtomicU64,
+    handshakes_refused: AtomicU64,
+    requests_allowed: AtomicU64,
+    requests_refused: AtomicU64,
+    verdicts_issued: AtomicU64,
+}
+
+impl Counters {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            refusals: array::from_fn(|_| AtomicU64::new(0)),
+            handshakes_accepted: AtomicU64::new(0),
+            handshakes_refused: AtomicU64::new(0),
+            requests_allowed: AtomicU64::new(0),
+            requests_refused: AtomicU64::new(0),
+            verdicts_issued: AtomicU64::new(0),
+        }
+    }
+
+    /// A handshake ended with a verified client.
+    pub fn handshake_accepted(&self) {
+        add(&self.handshakes_accepted);
+    }
+
+    /// A connection was refused before its first request.
+    pub fn handshake_refused(&self, reason: Reason) {
+        add(&self.handshakes_refused);
+        self.refused(reason);
+    }
+
+    /// A request was passed on.
+    pub fn request_allowed(&self) {
+        add(&self.requests_allowed);
+    }
+
+    /// A request was refused.
+    pub fn request_refused(&self, reason: Reason) {
+        add(&self.requests_refused);
+        self.refused(reason);
+    }
+
+    /// Failures led to a deny verdict.
+    pub fn verdict_issued(&self) {
+        add(&self.verdicts_issued);
+    }
+
+    /// All counters as `spinegate stats` shows them, beside the kernel's. Every reason that the agent can refuse for is
+    /// there, also at zero.
+    #[must_use]
+    pub fn stats(&self, filter: FilterStats) -> Stats {
+        Stats {
+            filter,
+            handshakes: Handshakes {
+                accepted: self.accepted_handshakes(),
+            },
+            requests: Requests {
+                allowed: get(&self.requests_allowed),
+                refused: get(&self.requests_refused),
+            },
+            refusals: self
+                .refusals()
+                .map(|(reason, count)| (reason.as_str().to_owned(), count))
+                .collect::<BTreeMap<_, _>>(),
+            verdicts_issued: self.issued_verdicts(),
+        }
+    }
+
+    /// Refusals by each reason that the agent, and not the filter, can refuse for.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL
+            .iter()
+            .filter(|reason| !matches!(reason.layer(), Layer::Filter | Layer::Operator))
+            .filter_map(|reason| Some((*reason, get(self.refusals.get(usize::from(*reason as u8))?))))
+    }
+
+    pub(super) fn accepted_handshakes(&self) -> u64 {
+        get(&self.handshakes_accepted)
+    }
+
+    pub(super) fn refused_handshakes(&self) -> u64 {
+        get(&self.handshakes_refused)
+    }
+
+    pub(super) fn decided_requests(&self) -> (u64, u64) {
+        (get(&self.requests_allowed), get(&self.requests_refused))
+    }
+
+    pub(super) fn issued_verdicts(&self) -> u64 {
+        get(&self.verdicts_issued)
+    }
+
+    fn refused(&self, reason: Reason) {
+        if let Some(counter) = self.refusals.get(usize::from(reason as u8)) {
+            add(counter);
+        }
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// Each counter stands alone: nothing is read on the strength of another.
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_counts_once_by_its_reason_and_once_in_its_sum() {
+        let counters = Counters::new();
+        counters.handshake_accepted();
+        counters.handshake_refused(Reason::CertificateMissing);
+        counters.request_allowed();
+        counters.request_refused(Reason::NotOwner);
+        counters.request_refused(Reason::NotOwner);
+        counters.verdict_issued();
+        let stats = counters.stats(FilterStats::default());
+        assert_eq!(stats.handshakes.accepted, 1);
+        assert_eq!(counters.refused_handshakes(), 1);
+        assert_eq!((stats.requests.allowed, stats.requests.refused), (1, 2));
+        assert_eq!(stats.refusals["certificate_missing"], 1);
+        assert_eq!(stats.refusals["not_owner"], 2);
+        assert_eq!(stats.refusals["asid_unknown"], 0);
+        assert_eq!(stats.verdicts_issued, 1);
+    }
+
+    #[test]
+    fn every_reason_of_the_agent_has_a_counter_of_its_own() {
+        let counters = Counters::new();
+        for reason in Reason::ALL {
+            counters.request_refused(*reason);
+        }
+        assert!(counters.refusals().all(|(_, count)| count == 1));
+        assert!(
+            !counters
+                .stats(FilterStats::default())
+                .refusals
+                .contains_key("source_not_allowlisted")
+        );
+    }
+}

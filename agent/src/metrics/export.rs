@@ -1,0 +1,242 @@
+//! The counters as OpenMetrics text.
+//!
+//! Labels come from enums alone: whatever clients send, the number of time series is fixed.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text},
+    metrics::{MetricType, counter::ConstCounter},
+    registry::Registry,
+};
+use spinegate_common::{Layer, Pass, Reason};
+
+use super::Counters;
+use crate::control::{FilterStats, Tally};
+
+/// What is counted outside of [`Counters`], at the moment of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The kernel's counters; none where there is no filter, or it can't be read: no number is better than a wrong zero.
+    pub filter: Option<FilterStats>,
+    /// Records that the audit log could not take.
+    pub audit_write_failures: u64,
+}
+
+/// Writes the metrics down when asked.
+#[derive(Debug)]
+pub struct Exporter {
+    registry: Registry,
+}
+
+impl Exporter {
+    /// Exports the agent's counters and, at each scrape, what `observe` sees.
+    #[must_use]
+    pub fn new(counters: Arc<Counters>, observe: impl Fn() -> Observed + Send + Sync + 'static) -> Self {
+        let mut registry = Registry::with_prefix("spinegate");
+        registry.register_collector(Box::new(Everything {
+            counters,
+            observe: Box::new(observe),
+        }));
+        Self { registry }
+    }
+
+    /// The metrics as OpenMetrics 1.0 text.
+    ///
+    /// # Errors
+    /// Never, as far as writing to a string goes; the signature is the encoder's.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+struct Everything {
+    counters: Arc<Counters>,
+    observe: Box<dyn Fn() -> Observed + Send + Sync>,
+}
+
+impl fmt::Debug for Everything {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Everything")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Collector for Everything {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counters = &self.counters;
+        let observed = (self.observe)();
+        let (allowed, refused) = counters.decided_requests();
+
+        let refusals: Vec<_> = counters
+            .refusals()
+            .map(|(reason, count)| ([("reason", reason.as_str())], count))
+            .collect();
+        family(
+            &mut encoder,
+            "refusals",
+            "Refused connections and requests, by reason",
+            &refusals,
+        )?;
+        let requests = [
+            ([("decision", "allow")], allowed),
+            ([("decision", "refuse")], refused),
+        ];
+        family(&mut encoder, "requests", "Decided requests", &requests)?;
+        let handshakes = [
+            ([("outcome", "accepted")], counters.accepted_handshakes()),
+            ([("outcome", "refused")], counters.refused_handshakes()),
+        ];
+        family(
+            &mut encoder,
+            "handshakes",
+            "TLS handshakes, by how they ended",
+            &handshakes,
+        )?;
+        single(
+            &mut encoder,
+            "verdicts_issued",
+            "Deny verdicts that failures led to",
+            counters.issued_verdicts(),
+        )?;
+        single(
+            &mut encoder,
+            "audit_write_failures",
+            "Records that the audit log could not take",
+            observed.audit_write_failures,
+        )?;
+        if let Some(filter) = &observed.filter {
+            let packets = packets(filter);
+            family(
+                &mut encoder,
+                "filter_packets",
+                "Packets, by what the filter did and why",
+                &packets,
+            )?;
+            single(
+                &mut encoder,
+                "filter_lost_events",
+                "Drop events that the filter only counted",
+                filter.lost_events,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// A row for every reason and outcome that there is; what the map holds beside them is not shown.
+fn packets(filter: &FilterStats) -> Vec<(Labels<2>, u64)> {
+    let of =
+        |tallies: &BTreeMap<String, Tally>, code: &str| tallies.get(code).map_or(0, |tally| tally.packets);
+    let reasons = || {
+        Reason::ALL
+            .iter()
+            .filter(|reason| reason.layer() == Layer::Filter)
+            .map(|reason| reason.as_str())
+    };
+    let row = |outcome, tallies, code| ([("outcome", outcome), ("reason", code)], of(tallies, code));
+    let drops = reasons().map(|code| row("drop", &filter.drops, code));
+    let would_drops = reasons().map(|code| row("would_drop", &filter.would_drops, code));
+    let passes = Pass::ALL
+        .iter()
+        .map(|pass| row("pass", &filter.passes, pass.as_str()));
+    drops.chain(would_drops).chain(passes).collect()
+}
+
+fn family<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: &[(Labels<N>, u64)],
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, count) in rows {
+        ConstCounter::new(*count).encode(family.encode_family(labels)?)?;
+    }
+    Ok(())
+}
+
+fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+    ConstCounter::new(count).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(packets: u64) -> Tally {
+        Tally {
+            packets,
+            bytes: packets * 60,
+        }
+    }
+
+    #[test]
+    fn the_text_has_every_family_with_its_counts() {
+        let counters = Arc::new(Counters::new());
+        counters.handshake_refused(Reason::CertificateMissing);
+        counters.handshake_accepted();
+        counters.request_allowed();
+        counters.verdict_issued();
+        let exporter = Exporter::new(counters, || {
+            let mut filter = FilterStats {
+                lost_events: 9,
+                ..FilterStats::default()
+            };
+            filter.drops.insert("source_not_allowlisted".to_owned(), tally(7));
+            filter.passes.insert("allowlisted".to_owned(), tally(3));
+            Observed {
+                filter: Some(filter),
+                audit_write_failures: 2,
+            }
+        });
+        let text = exporter.text().unwrap();
+        for line in [
+            "spinegate_refusals_total{reason=\"certificate_missing\"} 1",
+            "spinegate_refusals_total{reason=\"not_owner\"} 0",
+            "spinegate_requests_total{decision=\"allow\"} 1",
+            "spinegate_requests_total{decision=\"refuse\"} 0",
+            "spinegate_handshakes_total{outcome=\"accepted\"} 1",
+            "spinegate_handshakes_total{outcome=\"refused\"} 1",
+            "spinegate_verdicts_issued_total 1",
+            "spinegate_audit_write_failures_total 2",
+            "spinegate_filter_packets_total{outcome=\"drop\",reason=\"source_not_allowlisted\"} 7",
+            "spinegate_filter_packets_total{outcome=\"would_drop\",reason=\"source_not_allowlisted\"} 0",
+            "spinegate_filter_packets_total{outcome=\"pass\",reason=\"allowlisted\"} 3",
+            "spinegate_filter_lost_events_total 9",
+            "# EOF",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_has_no_numbers() {
+        let text = Exporter::new(Arc::new(Counters::new()), Observed::default)
+            .text()
+            .unwrap();
+        assert!(!text.contains("filter_packets"));
+    }
+
+    #[test]
+    fn a_code_that_no_enum_has_is_never_a_label() {
+        let exporter = Exporter::new(Arc::new(Counters::new()), || {
+            let mut filter = FilterStats::default();
+            filter.drops.insert("from_elsewhere".to_owned(), tally(1));
+            Observed {
+                filter: Some(filter),
+                ..Observed::default()
+            }
+        });
+        assert!(!exporter.text().unwrap().contains("from_elsewhere"));
+    }
+}
