@@ -1,8 +1,9 @@
-//! Who may do what: the ordered checks of a request, and the only way to a [`Permit`]. No I/O; the clock is passed in.
+//! Who may do what: the ordered checks of a request, and the only way to a [`Permit`].
 //!
-//! A request goes through [`admit`], which judges everything that its head decides. What it answers says what is still
-//! needed: nothing, the body, or the stored pointer. Each stage takes the thing that it waits for and leads to the next, so
-//! that a permit exists only where every check of its interaction was made (see [`Check::ALL`] for the order).
+//! A request goes through [`admit`], which judges everything that its head decides. What it answers says what
+//! is still needed: nothing, the body, or the stored pointer. Each stage takes the thing that it waits for
+//! and leads to the next, so that a permit exists only where every check of its interaction was made (see
+//! [`Check::ALL`] for the order). No I/O; the clock is passed in.
 
 mod checks;
 mod denial;
@@ -95,7 +96,8 @@ pub fn admit(
 
 type Head<'r> = (&'r Method, &'r Uri, &'r HeaderMap);
 
-/// The checks in their order. The subject is filled as far as they got, since the audit wants to know who was refused.
+/// The checks in their order. The subject is filled as far as they got, since the audit wants to know who was
+/// refused.
 fn judge_head(
     rules: &Rules,
     registry: &Registry,

@@ -13,7 +13,8 @@ use crate::{
     nrl::{Asid, Fqdn, InteractionId, OdsCode},
 };
 
-/// The systems by ASID. A snapshot: a reload makes another one, and a request is judged by one from beginning to end.
+/// The systems by ASID. A snapshot: a reload makes another one, and a request is judged by one from beginning
+/// to end.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     systems: HashMap<Asid, Arc<System>>,
@@ -26,7 +27,8 @@ pub struct System {
     pub asid: Asid,
     /// `ods`: the organisation that it works for.
     pub ods: OdsCode,
-    /// `interactions`: what it may do. IDs are compared exactly; both IDs of an interaction only if both are listed.
+    /// `interactions`: what it may do. IDs are compared exactly; both IDs of an interaction only if both are
+    /// listed.
     pub interactions: BTreeSet<InteractionId>,
     /// `name`: what the operator calls it.
     pub name: Option<String>,

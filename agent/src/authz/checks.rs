@@ -1,4 +1,4 @@
-//! The checks one by one. [`super::admit`], the stages after it and [`super::explain`] all use these, so they can't disagree.
+//! The checks one by one, shared by [`super::admit`], the stages after it and [`super::explain`].
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::{
 pub enum Check {
     /// Method, path and query stand for an interaction.
     MethodAndPath,
-    /// fromASID, toASID and Authorization are there once and well formed; InteractionID, where sent, agrees with the route.
+    /// fromASID, toASID and Authorization are there once and well formed; InteractionID, where sent, agrees
+    /// with the route.
     Headers,
     /// toASID is the gateway's.
     Receiver,
@@ -200,8 +201,8 @@ pub(super) fn token_ods(claims: &Claims, system: &System) -> Result<(), Refusal>
     Err(Refusal::new(Reason::JwtOdsMismatch, why))
 }
 
-/// R2. The ID that a client declares must itself be associated; a request that declares none performs its interaction under
-/// whichever of its IDs is.
+/// R2. The ID that a client declares must itself be associated; a request that declares none performs its
+/// interaction under whichever of its IDs is.
 pub(super) fn associated(
     system: &System,
     interaction: Interaction,
@@ -248,7 +249,8 @@ pub(super) fn new_pointer(body: &[u8]) -> Result<Pointer, Refusal> {
     Ok(pointer)
 }
 
-/// R4 and R5, on the pointer that the locator has under the id. Ownership comes before status: a stranger learns no status.
+/// R4 and R5, on the pointer that the locator has under the id. Ownership comes before status: a stranger
+/// learns no status.
 pub(super) fn stored_pointer(
     system: &System,
     id: &PointerId,

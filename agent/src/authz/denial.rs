@@ -39,7 +39,8 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// A denial that is not a check's: a body that did not arrive, a locator that did not answer, a certificate that expired.
+    /// A denial that is not a check's: a body that did not arrive, a locator that did not answer, a
+    /// certificate that expired.
     #[must_use]
     pub fn new(refusal: Refusal, subject: Subject) -> Self {
         Self {
@@ -94,8 +95,8 @@ impl Denial {
         Outcome::of(self.reason())
     }
 
-    /// The header that the answer's status asks for: `Allow` with 405, `WWW-Authenticate` with 401 (RFC 9110 sections 15.5.6
-    /// and 15.5.2).
+    /// The header that the answer's status asks for: `Allow` with 405, `WWW-Authenticate` with 401 (RFC 9110
+    /// sections 15.5.6 and 15.5.2).
     #[must_use]
     pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match (self.reason(), self.allow) {

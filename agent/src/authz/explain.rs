@@ -82,7 +82,8 @@ pub enum Verdict {
     },
 }
 
-/// Runs the checks of [`super::admit`] and of the stages after it on what is described. Unlike those it goes on after a failure.
+/// Runs the checks of [`super::admit`] and of the stages after it on what is described. Unlike those it goes
+/// on after a failure.
 #[must_use]
 pub fn explain(rules: &Rules, registry: &Registry, described: &Described, now: SystemTime) -> Explanation {
     let checks: Vec<Checked> = Check::ALL

@@ -34,7 +34,8 @@ pub enum Judged {
     NeedsTarget(AwaitingTarget),
 }
 
-/// Leave to forward one request, exactly as it was judged: its line and its body are inside. The forwarder takes nothing else.
+/// Leave to forward one request, exactly as it was judged: its line and its body are inside. The forwarder
+/// takes nothing else.
 #[derive(Debug)]
 #[must_use = "a permit is there to be forwarded"]
 pub struct Permit {
@@ -180,7 +181,8 @@ impl AwaitingStored {
     /// Judges the pointer that the locator has (R4, R5); `None` if it has none that is current.
     ///
     /// # Errors
-    /// [`Check::Ownership`] failed: the pointer is missing, is another one, belongs to somebody else or is not current.
+    /// [`Check::Ownership`] failed: the pointer is missing, is another one, belongs to somebody else or is
+    /// not current.
     pub fn judge_stored(self, stored: Option<&Pointer>) -> Result<Permit, Denial> {
         let Self { mut case, id, body } = self;
         case.subject.custodian = stored.map(|stored| stored.custodian.clone());
@@ -198,8 +200,8 @@ impl AwaitingStored {
 }
 
 impl AwaitingTarget {
-    /// How the pointer to be replaced is named. One that is named by id is read; one that is named by identifier alone is
-    /// among the pointers of [`Self::patient`].
+    /// How the pointer to be replaced is named. One that is named by id is read; one that is named by
+    /// identifier alone is among the pointers of [`Self::patient`].
     #[must_use]
     pub fn target(&self) -> &TargetRef {
         &self.target
@@ -211,12 +213,12 @@ impl AwaitingTarget {
         &self.new.subject
     }
 
-    /// Judges the pointer to be replaced (R3). The candidates are what the locator has: the pointer with the id, or all of
-    /// the patient's; those that the target does not name are passed over.
+    /// Judges the pointer to be replaced (R3). The candidates are what the locator has: the pointer with the
+    /// id, or all of the patient's; those that the target does not name are passed over.
     ///
     /// # Errors
-    /// [`Check::Ownership`] failed: not exactly one candidate is named, or it belongs to another owner or patient, or is not
-    /// current.
+    /// [`Check::Ownership`] failed: not exactly one candidate is named, or it belongs to another owner or
+    /// patient, or is not current.
     pub fn judge_target(self, candidates: &[Pointer]) -> Result<Permit, Denial> {
         let Self {
             case,

@@ -83,11 +83,12 @@ impl fmt::Display for Interaction {
 }
 
 impl InteractionId {
-    /// Takes an ID as it stands in a file or a header. One that no interaction here has is kept as it is, so that a
-    /// system's associations with other services don't have to be taken out of the registry.
+    /// Takes an ID as it stands in a file or a header. One that no interaction here has is kept as it is, so
+    /// that a system's associations with other services don't have to be taken out of the registry.
     ///
     /// # Errors
-    /// If the text does not begin with `urn:`, ends there, is longer than 256, or has a blank or a non-ASCII character.
+    /// If the text does not begin with `urn:`, ends there, is longer than 256, or has a blank or a non-ASCII
+    /// character.
     pub fn parse(text: &str) -> Result<Self, InteractionIdError> {
         let sound = text.len() <= 256
             && text.strip_prefix("urn:").is_some_and(|rest| !rest.is_empty())

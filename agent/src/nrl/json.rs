@@ -22,8 +22,9 @@ type Members = BTreeMap<String, Value>;
 
 /// A whole JSON text whose outermost value is an object.
 ///
-/// Beyond RFC 8259: no member name twice in an object, not even in another case (some parsers take the first, some the
-/// last, some ignore case); at most [`Self::MAX_DEPTH`] values inside one another; nothing after the value.
+/// Beyond RFC 8259: no member name twice in an object, not even in another case (some parsers take the first,
+/// some the last, some ignore case); at most [`Self::MAX_DEPTH`] values inside one another; nothing after the
+/// value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Document(Members);
 
@@ -126,7 +127,8 @@ impl<'a> Element<'a> {
             .ok_or_else(|| Fault::Missing(self.path_of(name)))
     }
 
-    /// An array of objects; empty if the member is not there. FHIR has no empty arrays, so one that is there has entries.
+    /// An array of objects; empty if the member is not there. FHIR has no empty arrays, so one that is there
+    /// has entries.
     pub(super) fn objects(&self, name: &str) -> Result<Vec<Element<'a>>, Fault> {
         let path = self.path_of(name);
         let entries = self.member(

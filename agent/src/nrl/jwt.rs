@@ -1,4 +1,5 @@
-//! The JWT of a request: unsigned, so a statement for the audit that must be consistent, and never a proof of anything.
+//! The JWT of a request: unsigned, so a statement for the audit that must be consistent, and never a proof of
+//! anything.
 
 mod claims;
 
@@ -13,7 +14,8 @@ use super::{
     json::{Document, Fault},
 };
 
-/// An unsecured JWT that is well formed (RFC 7519 section 6; Spine Core "Security JWT" page). Its claims are not checked yet.
+/// An unsecured JWT that is well formed (RFC 7519 section 6; Spine Core "Security JWT" page). Its claims are
+/// not checked yet.
 #[derive(Clone, Debug)]
 pub struct Token {
     payload: Document,
@@ -23,7 +25,8 @@ impl Token {
     /// The longest token that is read, in bytes. The NRL's examples have about 700.
     pub const MAX_BYTES: usize = 8192;
 
-    /// Takes a token in compact form: a header with `alg` `none`, a payload, and an empty signature after the second dot.
+    /// Takes a token in compact form: a header with `alg` `none`, a payload, and an empty signature after the
+    /// second dot.
     ///
     /// # Errors
     /// [`Reason::JwtInvalid`] for anything else, such as padding, a signature or a member named twice.

@@ -15,7 +15,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a media type without parameters stands for (NRL "Development overview" page, "MIME types").
+    /// The format that a media type without parameters stands for (NRL "Development overview" page, "MIME
+    /// types").
     #[must_use]
     pub fn of_media_type(media_type: &str) -> Option<Self> {
         match media_type.trim().to_ascii_lowercase().as_str() {
@@ -37,7 +38,8 @@ impl Format {
     }
 }
 
-/// The format for an answer of the gateway's own: `_format` over `Accept`, XML where neither asks for anything known.
+/// The format for an answer of the gateway's own: `_format` over `Accept`, XML where neither asks for
+/// anything known.
 ///
 /// It never fails, since refusals need a format too; a malformed `_format` is the route's to refuse.
 #[must_use]
@@ -88,8 +90,8 @@ fn format_parameter(query: Option<&str>) -> Option<Format> {
     Format::of_media_type(&super::query::decoded(value)?)
 }
 
-/// The format with the highest weight; of equal ones the first (RFC 9110 section 12.5.1). Types that are no FHIR
-/// representation, and those with weight 0, are passed over.
+/// The format with the highest weight; of equal ones the first (RFC 9110 section 12.5.1). Types that are no
+/// FHIR representation, and those with weight 0, are passed over.
 fn accepted(headers: &HeaderMap) -> Option<Format> {
     let mut best: Option<(u16, Format)> = None;
     for value in headers.get_all(header::ACCEPT) {

@@ -4,8 +4,9 @@ use std::fmt;
 
 /// An ODS code: three to twelve ASCII letters and digits, in upper case.
 ///
-/// The Organisation Data Service writes its codes in upper case, so letters are folded to it here, once; two codes are then
-/// equal only if every character is. Sites, parents and successors of an organisation are other codes.
+/// The Organisation Data Service writes its codes in upper case, so letters are folded to it here, once; two
+/// codes are then equal only if every character is. Sites, parents and successors of an organisation are
+/// other codes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OdsCode(String);
 

@@ -11,10 +11,11 @@ use super::Format;
 const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/Spine-OperationOutcome-1";
 const CODE_SYSTEM: &str = "https://fhir.nhs.uk/STU3/CodeSystem/Spine-ErrorOrWarningCode-1";
 
-/// The answer that a reason for refusal earns (NRL "Guidance for errors" page; Spine Core "Resources error handling" page).
+/// The answer that a reason for refusal earns (NRL "Guidance for errors" page; Spine Core "Resources error
+/// handling" page).
 ///
-/// One profile and one code system serve every answer: the other ones that the NRL's table prints for 415 are marked there as
-/// still to be checked.
+/// One profile and one code system serve every answer: the other ones that the NRL's table prints for 415 are
+/// marked there as still to be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The HTTP status.

@@ -7,8 +7,8 @@ use super::{
     json::{Document, Fault},
 };
 
-/// Checks that a body is the only update that the NRL has: replace `DocumentReference.status` by `entered-in-error`
-/// (NRL "Update" page).
+/// Checks that a body is the only update that the NRL has: replace `DocumentReference.status` by
+/// `entered-in-error` (NRL "Update" page).
 ///
 /// The NRL looks at the first parameter only; a second one is refused here, as it can't be meant.
 ///

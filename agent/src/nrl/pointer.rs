@@ -73,8 +73,8 @@ impl Pointer {
         Self::from_element(&document.root())
     }
 
-    /// Takes the pointers from a search's answer: a Bundle of type `searchset`. Entries that are no DocumentReference,
-    /// such as an OperationOutcome, are passed over.
+    /// Takes the pointers from a search's answer: a Bundle of type `searchset`. Entries that are no
+    /// DocumentReference, such as an OperationOutcome, are passed over.
     ///
     /// # Errors
     /// If the text is not such a Bundle, has further pages, or one of its pointers is malformed.
@@ -155,8 +155,8 @@ impl Pointer {
     }
 }
 
-/// The owner. An identifier beside the reference is not part of the NRL's profile; where one is sent it must not name
-/// another organisation, or a locator that looks at it would see another owner than was checked.
+/// The owner. An identifier beside the reference is not part of the NRL's profile; where one is sent it must
+/// not name another organisation, or a locator that looks at it would see another owner than was checked.
 fn custodian(custodian: &Element<'_>) -> Result<OdsCode, PointerError> {
     let code = custodian
         .required_string("reference")?

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A FHIR id: 1 to 64 of `A-Z a-z 0-9 - .` (FHIR STU3 "Data types", id), but neither `.` nor `..`, which a path would swallow.
+/// A FHIR id: 1 to 64 of `A-Z a-z 0-9 - .` (FHIR STU3 "Data types", id), but neither `.` nor `..`, which a
+/// path would swallow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PointerId(String);
 

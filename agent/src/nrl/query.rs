@@ -11,8 +11,8 @@ pub(super) struct Query<'a>(Vec<(&'a str, String)>);
 impl<'a> Query<'a> {
     /// Splits a query string.
     ///
-    /// Refused beside what is malformed: a name that is not spelt plainly, an unencoded `;` (once a separator) and an
-    /// unencoded `+` (once a blank) except in `_format`, where the MIME types have it.
+    /// Refused beside what is malformed: a name that is not spelt plainly, an unencoded `;` (once a
+    /// separator) and an unencoded `+` (once a blank) except in `_format`, where the MIME types have it.
     pub(super) fn parse(query: Option<&'a str>) -> Result<Self, Refusal> {
         let mut parameters: Vec<(&str, String)> = Vec::new();
         for pair in query
@@ -63,7 +63,8 @@ pub(super) fn invalid(diagnostics: impl AsRef<str>) -> Refusal {
     Refusal::new(Reason::ParameterInvalid, diagnostics)
 }
 
-/// Percent-decodes a value once. None if an escape is broken, or the value is not UTF-8 or has a control character.
+/// Percent-decodes a value once. None if an escape is broken, or the value is not UTF-8 or has a control
+/// character.
 pub(super) fn decoded(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.bytes();

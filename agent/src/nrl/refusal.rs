@@ -11,11 +11,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The longest diagnostics text, in characters: a client's own header must not come back to it by the kilobyte.
+    /// The longest diagnostics text, in characters: a client's own header must not come back to it by the
+    /// kilobyte.
     pub const MAX_DIAGNOSTICS: usize = 400;
 
-    /// A refusal whose diagnostics may hold values that the client sent: control characters become U+FFFD, and the
-    /// text is cut at [`Self::MAX_DIAGNOSTICS`].
+    /// A refusal whose diagnostics may hold values that the client sent: control characters become U+FFFD,
+    /// and the text is cut at [`Self::MAX_DIAGNOSTICS`].
     pub fn new(reason: Reason, diagnostics: impl AsRef<str>) -> Self {
         let mut text: String = diagnostics
             .as_ref()

@@ -43,10 +43,12 @@ pub enum Search {
 }
 
 impl Route {
-    /// Classifies a request. The path is taken as it was sent: an id needs no percent-encoding, so an encoded path is unknown.
+    /// Classifies a request. The path is taken as it was sent: an id needs no percent-encoding, so an encoded
+    /// path is unknown.
     ///
     /// # Errors
-    /// [`Reason::PathUnknown`], [`Reason::MethodUnknown`] or [`Reason::ParameterInvalid`], looked for in this order.
+    /// [`Reason::PathUnknown`], [`Reason::MethodUnknown`] or [`Reason::ParameterInvalid`], looked for in this
+    /// order.
     pub fn classify(
         base_path: &str,
         method: &Method,

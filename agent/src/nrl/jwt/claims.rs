@@ -53,8 +53,8 @@ impl Claims {
     /// Checks a token's claims for an interaction, at a time.
     ///
     /// # Errors
-    /// [`Reason::JwtClaimInvalid`] with the claim's name: for a claim that is missing, malformed, out of time or contradicts
-    /// another one or the interaction.
+    /// [`Reason::JwtClaimInvalid`] with the claim's name: for a claim that is missing, malformed, out of time
+    /// or contradicts another one or the interaction.
     pub fn check(token: &Token, interaction: Interaction, now: SystemTime) -> Result<Self, Refusal> {
         let payload = token.payload.root();
         let issuer = text(&payload, "iss")?;
