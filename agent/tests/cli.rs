@@ -1,0 +1,529 @@
+//! The built binary as an operator meets it: usage, exit codes, tables and JSON.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test says what it expects by panicking; clippy spares only the bodies of test functions"
+)]
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+};
+
+use spinegate::{
+    config::SourceKind,
+    control::{
+        Check, Decision, Explanation, Failure, FailureKind, Operations, Origin, Outcome, Peer, Request,
+        Response, Server, SourceEntry, Stats, Status, Tally, VerdictEntry, VerdictKind,
+    },
+};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const SOUND: &str = "\
+[filter]
+mode = \"off\"
+[listen]
+addresses = [\"127.0.0.1:8443\"]
+[tls]
+certificate = \"server.pem\"
+private_key = \"server.key\"
+[tls.client]
+roots = [\"root.pem\"]
+issuers = [\"sub.pem\"]
+fqdns = [\"ssp.example.nhs.uk\"]
+crls = [\"crl\"]
+[gateway]
+asid = \"999999999999\"
+upstream = \"http://127.0.0.1:8080\"
+[registry]
+file = \"registry.toml\"
+[control]
+socket = \"control.sock\"
+[audit]
+file = \"audit.jsonl\"
+";
+
+/// A folder with a configuration in it.
+fn folder_with(config: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.toml"), config).unwrap();
+    folder
+}
+
+fn spinegate(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_spinegate"))
+        .current_dir(folder)
+        .args(["--config", "a.toml"])
+        .args(arguments)
+        .env_remove("SPINEGATE_LOG")
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code, not a signal")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn bad_usage_ends_with_2_and_says_what_was_expected() {
+    let folder = folder_with(SOUND);
+    let table: [(&[&str], &str); 7] = [
+        (&[], "Usage: spinegate"),
+        (&["fly"], "unrecognized subcommand 'fly'"),
+        (&["status", "--jsn"], "unexpected argument '--jsn'"),
+        (
+            &["sources", "add", "10.0.0.1/8", "--name", "n"],
+            "write \"10.0.0.0/8\" for the network",
+        ),
+        (
+            &["sources", "add", "10.0.0.0/8", "--name", "n", "--service", "443"],
+            "as in tcp/443",
+        ),
+        (
+            &["verdicts", "add", "10.0.0.1", "--ttl", "5 parsecs"],
+            "write a time span such as 10m",
+        ),
+        (&["explain", "--asid", "1"], "--interaction"),
+    ];
+    for (arguments, said) in table {
+        let output = spinegate(folder.path(), arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}");
+        assert!(
+            stderr(&output).contains(said),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_and_version_end_with_0() {
+    let folder = folder_with(SOUND);
+    assert_eq!(code(&spinegate(folder.path(), &["--help"])), 0);
+    let version = spinegate(folder.path(), &["--version"]);
+    assert_eq!(
+        (code(&version), stdout(&version)),
+        (0, format!("spinegate {}\n", env!("CARGO_PKG_VERSION")))
+    );
+}
+
+#[test]
+fn check_reports_every_fault_with_its_line_and_ends_with_2() {
+    let faulty = SOUND.replace("asid = \"999999999999\"", "asid = \"1\"\nasids = 2");
+    let folder = folder_with(&faulty);
+    let output = spinegate(folder.path(), &["check"]);
+    assert_eq!(code(&output), 2);
+    assert_eq!(
+        stdout(&output),
+        "a.toml:14: gateway.asid: \"1\" is not an ASID; write its twelve digits in quotes\n\
+         a.toml:15: gateway.asids: is not a known key; did you mean `asid`?\n\
+         2 problems\n"
+    );
+}
+
+#[test]
+fn check_finds_what_the_rooms_find_and_gives_it_its_line() {
+    let folder = folder_with(&SOUND.replace("audit.jsonl", "."));
+    let output = spinegate(folder.path(), &["check", "--json"]);
+    assert_eq!(code(&output), 2);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let audit = found["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|problem| problem["key"] == "audit.file")
+        .unwrap();
+    assert_eq!(audit["line"], 21);
+    assert_eq!(audit["file"], "a.toml");
+}
+
+#[test]
+fn run_starts_nothing_on_a_faulty_configuration() {
+    let folder = folder_with(&SOUND.replace("addresses", "address"));
+    let output = spinegate(folder.path(), &["run"]);
+    assert_eq!(code(&output), 2);
+    assert!(
+        stderr(&output).starts_with("a.toml:3: listen.addresses: is missing; "),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!folder.path().join("control.sock").exists() && !folder.path().join("audit.jsonl").exists());
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_named_by_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["check"][..], &["run"], &["status"], &["detach"]] {
+        let output = spinegate(folder.path(), arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}");
+        let said = stdout(&output) + &stderr(&output);
+        assert!(
+            said.contains("a.toml: the file can't be read: No such file"),
+            "{arguments:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn without_an_agent_a_command_ends_with_3_and_says_how_to_start_one() {
+    let folder = folder_with(SOUND);
+    for arguments in [
+        &["status"][..],
+        &["stats", "--json"],
+        &["reload"],
+        &["verdicts", "remove", "10.0.0.1"],
+    ] {
+        let output = spinegate(folder.path(), arguments);
+        assert_eq!(code(&output), 3, "{arguments:?}");
+        assert_eq!(
+            stderr(&output),
+            "spinegate: the agent is not running; start it with `spinegate run`\n"
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let folder = folder_with("[nonsense]\n");
+    for (arguments, expected) in [(&["check"][..], 2), (&["--help"], 0)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = Command::new(env!("CARGO_BIN_EXE_spinegate"))
+            .current_dir(folder.path())
+            .args(["--config", "a.toml"])
+            .args(arguments)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(
+            (code(&output), stderr(&output)),
+            (expected, String::new()),
+            "{arguments:?}"
+        );
+    }
+}
+
+/// Answers as an agent would, from fixed values.
+struct Fixed;
+
+impl Operations for Fixed {
+    async fn perform(&self, _peer: Peer, request: Request) -> Result<Response, Failure> {
+        Ok(match request {
+            Request::Status => Response::Status(Box::new(status())),
+            Request::Stats => Response::Stats(Box::new(stats())),
+            Request::SourcesList => Response::Sources(vec![SourceEntry {
+                cidr: "10.0.0.0/8".parse().unwrap(),
+                name: "ssp".to_owned(),
+                kind: SourceKind::Proxy,
+                services: vec!["tcp/443".parse().unwrap()],
+                origin: Origin::Operator,
+            }]),
+            Request::SourcesAdd {
+                cidr,
+                name,
+                kind,
+                services,
+            } => Response::Done(format!(
+                "{cidr} {} {} {}",
+                name.as_str(),
+                kind.as_str(),
+                services.len()
+            )),
+            Request::VerdictsList => Response::Verdicts(vec![VerdictEntry {
+                source: IpAddr::from([10, 0, 0, 1]),
+                kind: VerdictKind::Deny,
+                reason: "certificate_missing".to_owned(),
+                remaining_seconds: 90,
+                origin: Origin::Agent,
+            }]),
+            Request::VerdictsAdd { source, ttl } => Response::Done(format!("{source} {ttl:?}")),
+            Request::Explain(question) => Response::Explanation(Explanation {
+                checks: vec![Check {
+                    check: "interaction".to_owned(),
+                    outcome: Outcome::Fail,
+                    reason: Some("interaction_not_allowed".to_owned()),
+                    detail: Some(question.interaction),
+                }],
+                decision: Decision::Refuse,
+                reason: Some("interaction_not_allowed".to_owned()),
+            }),
+            Request::Reload => {
+                let message = "a.toml:1: x: is wrong; mend it";
+                return Err(Failure::new(
+                    FailureKind::Usage,
+                    message,
+                    "the old policy is in force",
+                ));
+            }
+            Request::SourcesRemove { cidr } => {
+                return Err(Failure::new(
+                    FailureKind::Refused,
+                    format!("{cidr} is configured"),
+                    "remove it there",
+                ));
+            }
+            Request::VerdictsRemove { source } => {
+                return Err(Failure::new(
+                    FailureKind::NotFound,
+                    format!("{source} has no verdict"),
+                    "see the list",
+                ));
+            }
+        })
+    }
+}
+
+fn status() -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 7,
+        started: "2026-01-01T00:00:00Z".to_owned(),
+        config: "a.toml".into(),
+        mode: "enforce".to_owned(),
+        scope: "services".to_owned(),
+        interfaces: Vec::new(),
+        listen: vec!["127.0.0.1:8443".parse().unwrap()],
+        upstream: "http://127.0.0.1:8080/".to_owned(),
+        services: vec!["tcp/8443".parse().unwrap()],
+        sources: 1,
+        verdicts: 2,
+        systems: 3,
+        connections: 4,
+        openssl: "OpenSSL".to_owned(),
+        policy_generation: 5,
+        crls: Vec::new(),
+        warnings: vec!["watch \u{1b}[2J this".to_owned()],
+    }
+}
+
+fn stats() -> Stats {
+    let mut stats = Stats::default();
+    stats.filter.drops.insert(
+        "source_not_allowlisted".to_owned(),
+        Tally {
+            packets: 3,
+            bytes: 180,
+        },
+    );
+    stats
+        .filter
+        .drops
+        .insert("verdict_deny".to_owned(), Tally::default());
+    stats.refusals.insert("not_owner".to_owned(), 1);
+    stats
+}
+
+/// Runs `with` in a folder whose configuration names the socket of a live agent.
+fn beside_an_agent(with: impl FnOnce(&Path)) {
+    let folder = folder_with(SOUND);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let stop = CancellationToken::new();
+    let server = {
+        let _inside = runtime.enter();
+        Server::bind(&folder.path().join("control.sock")).unwrap()
+    };
+    let serving = runtime.spawn(server.serve(Arc::new(Fixed), stop.clone()));
+    with(folder.path());
+    stop.cancel();
+    runtime.block_on(serving).unwrap();
+}
+
+#[test]
+fn what_an_agent_refuses_ends_with_1_and_a_bad_reload_with_2() {
+    beside_an_agent(|folder| {
+        let table: [(&[&str], i32, &str); 3] = [
+            (
+                &["verdicts", "remove", "10.0.0.1"],
+                1,
+                "spinegate: 10.0.0.1 has no verdict; see the list\n",
+            ),
+            (
+                &["sources", "remove", "10.0.0.0/8"],
+                1,
+                "spinegate: 10.0.0.0/8 is configured; remove it there\n",
+            ),
+            (
+                &["reload"],
+                2,
+                "spinegate: a.toml:1: x: is wrong; mend it; the old policy is in force\n",
+            ),
+        ];
+        for (arguments, exit, said) in table {
+            let output = spinegate(folder, arguments);
+            assert_eq!(
+                (code(&output), stderr(&output)),
+                (exit, said.to_owned()),
+                "{arguments:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn orders_reach_the_agent_with_their_values() {
+    beside_an_agent(|folder| {
+        let table: [(&[&str], &str); 4] = [
+            (
+                &["sources", "add", "10.0.0.0/8", "--name", "n"],
+                "10.0.0.0/8 n system 0\n",
+            ),
+            (
+                &[
+                    "sources",
+                    "add",
+                    "2001:db8::/64",
+                    "--name",
+                    "n",
+                    "--kind",
+                    "proxy",
+                    "--service",
+                    "tcp/443",
+                ],
+                "2001:db8::/64 n proxy 1\n",
+            ),
+            (
+                &["verdicts", "add", "::ffff:10.0.0.1", "--ttl", "10m"],
+                "10.0.0.1 Some(600)\n",
+            ),
+            (&["verdicts", "add", "10.0.0.1"], "10.0.0.1 None\n"),
+        ];
+        for (arguments, said) in table {
+            let output = spinegate(folder, arguments);
+            assert_eq!(
+                (code(&output), stdout(&output)),
+                (0, said.to_owned()),
+                "{arguments:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn tables_are_aligned_and_hold_no_control_characters() {
+    beside_an_agent(|folder| {
+        let said = |arguments: &[&str]| stdout(&spinegate(folder, arguments));
+        assert_eq!(
+            said(&["sources", "list"]),
+            "SOURCE      NAME  KIND   SERVICES  FROM\n10.0.0.0/8  ssp   proxy  tcp/443   operator\n"
+        );
+        assert_eq!(
+            said(&["verdicts", "list"]),
+            "SOURCE    VERDICT  REASON               REMAINING  FROM\n\
+             10.0.0.1  deny     certificate_missing  1m 30s     agent\n"
+        );
+        let status = said(&["status"]);
+        assert!(
+            status.contains("process        7, since 2026-01-01T00:00:00Z\n"),
+            "{status}"
+        );
+        assert!(status.contains("warning: watch \\u{1b}[2J this\n"), "{status}");
+        let stats = said(&["stats"]);
+        assert!(
+            stats.contains("drop    source_not_allowlisted  3        180\n"),
+            "{stats}"
+        );
+        assert!(!stats.contains("verdict_deny"), "{stats}");
+        let explained = said(&["explain", "--asid", "1", "--interaction", "urn:x"]);
+        assert!(
+            explained.ends_with("\nrefuse: interaction_not_allowed\n"),
+            "{explained}"
+        );
+    });
+}
+
+#[test]
+fn json_has_the_documented_keys() {
+    beside_an_agent(|folder| {
+        let json = |arguments: &[&str]| -> serde_json::Value {
+            let output = spinegate(folder, arguments);
+            assert_eq!(code(&output), 0, "{arguments:?}: {}", stderr(&output));
+            serde_json::from_slice(&output.stdout).unwrap()
+        };
+        let status = json(&["status", "--json"]);
+        let keys: Vec<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut documented = vec![
+            "version",
+            "pid",
+            "started",
+            "config",
+            "mode",
+            "scope",
+            "interfaces",
+            "listen",
+            "upstream",
+            "services",
+            "sources",
+            "verdicts",
+            "systems",
+            "connections",
+            "openssl",
+            "policy_generation",
+            "crls",
+            "warnings",
+        ];
+        documented.sort_unstable();
+        assert_eq!(keys, documented);
+        assert_eq!(status["services"], serde_json::json!(["tcp/8443"]));
+
+        assert_eq!(
+            json(&["stats", "--json"]),
+            serde_json::json!({
+                "filter": {
+                    "drops": {
+                        "source_not_allowlisted": { "packets": 3, "bytes": 180 },
+                        "verdict_deny": { "packets": 0, "bytes": 0 },
+                    },
+                    "would_drops": {}, "passes": {}, "lost_events": 0,
+                },
+                "handshakes": { "accepted": 0 },
+                "requests": { "allowed": 0, "refused": 0 },
+                "refusals": { "not_owner": 1 },
+                "verdicts_issued": 0,
+            })
+        );
+        assert_eq!(
+            json(&["sources", "list", "--json"]),
+            serde_json::json!([{
+                "cidr": "10.0.0.0/8", "name": "ssp", "kind": "proxy", "services": ["tcp/443"], "origin": "operator",
+            }])
+        );
+        assert_eq!(
+            json(&["verdicts", "list", "--json"]),
+            serde_json::json!([{
+                "source": "10.0.0.1", "kind": "deny", "reason": "certificate_missing", "remaining_seconds": 90,
+                "origin": "agent",
+            }])
+        );
+        assert_eq!(
+            json(&["explain", "--asid", "1", "--interaction", "urn:x", "--json"]),
+            serde_json::json!({
+                "checks": [{
+                    "check": "interaction", "outcome": "fail", "reason": "interaction_not_allowed", "detail": "urn:x",
+                }],
+                "decision": "refuse",
+                "reason": "interaction_not_allowed",
+            })
+        );
+    });
+}
