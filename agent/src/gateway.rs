@@ -120,7 +120,21 @@ impl Gateway {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Counts a connection as open until the guard is dropped.
+    fn open(&self) -> Open<'_> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Open(&self.connections)
+    }
+
     fn header_timeout(&self) -> Duration {
         self.policy.load().settings.header_timeout
+    }
+}
+
+struct Open<'c>(&'c AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod authz;
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod filter;
@@ -9,6 +11,7 @@ pub mod gateway;
 pub mod metrics;
 pub mod nrl;
 pub mod registry;
+pub mod run;
 pub mod sources;
 pub mod tls;
 pub mod verdict;

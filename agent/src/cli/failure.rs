@@ -77,6 +77,7 @@ impl From<control::Failure> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match error {
+            RunError::Configuration(_) => Exit::Usage,
             RunError::Refused { .. } => Exit::Refused,
             RunError::Privilege { .. } => Exit::Privilege,
         };

@@ -28,6 +28,13 @@ impl Cidr {
     }
 }
 
+impl From<IpNet> for Cidr {
+    /// Host bits, if there are any, are cut off.
+    fn from(network: IpNet) -> Self {
+        Self(network.trunc())
+    }
+}
+
 impl FromStr for Cidr {
     type Err = CidrError;
 

@@ -67,6 +67,18 @@ pub enum FilterMode {
     Off,
 }
 
+impl FilterMode {
+    /// The word of the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// `filter.attach`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpAttach {
@@ -85,6 +97,17 @@ pub enum Scope {
     Services,
     /// Every inbound packet is guarded.
     Host,
+}
+
+impl Scope {
+    /// The word of the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+            Self::Host => "host",
+        }
+    }
 }
 
 /// `[[filter.service]]`, also written `tcp/443`.

@@ -113,8 +113,8 @@ fn attach(object: &mut Object, name: &str, pin: &Path, mode: XdpAttach) -> Resul
     attached(object, name)
 }
 
-/// Puts the program into the pinned link of an earlier agent, in one step. False if there is no such link, or if it
-/// belonged to an interface that has gone away since.
+/// Puts the program into the link that is pinned, in one step, if it is not there already. False if there is no such
+/// link, or if it belonged to an interface that has gone away since.
 fn adopt(object: &mut Object, name: &str, pin: &Path, found: &Interface) -> Result<bool, FilterError> {
     let Ok(pinned) = PinnedLink::from_pin(pin) else {
         return Ok(false);
@@ -125,8 +125,11 @@ fn adopt(object: &mut Object, name: &str, pin: &Path, found: &Interface) -> Resu
         remove(pin)?;
         return Ok(false);
     }
-    let link = XdpLink::try_from(link).map_err(|error| pin_error(pin, error))?;
     let program = object.program()?;
+    if program.info().is_ok_and(|info| info.id() == holds) {
+        return Ok(true);
+    }
+    let link = XdpLink::try_from(link).map_err(|error| pin_error(pin, error))?;
     program
         .attach_to_link(link)
         .map_err(|error| attach_error(name, "adopted link", &error))?;

@@ -82,7 +82,8 @@ pub async fn accept(
         }
         let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
         tasks.spawn(async move {
-            connection::serve(gateway, stream, peer, drain).await;
+            let _open = gateway.open();
+            connection::serve(Arc::clone(&gateway), stream, peer, drain).await;
             drop(slot);
         });
     }

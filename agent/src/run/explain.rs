@@ -1,0 +1,158 @@
+//! `spinegate explain`: what would become of a request, from the filter's checks to the last of authorisation's.
+
+use std::time::SystemTime;
+
+use spinegate_common::Reason;
+
+use super::{Agent, lock};
+use crate::{
+    authz::{self, Described, Verdict},
+    control::{Check, Decision, Explanation, Failure, FailureKind, Outcome, Question},
+    nrl::{Asid, Fqdn, InteractionId, OdsCode},
+};
+
+impl Agent {
+    /// Every check in its order.
+    pub(super) fn explain(&self, question: &Question) -> Result<Explanation, Failure> {
+        let described = describe(question)?;
+        let mut checks = self.filter_checks(question)?;
+        checks.push(self.name_check(described.fqdn.as_ref()));
+        let policy = self.gateway.policy();
+        let explained = authz::explain(policy.rules(), policy.registry(), &described, SystemTime::now());
+        checks.extend(
+            explained
+                .checks
+                .into_iter()
+                .map(|checked| check(checked.check, checked.verdict)),
+        );
+        let failed = checks.iter().find(|check| check.outcome == Outcome::Fail);
+        let decision = if failed.is_some() {
+            Decision::Refuse
+        } else {
+            Decision::Allow
+        };
+        let reason = failed.and_then(|check| check.reason.clone());
+        Ok(Explanation {
+            checks,
+            decision,
+            reason,
+        })
+    }
+
+    fn filter_checks(&self, question: &Question) -> Result<Vec<Check>, Failure> {
+        const VERDICT: &str = "no deny verdict on the source";
+        const ALLOWLIST: &str = "source on the allowlist";
+        let Some(source) = question.source else {
+            let not_given = |name| skipped(name, "Give --source");
+            return Ok(vec![not_given(VERDICT), not_given(ALLOWLIST)]);
+        };
+        let source = source.to_canonical();
+        let verdict = lock(&self.filter)
+            .as_ref()
+            .map(|filter| filter.verdict_on(source))
+            .transpose();
+        let verdict = verdict
+            .map_err(|error| Failure::new(FailureKind::Internal, error.to_string(), "see the agent's log"))?
+            .flatten();
+        let verdict = match verdict {
+            None => passed(VERDICT, format!("There is none on {source}")),
+            Some(verdict) => {
+                let remaining = humantime::format_duration(verdict.remaining);
+                let reason = verdict.reason.as_str();
+                failed(
+                    VERDICT,
+                    Reason::VerdictDeny,
+                    format!("{source} is denied for {remaining} more: {reason}"),
+                )
+            }
+        };
+        let sources = self.sources_listed.load().all();
+        let covering = sources.iter().filter(|entry| entry.cidr.contains(&source));
+        let listed = match covering.max_by_key(|entry| entry.cidr.prefix_len()) {
+            Some(entry) => passed(
+                ALLOWLIST,
+                format!("{} ({}) covers {source}", entry.cidr, entry.name),
+            ),
+            None => failed(
+                ALLOWLIST,
+                Reason::SourceNotAllowlisted,
+                format!("No entry covers {source}"),
+            ),
+        };
+        Ok(vec![verdict, listed])
+    }
+
+    /// R12, of which the authorisation room knows nothing.
+    fn name_check(&self, fqdn: Option<&Fqdn>) -> Check {
+        const NAME: &str = "certificate's FQDN accepted";
+        match fqdn {
+            None => skipped(NAME, "Give --fqdn"),
+            Some(fqdn) if self.config.load().tls.client.fqdns.contains(fqdn) => {
+                passed(NAME, format!("{fqdn} is one of `tls.client.fqdns`"))
+            }
+            Some(fqdn) => failed(
+                NAME,
+                Reason::FqdnMismatch,
+                format!("{fqdn} is none of `tls.client.fqdns`"),
+            ),
+        }
+    }
+}
+
+fn describe(question: &Question) -> Result<Described, Failure> {
+    let usage = |error: &dyn std::fmt::Display| {
+        Failure::new(
+            FailureKind::Usage,
+            error.to_string(),
+            "describe the request as the client would send it",
+        )
+    };
+    let custodian = question.custodian.as_deref().map(OdsCode::parse).transpose();
+    let fqdn = question.fqdn.as_deref().map(Fqdn::parse).transpose();
+    Ok(Described {
+        asid: Asid::parse(&question.asid).map_err(|error| usage(&error))?,
+        interaction: InteractionId::parse(&question.interaction).map_err(|error| usage(&error))?,
+        to_asid: None,
+        custodian: custodian.map_err(|error| usage(&error))?,
+        fqdn: fqdn.map_err(|error| usage(&error))?,
+        token: None,
+    })
+}
+
+fn check(name: &str, verdict: Verdict) -> Check {
+    let made = |outcome, reason: Option<&str>, detail| Check {
+        check: name.to_owned(),
+        outcome,
+        reason: reason.map(str::to_owned),
+        detail: Some(detail),
+    };
+    match verdict {
+        Verdict::Passed { detail } => made(Outcome::Pass, None, detail),
+        Verdict::Failed { reason, detail, .. } => made(Outcome::Fail, Some(reason), detail),
+        Verdict::NotGiven { detail } | Verdict::NotNeeded { detail } => made(Outcome::Skipped, None, detail),
+    }
+}
+
+fn passed(name: &str, detail: String) -> Check {
+    check(name, Verdict::Passed { detail })
+}
+
+fn failed(name: &str, reason: Reason, detail: String) -> Check {
+    check(
+        name,
+        Verdict::Failed {
+            reason: reason.as_str(),
+            detail,
+            mend: reason.mend(),
+        },
+    )
+}
+
+fn skipped(name: &str, detail: &str) -> Check {
+    check(
+        name,
+        Verdict::NotGiven {
+            detail: detail.to_owned(),
+        },
+    )
+}

@@ -1,0 +1,45 @@
+//! What a configuration names, loaded: certificates, systems, sources.
+
+use std::time::SystemTime;
+
+use crate::{
+    config::{Config, Problem},
+    gateway::Policy,
+    registry::Registry,
+    sources::Sources,
+    tls,
+};
+
+/// Everything that a start or a reload puts in force. All of it is sound before any of it is used.
+pub struct Parts {
+    pub(super) tls: tls::Loaded,
+    pub(super) policy: Policy,
+    pub(super) sources: Sources,
+}
+
+impl Parts {
+    /// Loads all parts.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn load(config: &Config) -> Result<Self, Vec<Problem>> {
+        let tls = tls::load(&config.tls, SystemTime::now());
+        let registry = Registry::load(&config.registry.file);
+        let sources = Sources::load(config.filter.sources.clone(), &config.filter.sources_file);
+        let sources = sources.map_err(|error| {
+            let mend = "mend the file, or move it away to begin with no added sources";
+            vec![Problem::new("filter.sources_file", error.to_string(), mend)]
+        });
+        let policy = registry.and_then(|registry| {
+            Policy::new(config.gateway.clone(), registry).map_err(|problem| vec![problem])
+        });
+        match (tls, policy, sources) {
+            (Ok(tls), Ok(policy), Ok(sources)) => Ok(Self { tls, policy, sources }),
+            (tls, policy, sources) => Err([tls.err(), policy.err(), sources.err()]
+                .into_iter()
+                .flatten()
+                .flatten()
+                .collect()),
+        }
+    }
+}
