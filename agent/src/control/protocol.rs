@@ -81,7 +81,8 @@ pub enum Request {
     Explain(Question),
 }
 
-/// A request that is explained and not made. The texts are as a client would send them: a malformed one is explained too.
+/// A request that is explained and not made. The agent parses the texts, and answers a malformed one with
+/// [`FailureKind::Usage`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
@@ -374,7 +375,7 @@ pub enum Origin {
 pub struct Explanation {
     /// The checks.
     pub checks: Vec<Check>,
-    /// What the gateway would do.
+    /// What the gateway would do, as far as the question describes the request.
     pub decision: Decision,
     /// The code of the first failed check's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -404,8 +405,10 @@ pub enum Outcome {
     Pass,
     /// It does not.
     Fail,
-    /// It could not be made: what it needs was not given, or it does not apply.
-    Skipped,
+    /// The question does not say what it looks at.
+    NotGiven,
+    /// The interaction does not need it.
+    NotNeeded,
 }
 
 /// What the gateway would do with a request.
@@ -433,7 +436,7 @@ macro_rules! words {
 words! {
     VerdictKind { Deny = "deny" }
     Origin { Configuration = "configuration", Operator = "operator", Agent = "agent" }
-    Outcome { Pass = "pass", Fail = "fail", Skipped = "skipped" }
+    Outcome { Pass = "pass", Fail = "fail", NotGiven = "not_given", NotNeeded = "not_needed" }
     Decision { Allow = "allow", Refuse = "refuse" }
 }
 
@@ -479,7 +482,12 @@ mod tests {
         for origin in [Origin::Configuration, Origin::Operator, Origin::Agent] {
             assert_eq!(serde_json::to_value(origin).unwrap(), origin.as_str());
         }
-        for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Skipped] {
+        for outcome in [
+            Outcome::Pass,
+            Outcome::Fail,
+            Outcome::NotGiven,
+            Outcome::NotNeeded,
+        ] {
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
         }
         for decision in [Decision::Allow, Decision::Refuse] {
