@@ -90,7 +90,9 @@ pub enum StoreError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The database is at fault.
-    #[error("the pointer database failed; see that its folder exists, is writable and has space")]
+    #[error(
+        "the pointer database failed; see that it is a database, and that its folder exists, is writable and has space"
+    )]
     Database(#[from] rusqlite::Error),
 }
 
