@@ -28,12 +28,13 @@ pub use record::{Status, status};
 pub use settings::base_configuration;
 pub use sweep::down;
 pub use systems::{
-    CONSUMER, FQDN_BOUND, GATEWAY_ASID, INACTIVE, Interaction, OTHER_PROVIDER, PROVIDER, System, UNKNOWN_ASID,
+    CONSUMER, FQDN_BOUND, GATEWAY_ASID, INACTIVE, Interaction, OTHER_PROVIDER, PROVIDER, System,
+    UNKNOWN_ASID, WRITER,
 };
 
 use crate::{
     client::Client,
-    command::Run,
+    command::{Finished, Run},
     netns::{Family, Host, INTERFACE, Network},
     observe::{Audit, Database, Edge},
     pki::{EDGE_FQDN, KeyCache, Pki},
@@ -259,6 +260,18 @@ impl Lab {
     #[must_use]
     pub fn agent(&self) -> Agent {
         Agent::new(&self.plan.agent, &self.files.socket())
+    }
+
+    /// Runs a command of the agent on the edge host with a configuration, to its end.
+    ///
+    /// # Errors
+    /// The binary can't be started.
+    pub fn at_edge(&self, config: &Path, arguments: &[&str]) -> Result<Finished> {
+        Run::inside(&self.network.namespace(Host::Edge), &self.plan.agent)
+            .arg("--config")
+            .arg(config)
+            .args(arguments)
+            .output()
     }
 
     /// A client on a host, with the certificate that belongs there: `good` for the proxy, `system` for the system.

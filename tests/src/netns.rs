@@ -53,7 +53,9 @@ impl Host {
     /// The host's IPv6 address, in a /64.
     #[must_use]
     pub const fn v6(self) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd00, 0x239, 0x14, 0, 0, 0, 0, self.number() as u16)
+        // So that it reads as the IPv4 address does: ::31 and .31.
+        let (tens, ones) = (self.number() / 10, self.number() % 10);
+        Ipv6Addr::new(0xfd00, 0x239, 0x14, 0, 0, 0, 0, (tens * 16 + ones) as u16)
     }
 
     /// The host's address of one family.

@@ -152,7 +152,7 @@ impl Pki {
         )?;
         fs::write(
             self.crls.join("sub.pem"),
-            self.sub_authority.crl(&[revoked], validity)?,
+            self.sub_authority.crl(&[&revoked], validity)?,
         )?;
         Ok(())
     }

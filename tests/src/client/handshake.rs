@@ -75,6 +75,15 @@ impl Client<'_> {
         Ok(read(finished.code == Some(0), &finished.stdout, &finished.stderr))
     }
 
+    /// Makes a handshake, types what a shell script prints, and gives all that the client said.
+    ///
+    /// # Errors
+    /// The shell can't be started.
+    pub fn converse(&self, offer: Offer, script: &str) -> Result<String> {
+        let line = format!("({script}) | {}", self.s_client(offer));
+        Ok(Run::new("sh").args(["-c", &line]).within(LIMIT).output()?.said())
+    }
+
     /// The command line that makes a handshake, for a shell.
     #[must_use]
     pub fn handshake_line(&self, offer: Offer) -> String {

@@ -97,9 +97,17 @@ pub const FQDN_BOUND: System = System {
     ..PROVIDER
 };
 
+/// A provider of RR8 that may create, and nothing else.
+pub const WRITER: System = System {
+    asid: "200000000106",
+    interactions: &[Interaction::Create],
+    name: "writer",
+    ..PROVIDER
+};
+
 impl System {
     /// Every system of the registry.
-    pub const ALL: [Self; 5] = [PROVIDER, OTHER_PROVIDER, CONSUMER, INACTIVE, FQDN_BOUND];
+    pub const ALL: [Self; 6] = [PROVIDER, OTHER_PROVIDER, CONSUMER, INACTIVE, FQDN_BOUND, WRITER];
     /// Those that any client of the lab may speak for.
     pub const OPEN: [Self; 3] = [PROVIDER, OTHER_PROVIDER, CONSUMER];
 }

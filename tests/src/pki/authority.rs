@@ -69,7 +69,7 @@ impl Authority {
     ///
     /// # Errors
     /// OpenSSL refused.
-    pub fn crl(&self, revoked: &[X509], validity: Validity) -> Result<Vec<u8>> {
+    pub fn crl(&self, revoked: &[&X509Ref], validity: Validity) -> Result<Vec<u8>> {
         let mut builder = X509CrlBuilder::new()?;
         builder.set_issuer_name(self.certificate.subject_name())?;
         builder.set_last_update(&*time(validity.from)?)?;
@@ -93,6 +93,12 @@ impl Authority {
         Ok(builder.build()?.to_pem()?)
     }
 
+    /// The CA's certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &X509Ref {
+        &self.certificate
+    }
+
     /// The CA's certificate as PEM.
     ///
     /// # Errors
@@ -114,7 +120,7 @@ impl fmt::Debug for Authority {
 #[derive(Clone, Debug)]
 pub struct Leaf {
     fqdn: String,
-    san: bool,
+    san: Option<String>,
     addresses: Vec<Address>,
     client_auth: bool,
     validity: Validity,
@@ -126,7 +132,7 @@ impl Leaf {
     pub fn client(fqdn: &str) -> Self {
         Self {
             fqdn: fqdn.to_owned(),
-            san: true,
+            san: Some(fqdn.to_owned()),
             addresses: Vec::new(),
             client_auth: true,
             validity: Validity::present(),
@@ -151,7 +157,16 @@ impl Leaf {
     /// The name in the CN alone, as in the first generation of Spine's leaves.
     #[must_use]
     pub fn without_san(self) -> Self {
-        Self { san: false, ..self }
+        Self { san: None, ..self }
+    }
+
+    /// With another name in the SAN than in the CN.
+    #[must_use]
+    pub fn with_san(self, name: &str) -> Self {
+        Self {
+            san: Some(name.to_owned()),
+            ..self
+        }
     }
 
     /// Also for this address.
@@ -185,9 +200,9 @@ impl Leaf {
             usage.client_auth();
         }
         builder.append_extension(usage.build()?)?;
-        if self.san {
+        if let Some(san) = &self.san {
             let mut names = SubjectAlternativeName::new();
-            names.dns(&self.fqdn);
+            names.dns(san);
             for address in &self.addresses {
                 names.ip(&address.to_string());
             }
