@@ -1,3 +1,13 @@
-//! Lab.
+//! The lab (namespaces, PKI, record locator, agent, clients), the demo, and what the black-box suites share.
 
+pub mod client;
+pub mod command;
+pub mod demo;
+pub mod json;
+pub mod lab;
 pub mod locator;
+pub mod netns;
+pub mod observe;
+pub mod pki;
+pub mod suite;
+pub mod wait;

@@ -43,8 +43,9 @@ impl Agent {
         const VERDICT: &str = "no deny verdict on the source";
         const ALLOWLIST: &str = "source on the allowlist";
         let Some(source) = question.source else {
-            let not_given = |name| skipped(name, "Give --source");
-            return Ok(vec![not_given(VERDICT), not_given(ALLOWLIST)]);
+            return Ok([VERDICT, ALLOWLIST]
+                .map(|name| not_given(name, "Give --source"))
+                .to_vec());
         };
         let source = source.to_canonical();
         let verdict = lock(&self.filter)
@@ -86,7 +87,7 @@ impl Agent {
     fn name_check(&self, fqdn: Option<&Fqdn>) -> Check {
         const NAME: &str = "certificate's FQDN accepted";
         match fqdn {
-            None => skipped(NAME, "Give --fqdn"),
+            None => not_given(NAME, "Give --fqdn"),
             Some(fqdn) if self.config.load().tls.client.fqdns.contains(fqdn) => {
                 passed(NAME, format!("{fqdn} is one of `tls.client.fqdns`"))
             }
@@ -129,7 +130,8 @@ fn check(name: &str, verdict: Verdict) -> Check {
     match verdict {
         Verdict::Passed { detail } => made(Outcome::Pass, None, detail),
         Verdict::Failed { reason, detail, .. } => made(Outcome::Fail, Some(reason), detail),
-        Verdict::NotGiven { detail } | Verdict::NotNeeded { detail } => made(Outcome::Skipped, None, detail),
+        Verdict::NotGiven { detail } => made(Outcome::NotGiven, None, detail),
+        Verdict::NotNeeded { detail } => made(Outcome::NotNeeded, None, detail),
     }
 }
 
@@ -148,7 +150,7 @@ fn failed(name: &str, reason: Reason, detail: String) -> Check {
     )
 }
 
-fn skipped(name: &str, detail: &str) -> Check {
+fn not_given(name: &str, detail: &str) -> Check {
     check(
         name,
         Verdict::NotGiven {

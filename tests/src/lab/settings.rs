@@ -1,0 +1,137 @@
+//! The agent's configuration and registry in the lab.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use toml::{Table, Value, toml};
+
+use super::{Files, GATEWAY_ASID, PORT, System, UPSTREAM};
+use crate::{
+    netns::{Family, Host},
+    pki::{Pki, SSP_FQDN, SYSTEM_FQDN},
+};
+
+/// The folder on bpffs with the pins of the lab of a name.
+pub(super) fn pins(name: &str) -> PathBuf {
+    PathBuf::from(format!("/sys/fs/bpf/spinegate-{name}"))
+}
+
+/// The agent's configuration: everything guarded as it would be in service, with verdicts short enough to watch them end.
+#[must_use]
+pub fn base_configuration(pki: &Pki, files: &Files, interface: &str, name: &str) -> Table {
+    let mut table = toml! {
+        [filter]
+        mode = "enforce"
+        scope = "services"
+        [[filter.service]]
+        protocol = "tcp"
+        port = 443
+
+        [tls.client]
+        revocation = "require"
+
+        [gateway]
+        profile = "locator"
+
+        [registry]
+
+        [verdict]
+        system_threshold = 5
+        proxy_threshold = 50
+        half_life = "1m"
+        ttl = "4s"
+        ttl_max = "1h"
+
+        [control]
+        [audit]
+    };
+    set(&mut table, "filter", "interfaces", vec![interface.to_owned()]);
+    set(&mut table, "filter", "pin_dir", text(&pins(name)));
+    set(&mut table, "filter", "sources_file", text(&files.sources()));
+    let sources = [(Host::Ssp, "proxy"), (Host::System, "system")];
+    let sources: Vec<Table> = sources
+        .into_iter()
+        .flat_map(|(host, kind)| allowed(host, kind))
+        .collect();
+    set(&mut table, "filter", "source", sources);
+
+    let addresses = [Family::V4, Family::V6].map(|family| SocketAddr::new(Host::Edge.address(family), PORT));
+    set(
+        &mut table,
+        "listen",
+        "addresses",
+        addresses.map(|address| address.to_string()).to_vec(),
+    );
+
+    set(&mut table, "tls", "certificate", text(&pki.server.cert));
+    set(&mut table, "tls", "private_key", text(&pki.server.key));
+    if let Some(Value::Table(tls)) = table.get_mut("tls") {
+        set(tls, "client", "roots", vec![text(&pki.root)]);
+        set(tls, "client", "issuers", vec![text(&pki.sub)]);
+        set(
+            tls,
+            "client",
+            "fqdns",
+            vec![SSP_FQDN.to_owned(), SYSTEM_FQDN.to_owned()],
+        );
+        set(tls, "client", "crls", vec![text(&pki.crls)]);
+    }
+
+    set(&mut table, "gateway", "asid", GATEWAY_ASID.to_owned());
+    set(&mut table, "gateway", "upstream", format!("http://{UPSTREAM}"));
+    set(&mut table, "registry", "file", text(&files.registry()));
+    set(&mut table, "control", "socket", text(&files.socket()));
+    set(&mut table, "audit", "file", text(&files.audit()));
+    table
+}
+
+/// The registry file.
+///
+/// # Errors
+/// The systems can't be written as TOML.
+pub(super) fn registry() -> Result<String> {
+    let systems = System::ALL.map(|system| {
+        let mut table = Table::new();
+        let interactions: Vec<String> = system
+            .interactions
+            .iter()
+            .map(|one| one.urn().to_owned())
+            .collect();
+        table.insert("asid".into(), system.asid.into());
+        table.insert("ods".into(), system.ods.into());
+        table.insert("name".into(), system.name.into());
+        table.insert("interactions".into(), interactions.into());
+        table.insert("active".into(), system.active.into());
+        if let Some(fqdn) = system.fqdn {
+            table.insert("fqdn".into(), fqdn.into());
+        }
+        table
+    });
+    let mut table = Table::new();
+    table.insert("system".into(), systems.to_vec().into());
+    Ok(toml::to_string(&table)?)
+}
+
+fn allowed(host: Host, kind: &str) -> [Table; 2] {
+    [format!("{}/32", host.v4()), format!("{}/128", host.v6())].map(|cidr| {
+        let mut table = Table::new();
+        table.insert("cidr".into(), cidr.into());
+        table.insert("name".into(), host.as_str().into());
+        table.insert("kind".into(), kind.into());
+        table
+    })
+}
+
+fn set(table: &mut Table, section: &str, key: &str, value: impl Into<Value>) {
+    let section = table.entry(section).or_insert_with(|| Table::new().into());
+    if let Value::Table(section) = section {
+        section.insert(key.to_owned(), value.into());
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,225 @@
+//! The lab's network: one namespace a host, joined by veth pairs to a bridge in a namespace of its own.
+
+use std::{
+    fmt,
+    fs::File,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+    thread,
+};
+
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
+
+use crate::command::Run;
+
+/// The interface of every host.
+pub const INTERFACE: &str = "eth0";
+
+/// A host of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// The edge host: the agent, and the record locator on its loopback.
+    Edge,
+    /// The Spine Secure Proxy: many systems behind one address.
+    Ssp,
+    /// One system with an address of its own.
+    System,
+    /// Someone who is on no allowlist.
+    Stranger,
+}
+
+impl Host {
+    /// Every host.
+    pub const ALL: [Self; 4] = [Self::Edge, Self::Ssp, Self::System, Self::Stranger];
+
+    /// The host's name, as in `lab.json` and at the end of its namespace's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Ssp => "ssp",
+            Self::System => "system",
+            Self::Stranger => "stranger",
+        }
+    }
+
+    /// The host's IPv4 address, in a /24.
+    #[must_use]
+    pub const fn v4(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 239, 14, self.number())
+    }
+
+    /// The host's IPv6 address, in a /64.
+    #[must_use]
+    pub const fn v6(self) -> Ipv6Addr {
+        // So that it reads as the IPv4 address does: ::31 and .31.
+        let (tens, ones) = (self.number() / 10, self.number() % 10);
+        Ipv6Addr::new(0xfd00, 0x239, 0x14, 0, 0, 0, 0, (tens * 16 + ones) as u16)
+    }
+
+    /// The host's address of one family.
+    #[must_use]
+    pub const fn address(self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => IpAddr::V4(self.v4()),
+            Family::V6 => IpAddr::V6(self.v6()),
+        }
+    }
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Edge => 26,
+            Self::Ssp => 31,
+            Self::System => 50,
+            Self::Stranger => 66,
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4
+    V4,
+    /// IPv6
+    V6,
+}
+
+/// The namespaces of one lab. Labs with different names have nothing in common, so they may use the same addresses.
+#[derive(Clone, Debug)]
+pub struct Network {
+    name: String,
+}
+
+impl Network {
+    /// The network of the lab of this name, whether or not it is there.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+
+    /// The namespace of a host.
+    #[must_use]
+    pub fn namespace(&self, host: Host) -> String {
+        format!("{}-{host}", self.name)
+    }
+
+    /// Makes the namespaces, links and addresses; duplicate address detection is off, so they work at once.
+    ///
+    /// # Errors
+    /// `ip` failed; its words say why.
+    pub fn up(&self) -> Result<()> {
+        let lan = self.lan();
+        for namespace in self.namespaces() {
+            Run::new("ip").args(["netns", "add", &namespace]).success()?;
+        }
+        batch(
+            &lan,
+            "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set dev br0 up\n",
+        )?;
+        for host in Host::ALL {
+            let namespace = self.namespace(host);
+            Run::new("ip")
+                .args(["link", "add", INTERFACE, "netns", &namespace, "type", "veth"])
+                .args(["peer", "name", host.as_str(), "netns", &lan])
+                .success()?;
+            batch(
+                &lan,
+                &format!("link set dev {host} master br0\nlink set dev {host} up\n"),
+            )?;
+            let (v4, v6) = (host.v4(), host.v6());
+            batch(
+                &namespace,
+                &format!(
+                    "link set dev lo up\nlink set dev {INTERFACE} up\n\
+                     addr add {v4}/24 dev {INTERFACE}\naddr add {v6}/64 dev {INTERFACE} nodad\n"
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Removes the namespaces that are there, and their links with them. Gives their names.
+    ///
+    /// # Errors
+    /// `ip` failed; its words say why.
+    pub fn down(&self) -> Result<Vec<String>> {
+        let present = self.present();
+        for namespace in &present {
+            Run::new("ip").args(["netns", "del", namespace]).success()?;
+        }
+        Ok(present)
+    }
+
+    /// The namespaces that are there.
+    #[must_use]
+    pub fn present(&self) -> Vec<String> {
+        self.namespaces()
+            .into_iter()
+            .filter(|name| Path::new("/run/netns").join(name).exists())
+            .collect()
+    }
+
+    /// The processes in any of the namespaces.
+    ///
+    /// # Errors
+    /// `ip` failed; its words say why.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let mut found = Vec::new();
+        for namespace in self.present() {
+            let pids = Run::new("ip").args(["netns", "pids", &namespace]).success()?;
+            for pid in pids.split_whitespace() {
+                found.push(
+                    pid.parse()
+                        .with_context(|| format!("`ip netns pids {namespace}` printed {pid:?}"))?,
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    fn lan(&self) -> String {
+        format!("{}-lan", self.name)
+    }
+
+    fn namespaces(&self) -> Vec<String> {
+        Host::ALL
+            .map(|host| self.namespace(host))
+            .into_iter()
+            .chain([self.lan()])
+            .collect()
+    }
+}
+
+fn batch(namespace: &str, lines: &str) -> Result<()> {
+    Run::new("ip")
+        .args(["-netns", namespace, "-batch", "-"])
+        .stdin(lines)
+        .success()?;
+    Ok(())
+}
+
+/// Does something in a namespace, in a thread of its own, since a namespace is a thread's.
+///
+/// # Errors
+/// The namespace is not there, or what was done failed.
+pub fn enter<T: Send>(namespace: &str, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let path = Path::new("/run/netns").join(namespace);
+    let file = File::open(&path).with_context(|| format!("no namespace {}", path.display()))?;
+    thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            setns(file, CloneFlags::CLONE_NEWNET)
+                .with_context(|| format!("can't enter {}", path.display()))?;
+            act()
+        });
+        thread
+            .join()
+            .map_err(|_| anyhow!("what was done in namespace {namespace} panicked"))?
+    })
+}

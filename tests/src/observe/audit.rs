@@ -1,0 +1,112 @@
+//! The agent's audit log: JSON lines, one for each decision.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::wait::wait_for;
+
+/// How long a decision may take to reach the log.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// An audit log that the agent appends to.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    path: PathBuf,
+}
+
+impl Audit {
+    /// The log in this file.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// How many lines there are by now.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn mark(&self) -> Result<usize> {
+        Ok(self.entries()?.len())
+    }
+
+    /// The entries after a mark, oldest first.
+    ///
+    /// # Errors
+    /// The file can't be read, or a line is not JSON.
+    pub fn since(&self, mark: usize) -> Result<Vec<Value>> {
+        Ok(self.entries()?.into_iter().skip(mark).collect())
+    }
+
+    /// Waits for a refusal of a peer after a mark, and gives its reason.
+    ///
+    /// # Errors
+    /// None comes in time.
+    pub fn refusal(&self, mark: usize, peer: &str) -> Result<String> {
+        wait_for(
+            &format!("a refusal of {peer} in {}", self.path.display()),
+            PATIENCE,
+            || {
+                Ok(self
+                    .since(mark)?
+                    .iter()
+                    .filter(|entry| concerns(entry, peer))
+                    .find_map(reason))
+            },
+        )
+    }
+
+    fn entries(&self) -> Result<Vec<Value>> {
+        let text = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.with_context(|| format!("can't read {}", self.path.display()))?,
+        };
+        // The last line may still be being written.
+        let whole = text
+            .rfind('\n')
+            .map_or("", |end| text.get(..end).unwrap_or_default());
+        whole
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .with_context(|| format!("not JSON in {}: {line:?}", self.path.display()))
+            })
+            .collect()
+    }
+}
+
+/// Whether an entry is about a peer: an address, with or without a port.
+fn concerns(entry: &Value, peer: &str) -> bool {
+    let Some(address) = entry["peer"].as_str() else {
+        return false;
+    };
+    address == peer
+        || address
+            .parse::<std::net::SocketAddr>()
+            .is_ok_and(|address| address.ip().to_string() == peer)
+}
+
+fn reason(entry: &Value) -> Option<String> {
+    Some(entry["reason"].as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_of_a_peer_is_found_after_the_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::new(folder.path().join("audit.jsonl"));
+        assert_eq!(audit.mark().unwrap(), 0);
+        fs::write(
+            folder.path().join("audit.jsonl"),
+            "{\"reason\":\"old\",\"peer\":\"10.0.0.1:5\"}\n{\"reason\":\"other\",\"peer\":\"10.0.0.2:5\"}\n\
+             {\"peer\":\"[fd00::1]:5\",\"reason\":\"new\"}\n{\"half",
+        )
+        .unwrap();
+        assert_eq!(audit.mark().unwrap(), 3);
+        assert_eq!(audit.refusal(0, "10.0.0.1").unwrap(), "old");
+        assert_eq!(audit.refusal(1, "fd00::1").unwrap(), "new");
+    }
+}

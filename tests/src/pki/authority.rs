@@ -1,0 +1,285 @@
+//! Certification authorities: they issue subordinates, leaves and CRLs.
+
+use std::{
+    fmt, fs,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use openssl::{
+    asn1::{Asn1Integer, Asn1Time},
+    bn::{BigNum, MsbOption},
+    hash::MessageDigest,
+    pkey::{PKey, Private},
+    x509::{
+        CrlNumber, X509, X509Builder, X509CrlBuilder, X509Name, X509Ref, X509RevokedBuilder,
+        extension::{
+            AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
+            SubjectKeyIdentifier,
+        },
+    },
+};
+
+use super::Address;
+
+/// A span of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    /// notBefore, or thisUpdate.
+    pub from: SystemTime,
+    /// notAfter, or nextUpdate.
+    pub to: SystemTime,
+}
+
+/// A CA: its certificate and key.
+pub struct Authority {
+    certificate: X509,
+    key: PKey<Private>,
+}
+
+impl Authority {
+    /// A self-signed CA with path length 1.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn root(name: &str, key: PKey<Private>) -> Result<Self> {
+        let certificate = ca(&subject("CA", name)?, &key, 1, None)?;
+        Ok(Self { certificate, key })
+    }
+
+    /// A CA under this one, with path length 0.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn subordinate(&self, name: &str, key: PKey<Private>) -> Result<Self> {
+        let certificate = ca(&subject("CA", name)?, &key, 0, Some(self))?;
+        Ok(Self { certificate, key })
+    }
+
+    /// A leaf under this CA, as PEM, without the CA's own certificate.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn issue(&self, leaf: &Leaf, key: &PKey<Private>) -> Result<Vec<u8>> {
+        leaf.signed(key, Some(self))
+    }
+
+    /// A CRL of this CA, as PEM.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn crl(&self, revoked: &[&X509Ref], validity: Validity) -> Result<Vec<u8>> {
+        let mut builder = X509CrlBuilder::new()?;
+        builder.set_issuer_name(self.certificate.subject_name())?;
+        builder.set_last_update(&*time(validity.from)?)?;
+        builder.set_next_update(&*time(validity.to)?)?;
+        let carrier = X509::builder()?;
+        let authority = AuthorityKeyIdentifier::new()
+            .keyid(true)
+            .build(&carrier.x509v3_context(Some(&self.certificate), None))?;
+        builder.append_extension(authority)?;
+        // RFC 5280 section 5.2.3 wants a number that grows with each CRL: the time does.
+        let number = u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+        builder.append_extension(CrlNumber::new(BigNum::from_u32(number)?)?.build()?)?;
+        for certificate in revoked {
+            let mut entry = X509RevokedBuilder::new()?;
+            entry.set_serial_number(certificate.serial_number())?;
+            entry.set_revocation_date(&*time(validity.from)?)?;
+            builder.add_revoked(entry.build())?;
+        }
+        builder.sort()?;
+        builder.sign(&self.key, MessageDigest::sha256())?;
+        Ok(builder.build()?.to_pem()?)
+    }
+
+    /// The CA's certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &X509Ref {
+        &self.certificate
+    }
+
+    /// The CA's certificate as PEM.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn pem(&self) -> Result<Vec<u8>> {
+        Ok(self.certificate.to_pem()?)
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority")
+            .field("subject", &self.certificate.subject_name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is to stand in a leaf. Key usage and subject are those of Spine's own leaves.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    fqdn: String,
+    san: Option<String>,
+    addresses: Vec<Address>,
+    client_auth: bool,
+    validity: Validity,
+}
+
+impl Leaf {
+    /// A leaf for both ends of a connection, as Spine's are.
+    #[must_use]
+    pub fn client(fqdn: &str) -> Self {
+        Self {
+            fqdn: fqdn.to_owned(),
+            san: Some(fqdn.to_owned()),
+            addresses: Vec::new(),
+            client_auth: true,
+            validity: Validity::present(),
+        }
+    }
+
+    /// A leaf for servers only.
+    #[must_use]
+    pub fn server(fqdn: &str) -> Self {
+        Self {
+            client_auth: false,
+            ..Self::client(fqdn)
+        }
+    }
+
+    /// Valid in this time.
+    #[must_use]
+    pub fn valid(self, validity: Validity) -> Self {
+        Self { validity, ..self }
+    }
+
+    /// The name in the CN alone, as in the first generation of Spine's leaves.
+    #[must_use]
+    pub fn without_san(self) -> Self {
+        Self { san: None, ..self }
+    }
+
+    /// With another name in the SAN than in the CN.
+    #[must_use]
+    pub fn with_san(self, name: &str) -> Self {
+        Self {
+            san: Some(name.to_owned()),
+            ..self
+        }
+    }
+
+    /// Also for this address.
+    #[must_use]
+    pub fn address(mut self, address: Address) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// The leaf signed with its own key, as PEM.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn self_signed(&self, key: &PKey<Private>) -> Result<Vec<u8>> {
+        self.signed(key, None)
+    }
+
+    fn signed(&self, key: &PKey<Private>, issuer: Option<&Authority>) -> Result<Vec<u8>> {
+        let mut builder = begin(&subject("Devices", &self.fqdn)?, key, self.validity, issuer)?;
+        builder.append_extension(BasicConstraints::new().critical().build()?)?;
+        builder.append_extension(
+            KeyUsage::new()
+                .critical()
+                .digital_signature()
+                .key_encipherment()
+                .build()?,
+        )?;
+        let mut usage = ExtendedKeyUsage::new();
+        usage.server_auth();
+        if self.client_auth {
+            usage.client_auth();
+        }
+        builder.append_extension(usage.build()?)?;
+        if let Some(san) = &self.san {
+            let mut names = SubjectAlternativeName::new();
+            names.dns(san);
+            for address in &self.addresses {
+                names.ip(&address.to_string());
+            }
+            let names = names.build(&builder.x509v3_context(None, None))?;
+            builder.append_extension(names)?;
+        }
+        Ok(end(builder, key, issuer)?.to_pem()?)
+    }
+}
+
+/// The first certificate of a PEM file.
+pub(super) fn first_certificate(path: &Path) -> Result<X509> {
+    let pem = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+    Ok(X509::from_pem(&pem)?)
+}
+
+fn ca(name: &X509Name, key: &PKey<Private>, path_length: u32, issuer: Option<&Authority>) -> Result<X509> {
+    let mut builder = begin(name, key, Validity::days(-1095, 2555), issuer)?;
+    builder.append_extension(
+        BasicConstraints::new()
+            .critical()
+            .ca()
+            .pathlen(path_length)
+            .build()?,
+    )?;
+    builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
+    end(builder, key, issuer)
+}
+
+fn begin(
+    name: &X509Name,
+    key: &PKey<Private>,
+    validity: Validity,
+    issuer: Option<&Authority>,
+) -> Result<X509Builder> {
+    let mut builder = X509::builder()?;
+    builder.set_version(2)?;
+    builder.set_serial_number(&*serial()?)?;
+    builder.set_subject_name(name)?;
+    builder.set_issuer_name(issuer.map_or(&**name, |issuer| issuer.certificate.subject_name()))?;
+    builder.set_not_before(&*time(validity.from)?)?;
+    builder.set_not_after(&*time(validity.to)?)?;
+    builder.set_pubkey(key)?;
+    Ok(builder)
+}
+
+fn end(mut builder: X509Builder, key: &PKey<Private>, issuer: Option<&Authority>) -> Result<X509> {
+    let own = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None))?;
+    builder.append_extension(own)?;
+    let certificate: Option<&X509Ref> = issuer.map(|issuer| &*issuer.certificate);
+    if certificate.is_some() {
+        let authority = AuthorityKeyIdentifier::new()
+            .keyid(true)
+            .build(&builder.x509v3_context(certificate, None))?;
+        builder.append_extension(authority)?;
+    }
+    builder.sign(issuer.map_or(key, |issuer| &issuer.key), MessageDigest::sha256())?;
+    Ok(builder.build())
+}
+
+fn subject(unit: &str, common_name: &str) -> Result<X509Name> {
+    let mut name = X509Name::builder()?;
+    for (field, value) in [("O", "nhs"), ("OU", unit), ("CN", common_name)] {
+        name.append_entry_by_text(field, value)?;
+    }
+    Ok(name.build())
+}
+
+/// 127 random bits: unique, and positive in 16 bytes (RFC 5280 section 4.1.2.2).
+fn serial() -> Result<Asn1Integer> {
+    let mut number = BigNum::new()?;
+    number.rand(127, MsbOption::ONE, false)?;
+    Ok(number.to_asn1_integer()?)
+}
+
+fn time(moment: SystemTime) -> Result<Asn1Time> {
+    Ok(Asn1Time::from_unix(i64::try_from(
+        moment.duration_since(UNIX_EPOCH)?.as_secs(),
+    )?)?)
+}
