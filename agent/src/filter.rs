@@ -147,6 +147,12 @@ impl Filter {
         events::open(&mut self.object)
     }
 
+    /// Writes what the program has said through aya-log to the agent's log.
+    #[cfg(feature = "kernel-log")]
+    pub fn relay_log(&mut self) {
+        self.object.relay_log();
+    }
+
     /// Runs the loaded program on a frame, as BPF_PROG_TEST_RUN does: whether it passes, and the mean time of a run.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ const PINNED: [&str; 9] = [
 /// A loaded object.
 pub(super) struct Object {
     ebpf: Ebpf,
+    #[cfg(feature = "kernel-log")]
+    log: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
 
 impl Object {
@@ -56,7 +58,7 @@ impl Object {
         let ebpf = loader
             .load(OBJECT)
             .map_err(|error| FilterError::Load(Box::new(error)))?;
-        let mut object = Self { ebpf };
+        let mut object = Self::of(ebpf)?;
         object
             .program()?
             .load()
@@ -115,8 +117,21 @@ impl Object {
     }
 
     #[cfg(feature = "kernel-log")]
-    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    pub(super) fn relay_log(&mut self) {
+        self.log.flush();
+    }
+
+    #[cfg(not(feature = "kernel-log"))]
+    #[expect(clippy::unnecessary_wraps, reason = "with the kernel's log it can fail")]
+    const fn of(ebpf: Ebpf) -> Result<Self, FilterError> {
+        Ok(Self { ebpf })
+    }
+
+    #[cfg(feature = "kernel-log")]
+    fn of(mut ebpf: Ebpf) -> Result<Self, FilterError> {
+        let log =
+            aya_log::EbpfLogger::init(&mut ebpf).map_err(|_| FilterError::MissingMap { name: "AYA_LOGS" })?;
+        Ok(Self { ebpf, log })
     }
 }
 

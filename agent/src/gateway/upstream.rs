@@ -166,8 +166,7 @@ impl Upstream {
             .authority(self.authority.clone())
             .path_and_query(target)
             .build();
-        uri.map_err(http::Error::from)
-            .and_then(|uri| Request::builder().method(method).uri(uri).body(Full::new(body)))
+        uri.and_then(|uri| Request::builder().method(method).uri(uri).body(Full::new(body)))
             .map_err(|error| UpstreamError {
                 reason: Reason::UpstreamInvalid,
                 detail: error.to_string(),

@@ -50,6 +50,10 @@ pub(super) async fn report_drops(agent: Arc<Agent>, end: CancellationToken) {
             () = end.cancelled() => return,
             _ = ticks.tick() => {}
         }
+        #[cfg(feature = "kernel-log")]
+        if let Some(filter) = lock(&agent.filter).as_mut() {
+            filter.relay_log();
+        }
         for event in events.by_ref() {
             if let Err(error) = agent.audit.write(&record(&event)) {
                 tracing::error!(%error, "a drop could not be recorded");

@@ -60,25 +60,21 @@ impl Trust {
         for issuer in issuers {
             pinned.insert(fingerprint(issuer)?, issuer.clone());
         }
-        Ok(Self {
-            store: store.build(),
-            issuers: pinned,
-            root_of: HashMap::new(),
-            fqdns,
-            revocations,
-        }
-        .with_roots(roots)?)
-    }
-
-    fn with_roots(mut self, roots: &[X509]) -> Result<Self, ErrorStack> {
-        for (pin, issuer) in &self.issuers {
+        let mut root_of = HashMap::new();
+        for (pin, issuer) in &pinned {
             for root in roots {
                 if issuer.verify(&*root.public_key()?)? {
-                    self.root_of.insert(*pin, fingerprint(root)?);
+                    root_of.insert(*pin, fingerprint(root)?);
                 }
             }
         }
-        Ok(self)
+        Ok(Self {
+            store: store.build(),
+            issuers: pinned,
+            root_of,
+            fqdns,
+            revocations,
+        })
     }
 
     /// Judges a client's certificate; `presented` is what else the client sent, or what OpenSSL made of it.
