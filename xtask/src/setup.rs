@@ -1,0 +1,251 @@
+//! What has to be on the machine, and putting there what is not.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    command::{output, program, run as run_command, succeeds},
+    host,
+};
+
+/// Debian packages, each with what it is for.
+const PACKAGES: &[(&str, &str)] = &[
+    ("build-essential", "links Rust programs and builds C parts"),
+    ("pkg-config", "finds OpenSSL and SQLite"),
+    ("libssl-dev", "OpenSSL, for the agent's TLS"),
+    ("libsqlite3-dev", "SQLite, for the lab's record locator"),
+    ("rustc-web", "compiles the kernel half"),
+    ("cargo-web", "builds the kernel half"),
+    ("libstd-rust-web-dev-bpf", "the core library for BPF, prebuilt"),
+    ("rust-web-clippy", "lints the kernel half"),
+    ("llvm-22-dev", "bpf-linker's LLVM, the compiler's own version"),
+    ("libpolly-22-dev", "a part of that LLVM"),
+    ("zlib1g-dev", "a part of that LLVM"),
+    ("libzstd-dev", "a part of that LLVM"),
+    ("libxml2-dev", "a part of that LLVM"),
+    (
+        "bpftool",
+        "shows programs and maps, for the benchmark and for people",
+    ),
+    ("xdp-tools", "xdp-filter, the benchmark's peer"),
+    ("iproute2", "namespaces and interfaces of the lab"),
+    ("curl", "the lab's HTTP client"),
+    ("openssl", "the lab's TLS client"),
+    ("qemu-system-x86", "virtual machines with other kernels"),
+    ("busybox-static", "the virtual machine's commands"),
+    ("cpio", "packs the virtual machine's file system"),
+];
+
+const LINKER: &str = "bpf-linker";
+const LINKER_VERSION: &str = "0.13.0";
+const LLVM: &str = "/usr/lib/llvm-22";
+const TOOLCHAIN: &str = "bpf";
+
+/// Installs what is missing; says each step and why. Says nothing where nothing is missing, unless asked what it would do.
+pub(crate) fn run(dry_run: bool) -> Result<()> {
+    let steps = missing()?;
+    if steps.is_empty() {
+        if dry_run {
+            println!("setup: nothing is missing");
+        }
+        return Ok(());
+    }
+    for step in &steps {
+        println!("setup: {}: {}", step.why, step.shown());
+    }
+    if dry_run {
+        return Ok(());
+    }
+    if steps.iter().any(|step| step.as_root) && !host::is_root() {
+        let commands: Vec<_> = steps
+            .iter()
+            .filter(|step| step.as_root)
+            .map(|step| format!("  sudo {}", step.shown()))
+            .collect();
+        bail!(
+            "this needs root; run\n{}\nand then again what you ran",
+            commands.join("\n")
+        );
+    }
+    for step in steps {
+        step.take()?;
+    }
+    Ok(())
+}
+
+/// `PATH` for builds: with the linker for BPF programs.
+pub(crate) fn path() -> Result<std::ffi::OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(linker_root()?.join("bin")).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).context("extending PATH")
+}
+
+struct Step {
+    why: String,
+    as_root: bool,
+    /// A failure does not matter if what comes after succeeds.
+    may_fail: bool,
+    environment: Vec<(&'static str, String)>,
+    words: Vec<String>,
+}
+
+impl Step {
+    fn new(why: impl Into<String>, words: &[&str]) -> Self {
+        Self {
+            why: why.into(),
+            as_root: false,
+            may_fail: false,
+            environment: Vec::new(),
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+        }
+    }
+
+    fn shown(&self) -> String {
+        let environment = self
+            .environment
+            .iter()
+            .map(|(name, value)| format!("{name}='{value}'"));
+        environment
+            .chain(self.words.iter().cloned())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn take(self) -> Result<()> {
+        let [name, arguments @ ..] = self.words.as_slice() else {
+            return Ok(());
+        };
+        let mut command = program(name, arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        match run_command(&mut command) {
+            Err(error) if self.may_fail => {
+                println!("setup: {error:#}; going on, the packages may be there all the same");
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+}
+
+fn missing() -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    let missing = missing_packages()?;
+    if !missing.is_empty() {
+        let mut update = Step::new("package lists may be old", &["apt-get", "update", "-qq"]);
+        update.as_root = true;
+        update.may_fail = true;
+        steps.push(update);
+        let why: Vec<_> = missing
+            .iter()
+            .map(|(name, why)| format!("{name} ({why})"))
+            .collect();
+        let install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends"];
+        let words: Vec<&str> = install
+            .into_iter()
+            .chain(missing.iter().map(|(name, _)| *name))
+            .collect();
+        let mut install = Step::new(why.join(", "), &words);
+        install.as_root = true;
+        install
+            .environment
+            .push(("DEBIAN_FRONTEND", "noninteractive".to_owned()));
+        steps.push(install);
+    }
+    let root = linker_root()?;
+    if !root.join("bin").join(LINKER).exists() {
+        let root = root.to_string_lossy().into_owned();
+        #[rustfmt::skip]
+        let words = ["cargo", "install", LINKER, "--version", LINKER_VERSION, "--no-default-features",
+            "--features", "llvm-22", "--root", &root];
+        let mut install = Step::new("the linker for BPF programs", &words);
+        let path = std::env::var("PATH").unwrap_or_default();
+        install.environment.push(("PATH", format!("{LLVM}/bin:{path}")));
+        // Without it the linking of the linker does not find LLVM's library.
+        install.environment.push(("RUSTFLAGS", format!("-L {LLVM}/lib")));
+        // A target folder or a target of the caller's is not meant for this.
+        install.environment.push((
+            "CARGO_TARGET_DIR",
+            host::cache()?.join("build").to_string_lossy().into_owned(),
+        ));
+        steps.push(install);
+    }
+    if has_rustup() && !has_toolchain(TOOLCHAIN) && !nightly_can_build() {
+        steps.push(Step::new(
+            "Debian's compiler as a toolchain of rustup's, for the kernel half",
+            &["rustup", "toolchain", "link", TOOLCHAIN, "/usr"],
+        ));
+    }
+    Ok(steps)
+}
+
+fn missing_packages() -> Result<Vec<(&'static str, &'static str)>> {
+    if !Path::new("/usr/bin/dpkg-query").exists() {
+        let names: Vec<_> = PACKAGES.iter().map(|(name, _)| *name).collect();
+        bail!(
+            "setup knows Debian alone; install the like of these yourself: {}",
+            names.join(", ")
+        );
+    }
+    let mut query = program(
+        "dpkg-query",
+        ["--show", "--showformat=${db:Status-Abbrev} ${binary:Package}\n"],
+    );
+    let installed = installed(&output(&mut query)?);
+    Ok(PACKAGES
+        .iter()
+        .copied()
+        .filter(|(name, _)| !installed.contains(*name))
+        .collect())
+}
+
+/// The names of the installed packages, without their architecture.
+fn installed(listing: &str) -> HashSet<String> {
+    let lines = listing.lines().filter_map(|line| line.strip_prefix("ii "));
+    lines
+        .filter_map(|line| Some(line.trim().split(':').next()?.to_owned()))
+        .collect()
+}
+
+fn linker_root() -> Result<PathBuf> {
+    Ok(host::cache()?.join(format!("{LINKER}-{LINKER_VERSION}-llvm22")))
+}
+
+fn has_rustup() -> bool {
+    succeeds(&mut program("rustup", ["--version"]))
+}
+
+fn has_toolchain(name: &str) -> bool {
+    sysroot(name).is_some()
+}
+
+/// Where a nightly has the library's source, it builds the kernel half by itself.
+fn nightly_can_build() -> bool {
+    sysroot("nightly").is_some_and(|sysroot| sysroot.join("lib/rustlib/src").is_dir())
+}
+
+/// A toolchain that rustup has; it is not to fetch one.
+fn sysroot(toolchain: &str) -> Option<PathBuf> {
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", toolchain, "rustc", "--print", "sysroot"])
+        .env("RUSTUP_AUTO_INSTALL", "0");
+    output(&mut command).ok().map(|path| PathBuf::from(path.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::installed;
+
+    #[test]
+    fn only_packages_that_are_wholly_installed_count() {
+        let listing = "ii  curl\nii  libssl-dev:amd64\nrc  cpio\nun  qemu-system-x86\niU  bpftool\n";
+        let mut names: Vec<_> = installed(listing).into_iter().collect();
+        names.sort();
+        assert_eq!(names, ["curl", "libssl-dev"]);
+    }
+}

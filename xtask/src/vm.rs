@@ -1,0 +1,182 @@
+//! `cargo xtask vm`: the same binaries on a Debian kernel in QEMU, without a disk and without a network.
+
+mod image;
+mod kernel;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use self::{image::Image, kernel::Kernel};
+use crate::{
+    build,
+    command::{Ended, bounded, program},
+    host,
+};
+
+/// A series of Debian kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Series {
+    /// Debian 12's own.
+    #[value(name = "6.1")]
+    Bookworm,
+    /// The one in Debian 12's security updates.
+    #[value(name = "6.12")]
+    Security,
+}
+
+/// What the guest runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Payload {
+    /// The packet tables and the lab's suites.
+    Test,
+    /// The demo.
+    Demo,
+    /// The packet tables.
+    Filter,
+}
+
+const BOOT_LIMIT: Duration = Duration::from_secs(30);
+const FILTER_LIMIT: Duration = Duration::from_secs(15 * 60);
+const LAB_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// `cargo xtask vm`
+pub(crate) fn run(series: Series, payload: Payload) -> Result<ExitCode> {
+    let limit = if payload == Payload::Filter {
+        FILTER_LIMIT
+    } else {
+        LAB_LIMIT
+    };
+    let succeeded = boot(series, payload, limit, |line| println!("{line}"))?;
+    Ok(if succeeded {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the packet tables on a kernel, and hands each line of the guest's console to `line`.
+pub(crate) fn filter(series: Series, line: impl FnMut(&str)) -> Result<bool> {
+    boot(series, Payload::Filter, FILTER_LIMIT, line)
+}
+
+fn boot(series: Series, payload: Payload, limit: Duration, mut line: impl FnMut(&str)) -> Result<bool> {
+    let kernel = Kernel::fetch(series)?;
+    let folder = host::target().join("vm").join(kernel.release());
+    let accelerator = accelerator(&kernel, &folder)?;
+    line(&format!(
+        "kernel {} under QEMU with {accelerator}",
+        kernel.release()
+    ));
+
+    let mut image = Image::new(&folder.join("payload"), &kernel)?;
+    let commands = add_payload(&mut image, payload)?;
+    let token = token();
+    let packed = image.pack(&commands, &token)?;
+    let mut status = None;
+    let mut fault = None;
+    let ended = bounded(&mut qemu(&kernel, &packed, accelerator), limit, |text| {
+        let text = text.trim_end_matches('\r');
+        if let Some(code) = text.strip_prefix(&format!("{token} ")) {
+            status = code.trim().parse::<u8>().ok();
+        } else {
+            if ["Kernel panic", "BUG:", "Oops:"]
+                .iter()
+                .any(|sign| text.contains(sign))
+            {
+                fault.get_or_insert_with(|| text.to_owned());
+            }
+            line(text);
+        }
+    })?;
+    match (ended, status, fault) {
+        (_, _, Some(fault)) => bail!("the guest's kernel failed: {fault}"),
+        (_, Some(status), None) => Ok(status == 0),
+        (Ended::TimedOut, None, None) => bail!("the guest was not done after {} s", limit.as_secs()),
+        (Ended::Exit(status), None, None) => bail!("the guest ended without a result (QEMU: {status})"),
+    }
+}
+
+/// Puts the binaries into the image; what the guest's shell then runs, a command a line.
+fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
+    let mut commands = Vec::new();
+    if payload != Payload::Demo {
+        let tables = build::test_binary(&["--package", "spinegate", "--test", "filter_packets"])?;
+        let guest = image.add_binary(&tables, "filter_packets")?;
+        commands.push("echo '     Running tests/filter_packets.rs'".to_owned());
+        commands.push(format!("{guest} --nocapture --test-threads=1"));
+    }
+    if payload == Payload::Filter {
+        return Ok(commands);
+    }
+    let binaries = build::binaries()?;
+    let agent = image.add_binary(&binaries.agent, "spinegate")?;
+    let locator = image.add_binary(&binaries.locator, "record-locator")?;
+    let lab = image.add_binary(&binaries.lab, "spinegate-lab")?;
+    for tool in ["ip", "nsenter", "curl", "openssl", "ss"] {
+        image.add_tool(tool)?;
+    }
+    if payload == Payload::Demo {
+        commands.push(format!(
+            "{lab} --agent {agent} --locator {locator} --dir /tmp/lab demo"
+        ));
+    } else {
+        for suite in ["filter", "tls", "requests", "control", "bad_input"] {
+            let binary = build::test_binary(&["--package", "spinegate-tests", "--test", suite])?;
+            let guest = image.add_binary(&binary, suite)?;
+            commands.push(format!("echo '     Running tests/{suite}.rs'"));
+            commands.push(format!("{guest} --nocapture --test-threads=1"));
+        }
+    }
+    Ok(commands)
+}
+
+fn qemu(kernel: &Kernel, image: &Path, accelerator: &str) -> std::process::Command {
+    let image = image.to_string_lossy();
+    let linux = kernel.image().to_string_lossy().into_owned();
+    let append = "console=ttyS0 panic=-1 quiet loglevel=4 rdinit=/init";
+    #[rustfmt::skip]
+    let arguments = ["-accel", accelerator, "-cpu", "max", "-m", "3072", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
+        "-nic", "none", "-kernel", &linux, "-initrd", &image, "-append", append];
+    program("qemu-system-x86_64", arguments)
+}
+
+/// KVM where a guest really boots with it (the device alone says little), else QEMU's own emulation.
+fn accelerator(kernel: &Kernel, folder: &Path) -> Result<&'static str> {
+    if !PathBuf::from("/dev/kvm").exists() {
+        return Ok("tcg");
+    }
+    let token = token();
+    let image = Image::new(&folder.join("probe"), kernel)?.pack(&[], &token)?;
+    let mut booted = false;
+    bounded(&mut qemu(kernel, &image, "kvm"), BOOT_LIMIT, |line| {
+        booted |= line.contains(&token)
+    })?;
+    Ok(if booted { "kvm" } else { "tcg" })
+}
+
+/// A word that no program in the guest prints by chance.
+fn token() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("guest-{}-{}", std::process::id(), now.as_nanos())
+}
+
+/// The only item whose file name begins with a prefix.
+fn only_named(folder: &Path, prefix: &str) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut named = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        });
+    named
+        .next()
+        .with_context(|| format!("{} holds no {prefix}", folder.display()))
+}
