@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             a_certificate_that_is_not_yet_valid_is_refused,
             a_revoked_certificate_is_refused,
             a_certificate_of_a_revoked_subca_is_refused,
-            a_certificate_is_refused_where_the_crl_of_its_issuer_is_missing,
+            without_a_crl_of_the_issuer_no_configuration_comes_into_force,
             a_certificate_is_refused_where_the_crl_of_its_issuer_is_stale,
             a_certificate_without_client_auth_is_refused,
             a_certificate_of_another_fqdn_is_refused,
@@ -227,10 +227,17 @@ fn a_certificate_of_a_revoked_subca_is_refused(lab: &mut Lab) -> Result<()> {
     restore_crls(lab)
 }
 
-fn a_certificate_is_refused_where_the_crl_of_its_issuer_is_missing(lab: &mut Lab) -> Result<()> {
+fn without_a_crl_of_the_issuer_no_configuration_comes_into_force(lab: &mut Lab) -> Result<()> {
     fs::remove_file(lab.pki().crls.join("sub.pem"))?;
-    lab.agent().order(&["reload"])?;
-    leaf_refused(lab, "good", "crl_missing")?;
+    let reload = lab.agent().output(&["reload"])?;
+    ensure!(
+        reload.code == Some(2) && reload.stderr.contains("tls.client.crls"),
+        "{:?}: {}",
+        reload.code,
+        reload.said()
+    );
+    accepted(&lab.client(Host::Ssp))?;
+    leaf_refused(lab, "revoked", "certificate_revoked")?;
     restore_crls(lab)
 }
 
