@@ -7,7 +7,7 @@ mod request;
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -90,8 +90,14 @@ impl<'l> Client<'l> {
 
     /// The client's address.
     #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.host.address(self.family)
+    }
+
+    /// The client's address as text.
+    #[must_use]
     pub fn address(&self) -> String {
-        self.host.address(self.family).to_string()
+        self.ip().to_string()
     }
 
     /// Opens a TCP connection to the gateway, and closes it.

@@ -36,7 +36,7 @@ use crate::{
     client::Client,
     command::{Finished, Run},
     netns::{Family, Host, INTERFACE, Network},
-    observe::{Audit, Database, Edge},
+    observe::{Audit, Database, Tap},
     pki::{EDGE_FQDN, KeyCache, Pki},
     wait::wait_for,
 };
@@ -280,10 +280,12 @@ impl Lab {
         Client::new(self, host)
     }
 
-    /// The edge host as its kernel sees it.
-    #[must_use]
-    pub fn edge(&self) -> Edge {
-        Edge::new(self.network.namespace(Host::Edge))
+    /// Begins to listen to what reaches the edge host's network stack.
+    ///
+    /// # Errors
+    /// As [`Tap::open`].
+    pub fn tap(&self) -> Result<Tap> {
+        Tap::open(&self.network.namespace(Host::Edge))
     }
 
     /// The agent's audit log.

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod command;
 pub mod demo;
+pub mod expect;
 pub mod json;
 pub mod lab;
 pub mod locator;

@@ -1,9 +1,9 @@
-//! What can be seen of the gateway from outside: its audit log, the edge's kernel, the record locator's database.
+//! What can be seen of the gateway from outside: its audit log, what reaches the edge's network stack, the record locator's database.
 
 mod audit;
 mod database;
-mod edge;
+mod tap;
 
 pub use audit::Audit;
 pub use database::{Database, Stored};
-pub use edge::Edge;
+pub use tap::Tap;

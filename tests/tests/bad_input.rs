@@ -34,7 +34,8 @@ fn main() -> ExitCode {
             a_port_in_use_is_named,
             text_that_is_no_toml_is_named_with_its_line,
             a_configuration_that_is_not_there_is_named,
-            every_fault_of_a_file_is_reported_at_once,
+            every_faulty_value_of_a_file_is_reported_at_once,
+            everything_that_a_file_names_in_vain_is_reported_at_once,
             a_faulty_configuration_starts_nothing,
         ],
     }
@@ -204,18 +205,32 @@ fn a_configuration_that_is_not_there_is_named(lab: &mut Lab) -> Result<()> {
     names(&finished, &["nowhere.toml"])
 }
 
-fn every_fault_of_a_file_is_reported_at_once(lab: &mut Lab) -> Result<()> {
+fn every_faulty_value_of_a_file_is_reported_at_once(lab: &mut Lab) -> Result<()> {
     let edit = |table: &mut Table| {
         set(table, "filter", "mod", "enforce");
         set(table, "gateway", "asid", "12");
-        set(table, "tls", "private_key", "absent.key");
         set(table, "verdict", "ttl", "soon");
+        set_source(table, "10.0.0.1/8");
     };
     faulty(
         lab,
         edit,
-        &["filter.mod", "gateway.asid", "tls.private_key", "verdict.ttl"],
+        &[
+            "filter.mod",
+            "gateway.asid",
+            "verdict.ttl",
+            "filter.source[0].cidr",
+        ],
     )
+}
+
+fn everything_that_a_file_names_in_vain_is_reported_at_once(lab: &mut Lab) -> Result<()> {
+    let edit = |table: &mut Table| {
+        set(table, "filter", "interfaces", vec!["eth9"]);
+        set(table, "tls", "private_key", "absent.key");
+        set(table, "registry", "file", "absent.toml");
+    };
+    faulty(lab, edit, &["eth9", "absent.key", "absent.toml"])
 }
 
 fn a_faulty_configuration_starts_nothing(lab: &mut Lab) -> Result<()> {

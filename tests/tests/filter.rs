@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use spinegate_tests::{
     client::{Client, Knock, Message, NHS_NUMBER, Offer},
+    expect::dropped,
     json::at,
     lab::{CONSUMER, Lab, System, UNKNOWN_ASID},
     netns::{self, Family, Host},
@@ -50,17 +51,22 @@ fn main() -> ExitCode {
 }
 
 fn a_stranger_is_dropped_before_the_network_stack_over_ipv4(lab: &mut Lab) -> Result<()> {
-    must_drop(lab, &lab.client(Host::Stranger), NOT_ALLOWLISTED)
+    dropped(lab, &lab.client(Host::Stranger), NOT_ALLOWLISTED)
 }
 
 fn a_stranger_is_dropped_before_the_network_stack_over_ipv6(lab: &mut Lab) -> Result<()> {
-    must_drop(lab, &lab.client(Host::Stranger).over(Family::V6), NOT_ALLOWLISTED)
+    dropped(lab, &lab.client(Host::Stranger).over(Family::V6), NOT_ALLOWLISTED)
 }
 
 fn an_allowlisted_source_reaches_the_listener_over_ipv4_and_ipv6(lab: &mut Lab) -> Result<()> {
     for host in [Host::Ssp, Host::System] {
         for family in [Family::V4, Family::V6] {
-            let answer = lab.client(host).over(family).answer(&search())?;
+            let (client, tap) = (lab.client(host).over(family), lab.tap()?);
+            let answer = client.answer(&search())?;
+            ensure!(
+                tap.syns(client.ip())? == 1,
+                "the tap is blind, and proves nothing elsewhere"
+            );
             ensure!(answer.status == 200, "{host} over {family:?}: {answer}");
         }
     }
@@ -88,7 +94,7 @@ fn a_source_that_the_operator_adds_is_let_in_and_one_that_is_removed_is_not(lab:
             "{cidr} was added, but is not let in"
         );
         lab.agent().order(&["sources", "remove", &cidr])?;
-        must_drop(lab, &client, NOT_ALLOWLISTED)?;
+        dropped(lab, &client, NOT_ALLOWLISTED)?;
     }
     Ok(())
 }
@@ -103,7 +109,7 @@ fn an_added_source_is_still_there_after_a_restart(lab: &mut Lab) -> Result<()> {
     );
     lab.agent().order(&["sources", "remove", &cidr])?;
     restart(lab)?;
-    must_drop(lab, &lab.client(Host::Stranger), NOT_ALLOWLISTED)
+    dropped(lab, &lab.client(Host::Stranger), NOT_ALLOWLISTED)
 }
 
 fn an_operators_verdict_holds_from_the_next_packet_on(lab: &mut Lab) -> Result<()> {
@@ -111,7 +117,7 @@ fn an_operators_verdict_holds_from_the_next_packet_on(lab: &mut Lab) -> Result<(
         let client = lab.client(Host::Ssp).over(family);
         lab.agent()
             .order(&["verdicts", "add", &client.address(), "--ttl", "10m"])?;
-        must_drop(lab, &client, DENIED)?;
+        dropped(lab, &client, DENIED)?;
         let verdict = lab
             .agent()
             .verdict_on(&client.address())?
@@ -168,7 +174,7 @@ fn failures_of_a_dedicated_system_earn_a_verdict_that_the_kernel_executes(lab: &
     let client = lab.client(Host::System).without_certificate();
     let failures = fail_until_denied(lab, &client, 10)?;
     ensure!(failures > 1, "a single failure must not cost a system its access");
-    must_drop(lab, &client, DENIED)?;
+    dropped(lab, &client, DENIED)?;
     let verdict = lab
         .agent()
         .verdict_on(&client.address())?
@@ -209,7 +215,7 @@ fn failures_of_the_proxy_itself_earn_a_verdict_at_its_own_threshold(lab: &mut La
         failures > 10,
         "{failures} failures are a system's threshold, not a proxy's"
     );
-    must_drop(lab, &proxy, DENIED)?;
+    dropped(lab, &proxy, DENIED)?;
     pardon(lab, &proxy)?;
     ensure!(
         proxy.knock()? == Knock::Opened,
@@ -279,7 +285,7 @@ fn a_verdict_outlives_a_restart_with_its_remaining_time(lab: &mut Lab) -> Result
         "{verdict}"
     );
     let client = lab.client(Host::System);
-    must_drop(lab, &client, DENIED)?;
+    dropped(lab, &client, DENIED)?;
     wait_until("the verdict to end", Duration::from_secs(8), || {
         Ok(client.knock()? == Knock::Opened)
     })
@@ -300,7 +306,7 @@ fn a_restarted_agent_adopts_the_filter_and_its_counters(lab: &mut Lab) -> Result
     );
     let answer = lab.client(Host::Ssp).answer(&search())?;
     ensure!(answer.status == 200, "after the restart: {answer}");
-    must_drop(lab, &lab.client(Host::Stranger), NOT_ALLOWLISTED)
+    dropped(lab, &lab.client(Host::Stranger), NOT_ALLOWLISTED)
 }
 
 fn monitor_mode_counts_what_it_would_drop_and_passes_it(lab: &mut Lab) -> Result<()> {
@@ -321,30 +327,7 @@ fn monitor_mode_counts_what_it_would_drop_and_passes_it(lab: &mut Lab) -> Result
         "monitor mode must not count it as dropped"
     );
     set_mode(lab, "enforce")?;
-    must_drop(lab, &lab.client(Host::Stranger), NOT_ALLOWLISTED)
-}
-
-/// A SYN dies for a reason: its counter moves, and neither the network stack nor the listener sees it.
-fn must_drop(lab: &Lab, client: &Client<'_>, reason: &str) -> Result<()> {
-    let (agent, edge) = (lab.agent(), lab.edge());
-    let (drops, accepted, segments) = (agent.drops(reason)?, agent.accepted()?, edge.segments()?);
-    let knock = client.knock()?;
-    ensure!(
-        knock == Knock::Silence,
-        "{} must be dropped, but: {}",
-        client.address(),
-        knock.as_str()
-    );
-    ensure!(
-        agent.drops(reason)? > drops,
-        "the counter of {reason} did not move"
-    );
-    ensure!(
-        edge.segments()? == segments,
-        "a segment reached the network stack"
-    );
-    ensure!(agent.accepted()? == accepted, "a connection reached the listener");
-    Ok(())
+    dropped(lab, &lab.client(Host::Stranger), NOT_ALLOWLISTED)
 }
 
 fn holds_without_agent(lab: &Lab) -> Result<()> {

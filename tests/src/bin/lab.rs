@@ -1,10 +1,6 @@
 //! The lab by hand: up, down, status, and the demo.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -117,8 +113,8 @@ impl Place {
             folder: self.dir.clone(),
             agent: self.agent.clone().unwrap_or_else(|| beside("spinegate")),
             locator: self.locator.clone().unwrap_or_else(|| beside("record-locator")),
-            // Beside the lab's folder, which goes with the lab.
-            keys: self.dir.parent().unwrap_or(Path::new(".")).join("lab-keys"),
+            // Not in the lab's folder, which goes with the lab.
+            keys: beside("lab-keys"),
             edit: |_| {},
         })
     }

@@ -19,11 +19,11 @@ pub(super) fn play(story: &mut Story, lab: &mut Lab) -> Result<()> {
         "Agent killed with SIGKILL; the stranger's SYN",
         "still dropped: no answer at all",
         || {
-            let before = lab.edge().segments()?;
-            let knock = lab.client(Host::Stranger).knock()?;
-            let segments = lab.edge().segments()? - before;
-            let observed = format!("{}; segments at the edge's TCP +{segments}", knock.as_str());
-            Ok(Seen::plain(observed, knock == Knock::Silence && segments == 0))
+            let (tap, client) = (lab.tap()?, lab.client(Host::Stranger));
+            let knock = client.knock()?;
+            let seen = tap.syns(client.ip())?;
+            let observed = format!("{}; SYNs that reached the network stack: {seen}", knock.as_str());
+            Ok(Seen::plain(observed, knock == Knock::Silence && seen == 0))
         },
     )?;
     story.step(

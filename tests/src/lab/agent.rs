@@ -78,17 +78,6 @@ impl Agent {
             .unwrap_or(0))
     }
 
-    /// How many connections reached the listener.
-    ///
-    /// # Errors
-    /// As [`Agent::json`].
-    pub fn accepted(&self) -> Result<u64> {
-        let stats = self.json(&["stats"])?;
-        at(&stats, "/handshakes/accepted")
-            .as_u64()
-            .context("`stats --json` has no handshakes.accepted")
-    }
-
     fn run(&self, arguments: &[&str]) -> Run {
         Run::new(&self.binary)
             .arg("--socket")

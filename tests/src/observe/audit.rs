@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::wait::wait_for;
+use crate::{json::at, wait::wait_for};
 
 /// How long a decision may take to reach the log.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -47,11 +47,13 @@ impl Audit {
             &format!("a refusal of {peer} in {}", self.path.display()),
             PATIENCE,
             || {
-                Ok(self
-                    .since(mark)?
+                let entries = self.since(mark)?;
+                let refusal = entries
                     .iter()
-                    .filter(|entry| concerns(entry, peer))
-                    .find_map(reason))
+                    .find(|entry| *at(entry, "/peer/ip") == peer && entry.get("reason").is_some());
+                Ok(refusal
+                    .and_then(|entry| at(entry, "/reason").as_str())
+                    .map(str::to_owned))
             },
         )
     }
@@ -75,21 +77,6 @@ impl Audit {
     }
 }
 
-/// Whether an entry is about a peer: an address, with or without a port.
-fn concerns(entry: &Value, peer: &str) -> bool {
-    let Some(address) = entry["peer"].as_str() else {
-        return false;
-    };
-    address == peer
-        || address
-            .parse::<std::net::SocketAddr>()
-            .is_ok_and(|address| address.ip().to_string() == peer)
-}
-
-fn reason(entry: &Value) -> Option<String> {
-    Some(entry["reason"].as_str()?.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,11 +88,14 @@ mod tests {
         assert_eq!(audit.mark().unwrap(), 0);
         fs::write(
             folder.path().join("audit.jsonl"),
-            "{\"reason\":\"old\",\"peer\":\"10.0.0.1:5\"}\n{\"reason\":\"other\",\"peer\":\"10.0.0.2:5\"}\n\
-             {\"peer\":\"[fd00::1]:5\",\"reason\":\"new\"}\n{\"half",
+            r#"{"reason":"old","peer":{"ip":"10.0.0.1","port":5}}
+{"reason":"other","peer":{"ip":"10.0.0.2","port":5}}
+{"decision":"allow","peer":{"ip":"fd00::1","port":4}}
+{"peer":{"ip":"fd00::1","port":5},"reason":"new"}
+{"half"#,
         )
         .unwrap();
-        assert_eq!(audit.mark().unwrap(), 3);
+        assert_eq!(audit.mark().unwrap(), 4);
         assert_eq!(audit.refusal(0, "10.0.0.1").unwrap(), "old");
         assert_eq!(audit.refusal(1, "fd00::1").unwrap(), "new");
     }

@@ -1,0 +1,124 @@
+//! What the suites and the demo expect of a lab, each told from every side that shows it.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{
+    client::{Answer, Client, Knock, Message, Offer, Session, identifier_of},
+    lab::{Lab, PROVIDER},
+    netns::Host,
+};
+
+/// A SYN dies in XDP for a reason: its counter moves, and the network stack never sees it.
+///
+/// # Errors
+/// Something of that is not so.
+pub fn dropped(lab: &Lab, client: &Client<'_>, reason: &str) -> Result<()> {
+    let (agent, tap) = (lab.agent(), lab.tap()?);
+    let drops = agent.drops(reason)?;
+    let knock = client.knock()?;
+    ensure!(
+        knock == Knock::Silence,
+        "{} must be dropped, but: {}",
+        client.address(),
+        knock.as_str()
+    );
+    ensure!(
+        agent.drops(reason)? > drops,
+        "the counter of {reason} did not move"
+    );
+    ensure!(tap.syns(client.ip())? == 0, "a SYN reached the network stack");
+    Ok(())
+}
+
+/// A handshake is finished.
+///
+/// # Errors
+/// It is not.
+pub fn agreed(client: &Client<'_>, offer: Offer) -> Result<Session> {
+    let handshake = client.handshake(offer)?;
+    handshake
+        .session()
+        .cloned()
+        .with_context(|| format!("{offer:?} must be accepted, but: {handshake}"))
+}
+
+/// A handshake is refused for a reason.
+///
+/// # Errors
+/// It is finished, or the audit log has another reason or none.
+pub fn handshake_refused(lab: &Lab, client: &Client<'_>, offer: Offer, wanted: &str) -> Result<()> {
+    let mark = lab.audit().mark()?;
+    let handshake = client.handshake(offer)?;
+    ensure!(
+        handshake.session().is_none(),
+        "must be refused ({wanted}), but: {handshake}"
+    );
+    let reason = lab.audit().refusal(mark, &client.address())?;
+    ensure!(reason == wanted, "refused for {reason}, not for {wanted}");
+    Ok(())
+}
+
+/// A request through the proxy gets this status.
+///
+/// # Errors
+/// It gets another one, or no answer.
+pub fn allowed(lab: &Lab, message: &Message, status: u16) -> Result<Answer> {
+    let answer = lab.client(Host::Ssp).answer(message)?;
+    ensure!(answer.status == status, "{message}: {answer}: {}", answer.body);
+    Ok(answer)
+}
+
+/// A pointer of the provider is created through the proxy. Gives its id.
+///
+/// # Errors
+/// It is not.
+pub fn created(lab: &Lab, pointer: &Value) -> Result<String> {
+    identifier_of(&allowed(lab, &Message::create(pointer).from(&PROVIDER), 201)?)
+}
+
+/// A request through the proxy is refused with this status and for this reason.
+///
+/// # Errors
+/// It is answered otherwise, or the audit log has another reason or none.
+pub fn refused(lab: &Lab, message: &Message, status: u16, wanted: &str) -> Result<Answer> {
+    let mark = lab.audit().mark()?;
+    let client = lab.client(Host::Ssp);
+    let answer = client.answer(message)?;
+    ensure!(
+        answer.status == status,
+        "{message} must get {status} ({wanted}), but: {answer}: {}",
+        answer.body
+    );
+    let reason = lab.audit().refusal(mark, &client.address())?;
+    ensure!(
+        reason == wanted,
+        "{message} was refused for {reason}, not for {wanted}"
+    );
+    Ok(answer)
+}
+
+/// A request is [refused], and nothing in the database is other than it was.
+///
+/// # Errors
+/// Something of that is not so.
+pub fn refused_unchanged(lab: &Lab, message: &Message, status: u16, wanted: &str) -> Result<Answer> {
+    let before = lab.database().pointers()?;
+    let answer = refused(lab, message, status, wanted)?;
+    ensure!(
+        lab.database().pointers()? == before,
+        "{message} was refused, but changed the database"
+    );
+    Ok(answer)
+}
+
+/// The status of a pointer in the database.
+///
+/// # Errors
+/// The database can't be read.
+pub fn stored_status(lab: &Lab, id: &str) -> Result<String> {
+    Ok(lab
+        .database()
+        .pointer(id)?
+        .map_or_else(|| "absent".to_owned(), |stored| stored.status))
+}
