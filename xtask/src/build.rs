@@ -46,20 +46,56 @@ pub(crate) fn binaries() -> Result<Binaries> {
     })
 }
 
-/// The test binary that cargo builds with these arguments.
-pub(crate) fn test_binary(arguments: &[&str]) -> Result<PathBuf> {
+/// The binary of a package's test target under tests/.
+pub(crate) fn test_binary(package: &str, target: &str) -> Result<PathBuf> {
     let output = cargo()?
-        .args(["test", "--no-run", "--quiet", "--message-format=json"])
-        .args(arguments)
+        .args([
+            "test",
+            "--no-run",
+            "--quiet",
+            "--message-format=json",
+            "--package",
+            package,
+            "--test",
+            target,
+        ])
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
-        bail!("building the tests {} failed", arguments.join(" "));
+        bail!("building the test {target} of {package} failed");
     }
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let executable = messages.lines().rev().find_map(|line| {
+    executable(&String::from_utf8_lossy(&output.stdout), target)
+        .with_context(|| format!("cargo built no test {target} of {package}"))
+}
+
+/// The binary of a test target among cargo's messages; with it, cargo builds the package's programs.
+fn executable(messages: &str, target: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        message.get("executable")?.as_str().map(PathBuf::from)
-    });
-    executable.with_context(|| format!("cargo built no test binary for {}", arguments.join(" ")))
+        let built = message.get("target")?;
+        let is_it = built.get("name")?.as_str() == Some(target)
+            && built
+                .get("kind")?
+                .as_array()?
+                .iter()
+                .any(|kind| kind.as_str() == Some("test"));
+        is_it
+            .then(|| message.get("executable")?.as_str().map(PathBuf::from))
+            .flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::executable;
+
+    #[test]
+    fn the_test_is_told_from_the_program_of_the_same_package() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"filter","kind":["bin"]},"executable":"/t/filter"}
+{"reason":"compiler-artifact","target":{"name":"filter","kind":["test"]},"executable":"/t/deps/filter-1"}
+{"reason":"build-finished","success":true}"#;
+        let found = executable(messages, "filter").expect("a test");
+        assert_eq!(found.to_string_lossy(), "/t/deps/filter-1");
+        assert!(executable(messages, "other").is_none());
+    }
 }

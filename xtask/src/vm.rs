@@ -106,7 +106,7 @@ fn boot(series: Series, payload: Payload, limit: Duration, mut line: impl FnMut(
 fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
     let mut commands = Vec::new();
     if payload != Payload::Demo {
-        let tables = build::test_binary(&["--package", "spinegate", "--test", "filter_packets"])?;
+        let tables = build::test_binary("spinegate", "filter_packets")?;
         let guest = image.add_binary(&tables, "filter_packets")?;
         commands.push("echo '     Running tests/filter_packets.rs'".to_owned());
         commands.push(format!("{guest} --nocapture --test-threads=1"));
@@ -127,7 +127,7 @@ fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
         ));
     } else {
         for suite in ["filter", "tls", "requests", "control", "bad_input"] {
-            let binary = build::test_binary(&["--package", "spinegate-tests", "--test", suite])?;
+            let binary = build::test_binary("spinegate-tests", suite)?;
             let guest = image.add_binary(&binary, suite)?;
             commands.push(format!("echo '     Running tests/{suite}.rs'"));
             commands.push(format!("{guest} --nocapture --test-threads=1"));
