@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rusqlite::{
@@ -16,6 +16,9 @@ use super::{
     pointer::{Identifier, NewPointer, Target},
     query::{Kind, Selection},
 };
+
+/// How long one process waits for another that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database of pointers. Its tables are a contract: tests look into them while the locator runs.
 ///
@@ -130,9 +133,8 @@ impl Store {
     /// If the file can't be opened or is no database.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
         let connection = Connection::open(file)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        // Write-ahead logging lets a test read while the locator writes.
-        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        write_ahead(&connection)?;
         connection.execute_batch(SCHEMA)?;
         Ok(Self {
             connection: Mutex::new(connection),
@@ -309,6 +311,22 @@ fn resolve(connection: &Connection, target: &Target, nhs_number: &str) -> Result
         return Err(Refusal::NotCurrent.into());
     }
     Ok(pointer)
+}
+
+/// Write-ahead logging lets a test read while the locator writes. Of two processes that switch a new database to it at
+/// once, SQLite tells one that it is busy without waiting (it could be a deadlock), so the waiting is done here.
+fn write_ahead(connection: &Connection) -> Result<(), StoreError> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            switched => return Ok(switched?),
+        }
+    }
 }
 
 fn insert(transaction: &Transaction<'_>, new: &NewPointer, at: &str) -> Result<String, StoreError> {
