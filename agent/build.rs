@@ -35,7 +35,7 @@ fn again_with_environment(toolchain: &str) -> Result<ExitCode> {
     if toolchain != NIGHTLY {
         // aya-ebpf needs inline assembly for BPF, which stable compilers allow only by name. Naming the crate,
         // and not "1", tells aya-build that `core` is prebuilt.
-        again.env("RUSTC_BOOTSTRAP", "aya_ebpf");
+        again.env("RUSTC_BOOTSTRAP", "aya_ebpf,spinegate_xdp");
     }
     let output = again
         .stderr(Stdio::inherit())

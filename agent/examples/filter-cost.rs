@@ -12,15 +12,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use spinegate::{
-    config::{
-        Filter as Settings, FilterMode, Scope, Service, ServiceProtocol, Source, SourceKind, XdpAttach,
-    },
+    config::{Filter as Settings, GuardedService, Service, ServiceProtocol, Source},
     filter::Filter,
 };
 
 const ROUNDS: usize = 15;
 const REPEAT: u32 = 200_000;
-const SOURCES: u32 = 1000;
+const SOURCES: u32 = 10_000;
 const NAMESPACE: &str = "spinegate-bench";
 
 fn main() -> Result<()> {
@@ -88,18 +86,13 @@ fn print(rows: &[Row], json: bool) {
 
 fn settings() -> Settings {
     Settings {
-        mode: FilterMode::Enforce,
-        interfaces: Vec::new(),
-        attach: XdpAttach::Auto,
-        scope: Scope::Services,
-        pin_dir: "/sys/fs/bpf/spinegate-bench".into(),
-        sources_file: "unused".into(),
-        events_per_second: 100,
-        services: vec![Service {
+        max_sources: 1 << 14,
+        services: vec![GuardedService::everywhere(Service {
             protocol: ServiceProtocol::Tcp,
             port: 443,
-        }],
+        })],
         sources: addresses().map(|address| source(&address)).collect(),
+        ..Settings::default()
     }
 }
 
@@ -109,13 +102,7 @@ fn addresses() -> impl Iterator<Item = String> {
 }
 
 fn source(address: &str) -> Source {
-    let cidr = format!("{address}/32").parse().unwrap_or_default();
-    Source {
-        cidr,
-        name: address.to_owned(),
-        kind: SourceKind::System,
-        services: Vec::new(),
-    }
+    Source::new(format!("{address}/32").parse().unwrap_or_default(), address)
 }
 
 fn frames() -> Vec<(&'static str, Vec<u8>)> {
@@ -126,7 +113,14 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         let _ = step.tcp(40000, port, 1, 1024).syn().write(&mut frame, &[]);
         frame
     };
+    let ack = |source: [u8; 4], port: u16| {
+        let mut frame = Vec::new();
+        let step = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source, [10, 255, 0, 1], 64);
+        let _ = step.tcp(40000, port, 1, 1024).ack(1).write(&mut frame, &[]);
+        frame
+    };
     vec![
+        ("ACK, listed, guarded port", ack([10, 1, 44, 1], 443)),
         ("SYN, listed, guarded port", syn([10, 1, 44, 1], 443)),
         ("SYN, stranger, guarded port", syn([198, 51, 100, 9], 443)),
         ("SYN, stranger, unguarded port", syn([198, 51, 100, 9], 22)),

@@ -1,9 +1,11 @@
 //! The command line: parses it, hands it to the subcommand, turns what came of it into an exit code.
 
+mod attach;
 mod check;
 mod detach;
 mod explain;
 mod failure;
+mod guard;
 mod output;
 mod reload;
 mod run;
@@ -77,7 +79,9 @@ enum Command {
     /// Show every check of a request without making it.
     Explain(explain::Arguments),
     /// Have the running agent read its configuration again.
-    Reload,
+    Reload(reload::Arguments),
+    /// Attach the filter to its interfaces again, as after `ip link set dev eth0 xdp off`.
+    Attach,
     /// Take the filter off its interfaces: from then on nothing is guarded.
     Detach,
 }
@@ -115,7 +119,8 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
         Command::Explain(arguments) => explain::run(&place, arguments),
-        Command::Reload => reload::run(&place),
+        Command::Reload(arguments) => reload::run(&place, &arguments),
+        Command::Attach => attach::run(&place),
         Command::Detach => detach::run(&place),
     }
 }

@@ -15,9 +15,9 @@ pub use diagnostic::Diagnostic;
 pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
-    Audit, ClientTls, Config, Control, DhGroup, Filter, FilterMode, Gateway, Listen, Metrics, Profile,
-    Registry, Revocation, Scope, Service, ServiceProtocol, Source, SourceKind, Suites, Tls, Verdicts,
-    XdpAttach,
+    Audit, ClientTls, Config, Control, DhGroup, Failsafe, Filter, FilterMode, Gateway, GuardedService,
+    HandshakeBudgets, Listen, Metrics, Profile, Registry, Revocation, Scope, Service, ServiceMode,
+    ServiceProtocol, Source, SourceKind, Suites, Tls, Verdicts, XdpAttach,
 };
 pub use problem::Problem;
 pub use service::{ServiceError, SourceName, SourceNameError};

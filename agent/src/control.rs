@@ -7,9 +7,10 @@ mod socket;
 
 pub use client::{ClientError, call};
 pub use protocol::{
-    Answer, Call, Check, CrlStatus, Decision, Explanation, Failure, FailureKind, FilterStats, Handshakes,
-    InterfaceStatus, Origin, Outcome, Question, Request, Requests, Response, SourceEntry, Stats, Status,
-    Tally, VERSION, VerdictEntry, VerdictKind,
+    Answer, Call, Check, CrlStatus, Decision, DropReport, Explanation, Failure, FailureKind, FilterStats,
+    Guard, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Question, Request, Requests,
+    Response, ServiceStats, Session, SourceEntry, Stats, Status, Tally, Target, VERSION, VerdictEntry,
+    VerdictKind,
 };
 pub use server::{Operations, Peer, Server};
 pub use socket::{BindError, problems};

@@ -5,7 +5,9 @@ mod clock;
 mod counters;
 mod error;
 mod events;
+mod explain;
 mod interface;
+mod model;
 mod object;
 mod policy;
 mod preflight;
@@ -13,22 +15,27 @@ mod verdicts;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
-use spinegate_common::{Reason, VerdictOrigin};
+use ipnet::IpNet;
 
-use crate::config;
+use crate::config::{self, Source};
 
-pub use attachment::{Attachment, detach};
-pub use counters::{Counters, Tally};
+pub use attachment::{Attachment, Owner, detach};
+pub use counters::{Counters, Outcomes, Tally};
 pub use error::FilterError;
 pub use events::{Drop, Events};
+pub use explain::Explained;
+pub use model::Model;
 pub use preflight::problems;
-pub use verdicts::Verdict;
+pub use verdicts::{NewVerdict, Verdict, address};
 
 /// The loaded filter. Dropping it leaves everything in force: only [`detach`] takes the filter away.
 pub struct Filter {
     object: object::Object,
+    numbers: policy::numbers::Numbers,
+    ends: verdicts::Ends,
     attachments: Vec<Attachment>,
     generation: u64,
+    policy_bytes: usize,
 }
 
 impl Filter {
@@ -38,39 +45,71 @@ impl Filter {
     ///
     /// # Errors
     /// Names the step that failed and its mend; interfaces that were attached before stay attached.
-    pub fn open(config: &config::Filter, sources: &[config::Source]) -> Result<Self, FilterError> {
-        let mut object = object::Object::load(Some(&config.pin_dir))?;
-        let generation = policy::apply(&mut object, config, sources)?;
-        let attachments = attachment::attach_all(&mut object, config)?;
-        Ok(Self {
-            object,
-            attachments,
-            generation,
-        })
+    pub fn open(config: &config::Filter, sources: &[Source]) -> Result<Self, FilterError> {
+        let mut filter = Self::load(config, Some(&config.pin_dir))?;
+        attachment::check(&mut filter.object, config)?;
+        filter.put_in_force(config, sources)?;
+        filter.attach(config)?;
+        Ok(filter)
     }
 
     /// Loads the program with maps of its own, attached to nothing: what the packet tables are run against.
     ///
     /// # Errors
     /// As [`Filter::open`].
-    pub fn unattached(config: &config::Filter, sources: &[config::Source]) -> Result<Self, FilterError> {
-        let mut object = object::Object::load(None)?;
-        let generation = policy::apply(&mut object, config, sources)?;
+    pub fn unattached(config: &config::Filter, sources: &[Source]) -> Result<Self, FilterError> {
+        let mut filter = Self::load(config, None)?;
+        filter.put_in_force(config, sources)?;
+        Ok(filter)
+    }
+
+    fn load(config: &config::Filter, pin_dir: Option<&Path>) -> Result<Self, FilterError> {
+        let object = object::Object::load(pin_dir, config.max_sources + 1)?;
+        let numbers =
+            policy::numbers::Numbers::open(pin_dir.map(map_folder).as_deref(), config.max_sources + 1)?;
+        let ends = verdicts::Ends::read(&object)?;
         Ok(Self {
             object,
+            numbers,
+            ends,
             attachments: Vec::new(),
-            generation,
+            generation: 0,
+            policy_bytes: 0,
         })
     }
 
-    /// Puts another policy in force between two packets.
+    /// Puts another policy in force between two packets, and attaches to the interfaces that it names.
     ///
     /// # Errors
-    /// The old policy stays in force.
-    pub fn apply(&mut self, config: &config::Filter, sources: &[config::Source]) -> Result<(), FilterError> {
-        self.generation = policy::apply(&mut self.object, config, sources)?;
+    /// The old policy stays in force, unless attaching failed in spite of the interfaces having been looked at before.
+    pub fn apply(&mut self, config: &config::Filter, sources: &[Source]) -> Result<(), FilterError> {
+        attachment::check(&mut self.object, config)?;
+        self.put_in_force(config, sources)?;
+        self.attach(config)
+    }
+
+    /// Attaches to the interfaces that are there and not attached to, as one that went away and came back.
+    ///
+    /// # Errors
+    /// Names the interface and the mend; the others stay attached.
+    pub fn attach(&mut self, config: &config::Filter) -> Result<(), FilterError> {
         self.attachments = attachment::attach_all(&mut self.object, config)?;
         Ok(())
+    }
+
+    /// What holds an interface's XDP slot now.
+    pub fn owner(&mut self, config: &config::Filter, interface: &str) -> Owner {
+        attachment::owner(&mut self.object, config, interface)
+    }
+
+    fn put_in_force(&mut self, config: &config::Filter, sources: &[Source]) -> Result<(), FilterError> {
+        let compiled = policy::compile::Compiled::new(config, sources, &mut self.numbers, clock::now())?;
+        // Numbers are written down before anything is counted under them.
+        self.numbers.save()?;
+        self.generation = policy::put_in_force(&mut self.object, &compiled)?;
+        self.policy_bytes = compiled.bytes();
+        verdicts::retract(&mut self.object)?;
+        policy::retire(&mut self.object, &mut self.numbers, sources)
     }
 
     /// Where it is attached.
@@ -85,33 +124,49 @@ impl Filter {
         self.generation
     }
 
+    /// Memory that the policy takes in the kernel, in bytes.
+    #[must_use]
+    pub const fn policy_bytes(&self) -> usize {
+        self.policy_bytes
+    }
+
     /// What it has counted.
     ///
     /// # Errors
     /// If the kernel refuses the maps.
     pub fn counters(&self) -> Result<Counters, FilterError> {
-        counters::read(&self.object)
+        counters::read(&self.object, &self.numbers)
     }
 
-    /// Denies a source for a time, from the next packet on.
-    ///
-    /// # Errors
-    /// If the map is full or the kernel refuses it.
-    pub fn deny(
-        &mut self,
-        source: IpAddr,
-        ttl: Duration,
-        reason: Reason,
-        origin: VerdictOrigin,
-    ) -> Result<(), FilterError> {
-        verdicts::deny(&mut self.object, source, ttl, reason, origin)
-    }
-
-    /// Lifts the verdict on a source; false if there was none in force.
+    /// What the allowlist's entry of a source let pass; none where it has no counters of its own.
     ///
     /// # Errors
     /// If the kernel refuses the map.
-    pub fn lift(&mut self, source: IpAddr) -> Result<bool, FilterError> {
+    pub fn passed(&self, source: &Source) -> Result<Option<Tally>, FilterError> {
+        counters::of_source(&self.object, &self.numbers, source)
+    }
+
+    /// The name of a service's number.
+    #[must_use]
+    pub fn service_name(&self, number: u32) -> String {
+        counters::service_name(&self.numbers, number)
+    }
+
+    /// Reaches a verdict on an address or a prefix, from the next packet on.
+    ///
+    /// # Errors
+    /// If the map is full or the kernel refuses it.
+    pub fn judge(&mut self, source: IpNet, verdict: NewVerdict) -> Result<(), FilterError> {
+        verdicts::put(&mut self.object, source, verdict)?;
+        self.ends.note(source, verdict.ttl);
+        Ok(())
+    }
+
+    /// Lifts the verdict on an address or a prefix; false if there was none in force.
+    ///
+    /// # Errors
+    /// If the kernel refuses the map.
+    pub fn lift(&mut self, source: IpNet) -> Result<bool, FilterError> {
         verdicts::lift(&mut self.object, source)
     }
 
@@ -123,12 +178,28 @@ impl Filter {
         verdicts::list(&self.object)
     }
 
-    /// The verdict in force on a source.
+    /// How many verdicts there are.
     ///
     /// # Errors
     /// If the kernel refuses the map.
-    pub fn verdict_on(&self, source: IpAddr) -> Result<Option<Verdict>, FilterError> {
+    pub fn count_verdicts(&self) -> Result<usize, FilterError> {
+        verdicts::count(&self.object)
+    }
+
+    /// The verdict in force on the very same address or prefix.
+    ///
+    /// # Errors
+    /// If the kernel refuses the map.
+    pub fn verdict_on(&self, source: IpNet) -> Result<Option<Verdict>, FilterError> {
         verdicts::find(&self.object, source)
+    }
+
+    /// The verdicts in force that an address is judged by.
+    ///
+    /// # Errors
+    /// If the kernel refuses the map.
+    pub fn verdicts_over(&self, address: IpAddr) -> Result<Vec<Verdict>, FilterError> {
+        verdicts::covering(&self.object, address)
     }
 
     /// Deletes verdicts that have expired, and says how many.
@@ -136,7 +207,7 @@ impl Filter {
     /// # Errors
     /// If the kernel refuses the map.
     pub fn forget_expired(&mut self) -> Result<usize, FilterError> {
-        verdicts::forget_expired(&mut self.object)
+        verdicts::forget_expired(&mut self.object, &mut self.ends)
     }
 
     /// The stream of sampled drops. There is one: a second call gives none.
@@ -154,11 +225,20 @@ impl Filter {
     }
 
     /// Runs the loaded program on a frame, as BPF_PROG_TEST_RUN does: whether it passes, and the mean time of a run.
+    /// The frame is counted, and may use up budgets and make an event.
     ///
     /// # Errors
     /// If the kernel refuses, for example a frame shorter than an Ethernet header.
     pub fn test(&self, frame: &[u8], repeat: u32) -> Result<(bool, Duration), FilterError> {
         self.object.test(frame, repeat)
+    }
+
+    /// What the loaded program would do with a frame, without counting it or using anything up.
+    ///
+    /// # Errors
+    /// As [`Filter::test`].
+    pub fn explain(&mut self, frame: &[u8]) -> Result<Explained, FilterError> {
+        explain::explain(&mut self.object, &self.numbers, frame)
     }
 }
 

@@ -103,9 +103,9 @@ impl Gateway {
         }
     }
 
-    /// Judges every further request by another policy, on open connections too.
-    pub fn replace(&self, policy: Policy) {
-        self.policy.store(Arc::new(policy));
+    /// Judges every further request by another policy, on open connections too. Gives the one that was in force.
+    pub fn replace(&self, policy: Arc<Policy>) -> Arc<Policy> {
+        self.policy.swap(policy)
     }
 
     /// The policy in force.

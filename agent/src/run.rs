@@ -1,8 +1,11 @@
 //! The agent from start to stop: each room is opened in the order in which nothing is ever served unguarded.
 
 mod explain;
+mod lockout;
 mod operations;
+mod packets;
 mod parts;
+mod reload;
 mod tasks;
 
 use std::{
@@ -101,6 +104,8 @@ struct Agent {
     /// Held while the allowlist or the configuration changes: one change at a time.
     sources: tokio::sync::Mutex<Sources>,
     sources_listed: ArcSwap<Sources>,
+    trial: Mutex<Option<reload::Trial>>,
+    trial_began: tokio::sync::Notify,
     filter: SharedFilter,
     verdicts: Arc<Verdicts>,
     acceptor: Arc<Acceptor>,
@@ -139,11 +144,7 @@ impl Agent {
         let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         said.extend(tls.warnings.iter().cloned());
         let filter: SharedFilter = Arc::new(Mutex::new(filter));
-        let verdicts = Arc::new(Verdicts::new(
-            config.verdict.clone(),
-            sources.all(),
-            Arc::clone(&filter),
-        ));
+        let verdicts = Arc::new(Verdicts::new(&config, sources.all(), Arc::clone(&filter)));
         let acceptor = Arc::new(Acceptor::new(tls));
         let counters = Arc::new(Counters::new());
         let gateway = Arc::new(Gateway::new(
@@ -160,6 +161,8 @@ impl Agent {
             warnings: ArcSwap::from_pointee(said),
             sources_listed: ArcSwap::from_pointee(sources.clone()),
             sources: tokio::sync::Mutex::new(sources),
+            trial: Mutex::new(None),
+            trial_began: tokio::sync::Notify::new(),
             filter,
             verdicts,
             acceptor,
@@ -218,6 +221,8 @@ impl Started {
         services.spawn(control.serve(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::sweep(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::report_drops(Arc::clone(&agent), end.clone()));
+        services.spawn(tasks::keep_attached(Arc::clone(&agent), end.clone()));
+        services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::reload_on_hangup(Arc::clone(&agent), end.clone()));
         if let Some(server) = metrics {
             let observed = Arc::clone(&agent);

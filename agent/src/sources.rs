@@ -4,6 +4,7 @@ use std::{
     fs, io,
     io::Write as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use ipnet::IpNet;
@@ -144,6 +145,18 @@ impl Sources {
         Ok(changed)
     }
 
+    /// The allowlist without the added entries whose time is over; none if there is nothing to take out.
+    #[must_use]
+    pub fn without_ended(&self, now: SystemTime) -> Option<Self> {
+        let ended = |source: &Source| !source.is_in_force(now);
+        if !self.added.iter().any(ended) {
+            return None;
+        }
+        let mut changed = self.clone();
+        changed.added.retain(|source| !ended(source));
+        Some(changed)
+    }
+
     /// Writes the operators' entries to the file, whole or not at all.
     ///
     /// # Errors
@@ -177,6 +190,36 @@ struct Entry {
     name: String,
     proxy: bool,
     services: Vec<EntryService>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reply_ports: Vec<u16>,
+    /// RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment")]
+    expires: Option<SystemTime>,
+}
+
+/// A moment as a text, to the nanosecond, so that it comes back as it was.
+mod moment {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        moment: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match moment {
+            Some(moment) => serializer.collect_str(&humantime::format_rfc3339_nanos(*moment)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom))
+            .transpose()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -197,6 +240,8 @@ impl From<&Source> for Entry {
             name: source.name.clone(),
             proxy: source.kind == SourceKind::Proxy,
             services: services.collect(),
+            reply_ports: source.reply_ports.clone(),
+            expires: source.expires,
         }
     }
 }
@@ -220,6 +265,8 @@ impl From<Entry> for Source {
                 SourceKind::System
             },
             services: services.collect(),
+            reply_ports: entry.reply_ports,
+            expires: entry.expires,
         }
     }
 }
@@ -238,6 +285,10 @@ mod tests {
             name: cidr.to_owned(),
             kind: SourceKind::Proxy,
             services,
+            reply_ports: vec![53],
+            expires: Some(
+                SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1_900_000_000_123_456_789),
+            ),
         }
     }
 

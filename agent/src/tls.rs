@@ -9,7 +9,7 @@ mod refusal;
 mod revocation;
 mod trust;
 
-pub use acceptor::{Acceptor, Session};
+pub use acceptor::{Acceptor, InForce, Session};
 pub use client::{CertificateSummary, VerifiedClient};
 pub use load::{Loaded, load};
 pub use refusal::Refusal;

@@ -10,12 +10,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use spinegate_common::{Reason, VerdictOrigin};
+use ipnet::IpNet;
+use spinegate_common::{Reason, VerdictKind, VerdictOrigin};
 
 pub use self::judge::{Judge, Sentence};
 use crate::{
-    config::{self, Source, SourceKind},
-    filter::{Filter, FilterError, Verdict},
+    config::{Config, Source, SourceKind},
+    filter::{Filter, FilterError, NewVerdict, Verdict},
 };
 
 /// The filter as its writers share it; none where `filter.mode` is off.
@@ -24,6 +25,7 @@ pub type SharedFilter = Arc<Mutex<Option<Filter>>>;
 /// The verdicts of a running agent.
 pub struct Verdicts {
     judge: Mutex<Judge>,
+    trust_ttl: ArcSwap<Duration>,
     sources: ArcSwap<Vec<Source>>,
     filter: SharedFilter,
 }
@@ -42,17 +44,19 @@ pub enum OrderError {
 impl Verdicts {
     /// Judges by the settings; `sources` tells proxies from systems.
     #[must_use]
-    pub fn new(settings: config::Verdicts, sources: Vec<Source>, filter: SharedFilter) -> Self {
+    pub fn new(config: &Config, sources: Vec<Source>, filter: SharedFilter) -> Self {
         Self {
-            judge: Mutex::new(Judge::new(settings)),
+            judge: Mutex::new(Judge::new(config.verdict.clone())),
+            trust_ttl: ArcSwap::from_pointee(config.filter.handshake.trust_ttl),
             sources: ArcSwap::from_pointee(sources),
             filter,
         }
     }
 
     /// Takes over settings and sources after a reload; strikes are kept.
-    pub fn replace(&self, settings: config::Verdicts, sources: Vec<Source>) {
-        lock(&self.judge).replace(settings);
+    pub fn replace(&self, config: &Config, sources: Vec<Source>) {
+        lock(&self.judge).replace(config.verdict.clone());
+        self.trust_ttl.store(Arc::new(config.filter.handshake.trust_ttl));
         self.sources.store(Arc::new(sources));
     }
 
@@ -75,32 +79,90 @@ impl Verdicts {
         let Some(filter) = filter.as_mut() else {
             return Ok(None);
         };
-        // A verdict that is in force stays: an operator's always wins, and our own ends when it was said to end.
-        if filter.verdict_on(source)?.is_some() {
+        // A denial that is in force ends when it was said to end; what an operator said always wins.
+        if filter
+            .verdict_on(source.into())?
+            .is_some_and(|verdict| verdict.ordered || verdict.kind == VerdictKind::Deny)
+        {
             return Ok(None);
         }
-        filter.deny(source, sentence.ttl, reason, VerdictOrigin::Agent)?;
+        let verdict = NewVerdict {
+            kind: VerdictKind::Deny,
+            reason,
+            origin: VerdictOrigin::Agent,
+            ttl: sentence.ttl,
+        };
+        filter.judge(source.into(), verdict)?;
         Ok(Some(sentence))
     }
 
-    /// Denies a source by an operator's order, whatever verdict there was.
+    /// Trusts a source for a time because a client behind it has authenticated: its handshakes have a generous budget
+    /// from the next packet on. A trust that is new enough is left alone, as is every other verdict.
+    ///
+    /// # Errors
+    /// If the kernel refuses the verdict; the source then keeps its small budget.
+    pub fn trust(&self, source: IpAddr) -> Result<(), FilterError> {
+        let ttl = **self.trust_ttl.load();
+        let source = IpNet::from(source.to_canonical());
+        let mut filter = lock(&self.filter);
+        let Some(filter) = filter.as_mut() else {
+            return Ok(());
+        };
+        let stands = filter.verdict_on(source)?;
+        if stands.is_some_and(|verdict| {
+            verdict.ordered || verdict.kind == VerdictKind::Deny || verdict.remaining > ttl / 2
+        }) {
+            return Ok(());
+        }
+        let verdict = NewVerdict {
+            kind: VerdictKind::Trust,
+            reason: Reason::Authenticated,
+            origin: VerdictOrigin::Agent,
+            ttl,
+        };
+        filter.judge(source, verdict)
+    }
+
+    /// Denies or trusts a source by an operator's order, whatever verdict there was.
     ///
     /// # Errors
     /// If there is no filter, or the kernel refuses.
-    pub fn order(&self, source: IpAddr, ttl: Duration) -> Result<(), OrderError> {
+    pub fn order(&self, source: IpNet, kind: VerdictKind, ttl: Duration) -> Result<(), OrderError> {
         let mut filter = lock(&self.filter);
         let filter = filter.as_mut().ok_or(OrderError::FilterOff)?;
-        Ok(filter.deny(source, ttl, Reason::OperatorOrder, VerdictOrigin::Operator)?)
+        let verdict = NewVerdict {
+            kind,
+            reason: Reason::OperatorOrder,
+            origin: VerdictOrigin::Operator,
+            ttl,
+        };
+        Ok(filter.judge(source, verdict)?)
     }
 
     /// Lifts the verdict on a source and forgets its strikes; false if no verdict was in force.
     ///
     /// # Errors
     /// If there is no filter, or the kernel refuses.
-    pub fn lift(&self, source: IpAddr) -> Result<bool, OrderError> {
-        lock(&self.judge).forget(source.to_canonical());
+    pub fn lift(&self, source: IpNet) -> Result<bool, OrderError> {
+        if source.prefix_len() == source.max_prefix_len() {
+            lock(&self.judge).forget(source.addr());
+        }
         let mut filter = lock(&self.filter);
         Ok(filter.as_mut().ok_or(OrderError::FilterOff)?.lift(source)?)
+    }
+
+    /// Lifts every verdict on addresses and prefixes within a network, and says how many were in force.
+    ///
+    /// # Errors
+    /// If there is no filter, or the kernel refuses; what was lifted before stays lifted.
+    pub fn clear(&self, within: Option<IpNet>) -> Result<usize, OrderError> {
+        let mut lifted = 0;
+        for verdict in self.list()? {
+            if within.is_none_or(|network| network.contains(&verdict.source)) && self.lift(verdict.source)? {
+                lifted += 1;
+            }
+        }
+        Ok(lifted)
     }
 
     /// The verdicts in force.

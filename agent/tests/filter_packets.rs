@@ -8,13 +8,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use etherparse::{IpFragOffset, IpNumber, Ipv4Extensions, Ipv4Header, LinkExtHeader, PacketBuilder, VlanId};
+use ipnet::IpNet;
 use spinegate::{
-    config::{
-        Filter as Settings, FilterMode, Scope, Service, ServiceProtocol, Source, SourceKind, XdpAttach,
-    },
-    filter::Filter,
+    config::{Filter as Settings, FilterMode, GuardedService, Scope, Service, ServiceProtocol, Source},
+    filter::{Filter, NewVerdict},
 };
-use spinegate_common::{Reason, VerdictOrigin};
+use spinegate_common::{Reason, VerdictKind, VerdictOrigin};
 
 const LISTED4: [u8; 4] = [192, 0, 2, 7];
 const STRANGER4: [u8; 4] = [198, 51, 100, 9];
@@ -25,36 +24,23 @@ const EDGE6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
 
 fn settings() -> Settings {
     Settings {
-        mode: FilterMode::Enforce,
-        interfaces: Vec::new(),
-        attach: XdpAttach::Auto,
-        scope: Scope::Services,
-        pin_dir: "/sys/fs/bpf/spinegate-packets".into(),
-        sources_file: "unused".into(),
-        events_per_second: 100,
-        services: vec![
-            Service {
-                protocol: ServiceProtocol::Tcp,
-                port: 443,
-            },
-            Service {
-                protocol: ServiceProtocol::Tcp,
-                port: 636,
-            },
-        ],
+        max_sources: 1024,
+        services: vec![guarded("tcp/443"), guarded("tcp/636")],
         sources: vec![
             source("192.0.2.0/28", &[]),
             source("2001:db8::/64", &[]),
             source("192.0.2.64/32", &[636]),
         ],
+        ..Settings::default()
     }
+}
+
+fn guarded(service: &str) -> GuardedService {
+    GuardedService::everywhere(service.parse().expect("a service"))
 }
 
 fn source(cidr: &str, ports: &[u16]) -> Source {
     Source {
-        cidr: cidr.parse().expect("a CIDR"),
-        name: cidr.to_owned(),
-        kind: SourceKind::System,
         services: ports
             .iter()
             .map(|port| Service {
@@ -62,6 +48,16 @@ fn source(cidr: &str, ports: &[u16]) -> Source {
                 port: *port,
             })
             .collect(),
+        ..Source::new(cidr.parse().expect("a CIDR"), cidr)
+    }
+}
+
+fn deny(reason: Reason, origin: VerdictOrigin, ttl: Duration) -> NewVerdict {
+    NewVerdict {
+        kind: VerdictKind::Deny,
+        reason,
+        origin,
+        ttl,
     }
 }
 
@@ -101,6 +97,7 @@ fn build(step: etherparse::PacketBuilderStep<etherparse::TcpHeader>) -> Vec<u8> 
 fn drops(filter: &Filter, reason: Reason) -> u64 {
     let counters = filter.counters().expect("counters");
     counters
+        .all
         .drops
         .get(reason.as_str())
         .map_or(0, |tally| tally.packets)
@@ -485,13 +482,13 @@ fn a_deny_verdict_drops_the_next_packet_until_it_expires() {
         return;
     };
     for (source, frame) in [
-        (IpAddr::from(LISTED4), tcp4(LISTED4, 443)),
-        (IpAddr::from(LISTED6), tcp6(LISTED6, 443)),
+        (IpNet::from(IpAddr::from(LISTED4)), tcp4(LISTED4, 443)),
+        (IpNet::from(IpAddr::from(LISTED6)), tcp6(LISTED6, 443)),
     ] {
         passes(&filter, "before", &frame);
         let ttl = Duration::from_millis(300);
         filter
-            .deny(source, ttl, Reason::FqdnMismatch, VerdictOrigin::Agent)
+            .judge(source, deny(Reason::FqdnMismatch, VerdictOrigin::Agent, ttl))
             .expect("a verdict");
         is_dropped(&filter, "denied", &frame, Reason::VerdictDeny);
         let listed = filter.verdicts().expect("verdicts");
@@ -508,13 +505,15 @@ fn a_deny_verdict_drops_the_next_packet_until_it_expires() {
         assert_eq!(filter.verdicts().expect("verdicts"), []);
         assert_eq!(filter.forget_expired().expect("a sweep"), 1);
     }
-    let (source, other) = (IpAddr::from(LISTED4), [192, 0, 2, 8]);
+    let (source, other) = (IpNet::from(IpAddr::from(LISTED4)), [192, 0, 2, 8]);
     filter
-        .deny(
+        .judge(
             source,
-            Duration::from_secs(60),
-            Reason::OperatorOrder,
-            VerdictOrigin::Operator,
+            deny(
+                Reason::OperatorOrder,
+                VerdictOrigin::Operator,
+                Duration::from_secs(60),
+            ),
         )
         .expect("a verdict");
     passes(&filter, "another source", &tcp4(other, 443));
@@ -540,7 +539,7 @@ fn monitor_mode_counts_and_passes() {
     passes(&filter, "a stranger", &tcp4(STRANGER4, 443));
     passes(&filter, "half a header", &tcp4(LISTED4, 443)[..20]);
     let counters = filter.counters().expect("counters");
-    let would = |reason: Reason| counters.would_drops[reason.as_str()].packets;
+    let would = |reason: Reason| counters.all.would_drops[reason.as_str()].packets;
     assert_eq!(
         (
             would(Reason::SourceNotAllowlisted),
@@ -549,7 +548,7 @@ fn monitor_mode_counts_and_passes() {
         (1, 1)
     );
     assert_eq!(drops(&filter, Reason::SourceNotAllowlisted), 0);
-    assert_eq!(counters.passes["monitored"].packets, 2);
+    assert!(counters.all.passes.values().all(|tally| tally.packets == 0));
 }
 
 #[test]

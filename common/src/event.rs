@@ -1,6 +1,12 @@
-//! Drop events, sampled by the filter.
+//! Drop events, sampled by the filter, each with the beginning of its frame.
 
-use crate::{Reason, packet::Packet};
+use crate::{
+    Judgement, Outcome, Reason,
+    packet::{self, Frame, Packet},
+};
+
+/// Bytes of a frame that an event holds at the most.
+pub const SNAPSHOT: usize = 128;
 
 /// One dropped packet, or one that monitor mode would have dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,47 +18,40 @@ pub struct DropEvent {
     pub interface: u32,
     /// The frame's length in bytes.
     pub length: u32,
-    /// As in [`Packet::source`].
-    pub source: [u8; 16],
-    /// As in [`Packet::destination`].
-    pub destination: [u8; 16],
-    /// TCP's or UDP's, 0 where there is none.
-    pub source_port: u16,
-    /// TCP's or UDP's, 0 where there is none.
-    pub destination_port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// TCP's flags.
-    pub tcp_flags: u8,
+    /// How many of them are in [`Self::frame`].
+    pub captured: u16,
     reason: u8,
     monitored: u8,
+    /// The service, by number.
+    pub service: u32,
+    /// The frame's first bytes, then zeros.
+    pub frame: [u8; SNAPSHOT],
 }
 
+/// The size of an event in the ring buffer.
+pub const EVENT_BYTES: usize = size_of::<DropEvent>();
+const HEADER: usize = EVENT_BYTES - SNAPSHOT;
+
 impl DropEvent {
-    /// The event of a packet.
+    /// An event without its frame; none if the packet was not one to drop.
     #[inline(always)]
     #[must_use]
-    pub const fn new(
-        packet: &Packet,
-        reason: Reason,
-        monitored: bool,
-        time: u64,
-        interface: u32,
-        length: u32,
-    ) -> Self {
-        Self {
+    pub const fn new(judgement: &Judgement, time: u64, interface: u32, length: u32) -> Option<Self> {
+        let (reason, monitored) = match judgement.outcome {
+            Outcome::Dropped(reason) => (reason, 0),
+            Outcome::WouldDrop(reason) => (reason, 1),
+            Outcome::Passed(_) => return None,
+        };
+        Some(Self {
             time,
             interface,
             length,
-            source: packet.source,
-            destination: packet.destination,
-            source_port: packet.source_port,
-            destination_port: packet.destination_port,
-            protocol: packet.protocol,
-            tcp_flags: packet.tcp_flags,
+            captured: 0,
             reason: reason as u8,
-            monitored: monitored as u8,
-        }
+            monitored,
+            service: judgement.service,
+            frame: [0; SNAPSHOT],
+        })
     }
 
     /// Why it was dropped.
@@ -67,85 +66,127 @@ impl DropEvent {
         self.monitored != 0
     }
 
+    /// The captured bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let captured = usize::from(self.captured).min(self.length as usize);
+        self.frame.get(..captured).unwrap_or(&self.frame)
+    }
+
+    /// The frame's headers, as far as they were captured.
+    #[must_use]
+    pub fn packet(&self) -> Packet {
+        let mut packet = Packet::default();
+        let frame = Captured {
+            bytes: self.bytes(),
+            length: self.length as usize,
+        };
+        // What the parser stumbled over is the event's reason, and what came before it is filled in.
+        let _ = packet::parse(&frame, &mut packet);
+        packet
+    }
+
     /// The event in the ring buffer's bytes; none if they are not one.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| -> Option<[u8; 4]> { bytes.get(at..at + 4)?.try_into().ok() };
-        let half =
-            |at: usize| -> Option<u16> { Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?)) };
+        let word =
+            |at: usize| -> Option<u32> { Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
         Some(Self {
             time: u64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?),
-            interface: u32::from_ne_bytes(word(8)?),
-            length: u32::from_ne_bytes(word(12)?),
-            source: bytes.get(16..32)?.try_into().ok()?,
-            destination: bytes.get(32..48)?.try_into().ok()?,
-            source_port: half(48)?,
-            destination_port: half(50)?,
-            protocol: *bytes.get(52)?,
-            tcp_flags: *bytes.get(53)?,
-            reason: *bytes.get(54)?,
-            monitored: *bytes.get(55)?,
+            interface: word(8)?,
+            length: word(12)?,
+            captured: u16::from_ne_bytes(bytes.get(16..18)?.try_into().ok()?),
+            reason: *bytes.get(18)?,
+            monitored: *bytes.get(19)?,
+            service: word(20)?,
+            frame: bytes.get(HEADER..EVENT_BYTES)?.try_into().ok()?,
         })
     }
 }
 
-/// What a CPU may still report in this second, and what it could not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct EventBudget {
-    /// When the second began: nanoseconds of the boot-time clock.
-    pub window: u64,
-    /// Events reported in it.
-    pub used: u64,
-    /// Events that were not reported, since the map was made: over the budget, or the ring buffer was full.
-    pub lost: u64,
+/// The beginning of a frame that was longer.
+struct Captured<'frame> {
+    bytes: &'frame [u8],
+    length: usize,
 }
 
-impl EventBudget {
-    /// Takes one event of the second in which `now` (ns) lies; false if none is left.
-    #[inline(always)]
-    pub fn take(&mut self, now: u64, per_second: u16) -> bool {
-        if now.wrapping_sub(self.window) >= 1_000_000_000 {
-            self.window = now;
-            self.used = 0;
-        }
-        if self.used >= per_second as u64 {
-            return false;
-        }
-        self.used += 1;
-        true
+impl Frame for Captured<'_> {
+    fn reaches(&self, end: usize) -> bool {
+        end <= self.length
     }
+
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes.read(offset)
+    }
+}
+
+/// What each CPU has left to report and to let through, and what it could not report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CpuState {
+    /// The state of the budget for events.
+    pub events: u64,
+    /// The state of the budget for control traffic.
+    pub control: u64,
+    /// Events that were not reported, since the map was made: over the budget, or the ring buffer was full.
+    pub lost: u64,
 }
 
 #[cfg(feature = "user")]
 mod user {
     // SAFETY: `repr(C)`, three `u64`s, no padding, every bit pattern is a value.
-    unsafe impl aya::Pod for super::EventBudget {}
+    unsafe impl aya::Pod for super::CpuState {}
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DropEvent, EventBudget};
-    use crate::{Reason, packet::Packet};
+    use super::{DropEvent, EVENT_BYTES, HEADER};
+    use crate::{Judgement, Outcome, Pass, Reason, packet::mapped};
 
-    #[test]
-    fn a_budget_ends_and_begins_again_with_the_next_second() {
-        let mut budget = EventBudget::default();
-        assert!(budget.take(5_000_000_000, 2));
-        assert!(budget.take(5_000_000_001, 2));
-        assert!(!budget.take(5_999_999_999, 2));
-        assert!(budget.take(6_000_000_000, 2));
-        assert!(!budget.take(9_000_000_000, 0));
+    fn judged(outcome: Outcome) -> Judgement {
+        Judgement {
+            outcome,
+            service: 3,
+            entry: 0,
+        }
     }
 
     #[test]
     fn bytes_that_are_too_short_are_no_event() {
-        assert_eq!(size_of::<DropEvent>(), 56);
-        assert_eq!(DropEvent::from_bytes(&[0; 55]), None);
-        let event = DropEvent::from_bytes(&[0; 56]);
+        assert_eq!((HEADER, EVENT_BYTES), (24, 152));
+        assert_eq!(DropEvent::from_bytes(&[0; EVENT_BYTES - 1]), None);
+        let event = DropEvent::from_bytes(&[0; EVENT_BYTES]);
         assert_eq!(event.and_then(|event| event.reason()), None);
-        let made = DropEvent::new(&Packet::default(), Reason::VerdictDeny, true, 1, 2, 3);
-        assert_eq!(made.reason(), Some(Reason::VerdictDeny));
-        assert!(made.monitored());
+    }
+
+    #[test]
+    fn a_captured_beginning_shows_the_headers_of_a_longer_frame() {
+        let mut event = DropEvent::new(&judged(Outcome::WouldDrop(Reason::VerdictDeny)), 1, 2, 1514).unwrap();
+        assert!(event.monitored());
+        assert_eq!(event.reason(), Some(Reason::VerdictDeny));
+        event.frame[12] = 8;
+        event.frame[14..18].copy_from_slice(&[0x45, 0, 0x05, 0xdc]);
+        event.frame[23] = 6;
+        event.frame[26..30].copy_from_slice(&[192, 0, 2, 7]);
+        event.frame[36..38].copy_from_slice(&443_u16.to_be_bytes());
+        event.frame[46] = 0x50;
+        event.captured = 128;
+        let packet = event.packet();
+        assert_eq!(packet.source, mapped([192, 0, 2, 7]));
+        assert_eq!(packet.destination_port, 443);
+        event.captured = 30;
+        assert_eq!(
+            event.packet().source,
+            [0; 16],
+            "the IP header was not captured whole"
+        );
+    }
+
+    #[test]
+    fn what_passed_is_no_event() {
+        assert_eq!(
+            DropEvent::new(&judged(Outcome::Passed(Pass::Unguarded)), 1, 2, 60),
+            None
+        );
     }
 }

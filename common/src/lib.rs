@@ -6,14 +6,19 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod budget;
 pub mod count;
+pub mod decision;
 pub mod event;
 pub mod packet;
 pub mod policy;
 pub mod reason;
+pub mod tree;
 pub mod verdict;
 
-pub use count::{Count, Pass};
-pub use event::{DropEvent, EventBudget};
+pub use budget::Budget;
+pub use count::{Count, Outcome, Pass};
+pub use decision::{Judgement, Standing, World, judge};
+pub use event::{CpuState, DropEvent};
 pub use reason::{Layer, Reason};
 pub use verdict::{VerdictKind, VerdictOrigin, VerdictValue};

@@ -28,8 +28,8 @@ pub mod protocol {
 
 /// The bytes of a frame. Every read is checked: there is no other way to the bytes.
 pub trait Frame {
-    /// The frame's length in bytes, from the Ethernet header on.
-    fn length(&self) -> usize;
+    /// Whether the frame has at least `end` bytes, from the Ethernet header on. Not all of them need be readable.
+    fn reaches(&self, end: usize) -> bool;
     /// `N` bytes at an offset; none if any of them lies outside the frame.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 }
@@ -74,6 +74,8 @@ pub struct Packet {
     pub source: [u8; 16],
     /// The destination address, in the same form.
     pub destination: [u8; 16],
+    /// Where the IP packet ends in the frame; 0 as long as that is not certain.
+    pub end: u32,
     /// Hop limit, or IPv4's time to live.
     pub hop_limit: u8,
     /// Whole or fragment.
@@ -88,6 +90,17 @@ pub struct Packet {
     pub tcp_flags: u8,
     /// Type of an ICMP or ICMPv6 message.
     pub icmp_type: u8,
+}
+
+impl Packet {
+    /// Whether it asks for a new TCP connection: SYN without ACK.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens_connection(&self) -> bool {
+        const SYN: u8 = 0x02;
+        const ACK: u8 = 0x10;
+        self.protocol == protocol::TCP && self.tcp_flags & (SYN | ACK) == SYN
+    }
 }
 
 const ETHERNET_HEADER: usize = 14;
@@ -147,8 +160,8 @@ fn read_u16<F: Frame>(frame: &F, offset: usize) -> Result<u16, Reason> {
 }
 
 impl Frame for &[u8] {
-    fn length(&self) -> usize {
-        self.len()
+    fn reaches(&self, end: usize) -> bool {
+        end <= self.len()
     }
 
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {

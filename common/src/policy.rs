@@ -1,13 +1,13 @@
 //! The filter's policy as it stands in the maps.
 //!
-//! A policy is one generation: a table of services and two tries of sources, in one of two slots. [`Control`] names the
-//! slot in force, in the same 64-bit word as everything else that a packet's judgement depends on, so that a policy
-//! changes between two packets and never within one.
+//! A policy is one generation: a [`Head`], the [`crate::tree`] of IPv4 prefixes and a trie of IPv6 prefixes, in one of
+//! two slots. [`Control`] names the slot in force, so that a policy changes between two packets and never within one.
 
-use crate::packet::protocol;
+use crate::{Budget, packet::protocol};
 
-/// The version of the maps' layout; a part of the path where they are pinned. Raise it with every change of a key, a value or a map.
-pub const LAYOUT: u32 = 1;
+/// The version of the maps' layout; a part of the path where they are pinned. Raise it with every change of a key, a
+/// value or a map.
+pub const LAYOUT: u32 = 2;
 
 /// Slots for generations.
 pub const SLOTS: u32 = 2;
@@ -17,12 +17,10 @@ pub const SLOTS: u32 = 2;
 pub struct Control {
     /// The slot whose policy is in force, 0 or 1.
     pub slot: u32,
-    /// Count what would be dropped, and pass it.
-    pub monitor: bool,
-    /// Guard every inbound packet, not only the services.
-    pub host: bool,
-    /// Drop events that one CPU may report in a second.
-    pub events_per_second: u16,
+    /// Whether there may be verdicts on single addresses. Without any, no packet pays for the look-up.
+    pub verdicts: bool,
+    /// Whether there may be verdicts on prefixes.
+    pub prefix_verdicts: bool,
     /// Counts the policies since the maps were made, modulo 2^40.
     pub generation: u64,
 }
@@ -30,9 +28,8 @@ pub struct Control {
 impl Control {
     const CONFIGURED: u64 = 1;
     const SLOT: u64 = 1 << 1;
-    const MONITOR: u64 = 1 << 2;
-    const HOST: u64 = 1 << 3;
-    const EVENTS_SHIFT: u32 = 8;
+    const VERDICTS: u64 = 1 << 2;
+    const PREFIX_VERDICTS: u64 = 1 << 3;
     const GENERATION_SHIFT: u32 = 24;
 
     /// The word for the map.
@@ -42,14 +39,13 @@ impl Control {
         if self.slot != 0 {
             word |= Self::SLOT;
         }
-        if self.monitor {
-            word |= Self::MONITOR;
+        if self.verdicts {
+            word |= Self::VERDICTS;
         }
-        if self.host {
-            word |= Self::HOST;
+        if self.prefix_verdicts {
+            word |= Self::PREFIX_VERDICTS;
         }
-        word | (self.events_per_second as u64) << Self::EVENTS_SHIFT
-            | self.generation << Self::GENERATION_SHIFT
+        word | self.generation << Self::GENERATION_SHIFT
     }
 
     /// What a word of the map says; none if no policy has been written.
@@ -61,77 +57,193 @@ impl Control {
         }
         Some(Self {
             slot: (word & Self::SLOT != 0) as u32,
-            monitor: word & Self::MONITOR != 0,
-            host: word & Self::HOST != 0,
-            events_per_second: (word >> Self::EVENTS_SHIFT) as u16,
+            verdicts: word & Self::VERDICTS != 0,
+            prefix_verdicts: word & Self::PREFIX_VERDICTS != 0,
             generation: word >> Self::GENERATION_SHIFT,
         })
     }
 }
 
-/// What a source is allowed to reach. Services are numbered from [`scope::FIRST_SERVICE`] in each generation.
-pub mod scope {
-    /// Not guarded: the value of a port that no service names.
-    pub const UNGUARDED: u32 = 0;
-    /// Later fragments, whose ports are unknown: every source is in it.
-    pub const FRAGMENT: u32 = 1;
-    /// Everything but the services, when the whole host is guarded.
-    pub const HOST: u32 = 2;
-    /// The first service.
-    pub const FIRST_SERVICE: u32 = 3;
+/// Services by number. A number is a bit in a source's grant and a row of counters, so it stays the service's own from
+/// one policy to the next.
+pub mod service {
+    /// Not guarded, or not told yet.
+    pub const NONE: u32 = 0;
+    /// Everything that no service covers, when the whole host is guarded.
+    pub const HOST: u32 = 1;
+    /// Later fragments, whose ports are unknown.
+    pub const FRAGMENT: u32 = 2;
+    /// The first of the configuration's services, and of the ports that sources may answer from.
+    pub const FIRST: u32 = 3;
+    /// Numbers end before this.
+    pub const END: u32 = 64;
 }
 
-/// Entries of the table of services: a port of TCP or UDP to its scope.
-pub const SERVICE_SLOTS: u32 = 2 << 16;
+/// Failsafe entries that a policy can hold.
+pub const FAILSAFES: usize = 32;
+/// Ports whose service depends on the destination address.
+pub const GROUPS: usize = 64;
+/// Destination addresses in all groups together.
+pub const DESTINATIONS: usize = 128;
+/// Destination addresses of one group.
+pub const GROUP_DESTINATIONS: usize = 8;
 
-/// Where a service stands in the table; none for protocols without ports.
-/// Port 0 stands for the protocol's later fragments, and is guarded where any of its ports is.
+/// Everything of a policy that has a fixed size.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Head {
+    /// Not 0: every inbound packet is guarded, not only those to the services.
+    pub host: u64,
+    /// The services that are in monitor mode, a bit each; bit 0 stands for what is judged before a service is known.
+    pub monitor: u64,
+    /// The services of TCP, then of UDP: one of them must be granted to a source whose later fragments are to pass.
+    pub fragments: [u64; 2],
+    /// Drop events that a CPU may report.
+    pub events: Budget,
+    /// Control traffic that a CPU lets through.
+    pub control: Budget,
+    /// TCP SYNs of a source that has not authenticated yet.
+    pub untrusted: Budget,
+    /// TCP SYNs of a trusted source.
+    pub trusted: Budget,
+    /// How many of the failsafe entries are in use.
+    pub failsafes: u64,
+    /// What passes whatever else is said of it.
+    pub failsafe: [Failsafe; FAILSAFES],
+    /// Ports whose service depends on the destination address.
+    pub groups: [Group; GROUPS],
+    /// Their destination addresses.
+    pub destinations: [Destination; DESTINATIONS],
+    /// By [`port_index`] of the destination port: a service, or [`service::END`] and the number of a group.
+    pub ports: [u8; PORTS],
+    /// By [`port_index`] of the source port: the number that grants an answer from it.
+    pub replies: [u8; PORTS],
+    /// Where the [`crate::tree`] begins: a leaf for each value of an address' upper half.
+    pub root: [u32; ROOT],
+}
+
+impl Head {
+    /// A policy that guards nothing and allows nothing.
+    pub const EMPTY: Self = Self {
+        host: 0,
+        monitor: 0,
+        fragments: [0; 2],
+        events: Budget::NONE,
+        control: Budget::NONE,
+        untrusted: Budget::NONE,
+        trusted: Budget::NONE,
+        failsafes: 0,
+        failsafe: [Failsafe::NOTHING; FAILSAFES],
+        groups: [Group::NOTHING; GROUPS],
+        destinations: [Destination::NOTHING; DESTINATIONS],
+        ports: [0; PORTS],
+        replies: [0; PORTS],
+        root: [0; ROOT],
+    };
+}
+
+/// Entries of a table by protocol and port.
+pub const PORTS: usize = 2 << 16;
+/// Entries of the tree's root.
+pub const ROOT: usize = 1 << 16;
+
+/// Where a port stands in a table of [`PORTS`] entries; none for protocols without ports.
 #[inline(always)]
 #[must_use]
-pub const fn service_slot(protocol: u8, port: u16) -> Option<u32> {
+pub const fn port_index(protocol: u8, port: u16) -> Option<usize> {
     match protocol {
-        protocol::TCP => Some(port as u32),
-        protocol::UDP => Some(1 << 16 | port as u32),
+        protocol::TCP => Some(port as usize),
+        protocol::UDP => Some(1 << 16 | port as usize),
         _ => None,
     }
 }
 
-/// Bits of a trie key before the address: the scope is matched whole.
-pub const SCOPE_BITS: u32 = 32;
-
-/// A key of the IPv4 trie: the scope, then the address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Source4 {
-    /// See [`scope`]; big-endian, as the trie compares bytes.
-    pub scope: [u8; 4],
-    /// The address in network order.
-    pub address: [u8; 4],
+/// An address as two words, in the form of [`crate::packet::Packet::source`].
+#[inline(always)]
+#[must_use]
+pub const fn words(address: &[u8; 16]) -> [u64; 2] {
+    let whole = u128::from_be_bytes(*address);
+    [(whole >> 64) as u64, whole as u64]
 }
 
-/// A key of the IPv6 trie: the scope, then the address.
+/// A source prefix and a destination that always pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Source6 {
-    /// See [`scope`]; big-endian, as the trie compares bytes.
-    pub scope: [u8; 4],
-    /// The address in network order.
-    pub address: [u8; 16],
+pub struct Failsafe {
+    /// The prefix' address, host bits zero.
+    pub network: [u64; 2],
+    /// Ones where the prefix is fixed.
+    pub mask: [u64; 2],
+    /// The protocol's number; 0: any.
+    pub protocol: u8,
+    /// Must be zero.
+    pub padding: [u8; 5],
+    /// The destination port; 0: any.
+    pub port: u16,
+}
+
+impl Failsafe {
+    /// An entry that is not in use.
+    pub const NOTHING: Self = Self {
+        network: [0; 2],
+        mask: [0; 2],
+        protocol: 0,
+        padding: [0; 5],
+        port: 0,
+    };
+}
+
+/// The destinations of one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Group {
+    /// The first of them.
+    pub first: u8,
+    /// How many.
+    pub length: u8,
+    /// The service of every other destination; [`service::NONE`] if it is not guarded.
+    pub otherwise: u8,
+    /// Must be zero.
+    pub padding: u8,
+}
+
+impl Group {
+    /// A group that is not in use.
+    pub const NOTHING: Self = Self {
+        first: 0,
+        length: 0,
+        otherwise: 0,
+        padding: 0,
+    };
+}
+
+/// A destination of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Destination {
+    /// The address.
+    pub address: [u64; 2],
+    /// The service at it.
+    pub service: u64,
+}
+
+impl Destination {
+    /// A destination that is not in use.
+    pub const NOTHING: Self = Self {
+        address: [0; 2],
+        service: 0,
+    };
 }
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Source4, Source6};
-
-    // SAFETY: `repr(C)`, bytes only, no padding, every bit pattern is a value.
-    unsafe impl aya::Pod for Source4 {}
-    // SAFETY: as for `Source4`.
-    unsafe impl aya::Pod for Source6 {}
+    // SAFETY: `repr(C)`, integers only, the padding is a field, every bit pattern is a value.
+    unsafe impl aya::Pod for super::Head {}
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Control;
+    use super::{Control, Destination, Failsafe, Group, Head, words};
 
     #[test]
     fn the_control_word_round_trips_and_zero_means_unconfigured() {
@@ -139,12 +251,28 @@ mod tests {
         for bits in 0..8_u32 {
             let control = Control {
                 slot: bits & 1,
-                monitor: bits & 2 != 0,
-                host: bits & 4 != 0,
-                events_per_second: u16::MAX,
+                verdicts: bits & 2 != 0,
+                prefix_verdicts: bits & 4 != 0,
                 generation: (1 << 40) - 1,
             };
             assert_eq!(Control::decode(control.encode()), Some(control));
         }
+    }
+
+    #[test]
+    fn the_layouts_have_no_hidden_padding() {
+        assert_eq!(size_of::<Failsafe>(), 40);
+        assert_eq!(size_of::<Group>(), 4);
+        assert_eq!(size_of::<Destination>(), 24);
+        let parts = 4 * 8 + 4 * 16 + 8 + 32 * 40 + 64 * 4 + 128 * 24 + 2 * (2 << 16) + 4 * (1 << 16);
+        assert_eq!(size_of::<Head>(), parts);
+    }
+
+    #[test]
+    fn an_address_is_two_words() {
+        let mut address = [0; 16];
+        address[0] = 0x20;
+        address[15] = 7;
+        assert_eq!(words(&address), [0x20 << 56, 7]);
     }
 }

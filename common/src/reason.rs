@@ -112,6 +112,12 @@ reasons! {
     FilterUnconfigured = 9, Filter, "filter_unconfigured",
         "The filter has no policy, so it lets nothing through.",
         "Start the agent: it writes the policy before it attaches the filter.";
+    HandshakeBudget = 10, Filter, "handshake_budget",
+        "The source asks for more connections than its handshake budget allows.",
+        "Wait: what is over the budget is only delayed. `filter.handshake` sets the budgets; `spinegate verdicts add --trust` raises a source's.";
+    ControlRate = 11, Filter, "control_rate",
+        "More control traffic (ARP, neighbour discovery, MLD, DHCP, ICMP errors) comes in than the filter lets through.",
+        "Look for a flood on the link, or raise `filter.control_per_second`.";
 
     ConnectionLimit = 20, Handshake, "connection_limit",
         "As many connections are open as the configuration allows.",
@@ -272,6 +278,9 @@ reasons! {
     OperatorOrder = 120, Operator, "operator_order",
         "An operator ordered it.",
         "See the audit log for who and when.";
+    Authenticated = 121, Agent, "authenticated",
+        "A client behind the source has authenticated, so the source is trusted.",
+        "Nothing: this is why a trust verdict was reached.";
 }
 
 impl Reason {

@@ -1,4 +1,4 @@
-//! Verdicts on sources, as they stand in the map.
+//! Verdicts on sources, as they stand in the maps.
 
 use crate::Reason;
 
@@ -8,24 +8,36 @@ use crate::Reason;
 pub enum VerdictKind {
     /// Its packets to guarded services are dropped.
     Deny = 1,
+    /// It has authenticated, or an operator vouches for it: its handshakes have a generous budget.
+    Trust = 2,
 }
 
 /// Who reached a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum VerdictOrigin {
-    /// The agent, from failures.
+    /// The agent, from what a source did.
     Agent = 1,
     /// An operator. The agent never replaces it.
     Operator = 2,
 }
 
-/// A value of the verdict map. The key is the source as in [`crate::packet::Packet::source`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A value of the verdict maps. The key is the source as in [`crate::packet::Packet::source`], or a prefix of it.
+///
+/// All times are nanoseconds of the boot-time clock, which counts suspended time and can't be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct VerdictValue {
-    /// When it ends: nanoseconds of the boot-time clock, which counts suspended time and can't be set.
+    /// Until when packets are dropped, by this verdict or by one on a prefix that covers it.
+    pub deny_until: u64,
+    /// Until when the source is trusted, by this verdict or by one on a prefix that covers it.
+    pub trust_until: u64,
+    /// When this verdict itself ends.
     pub expires: u64,
+    /// Packets that it decided on; the kernel half counts them.
+    pub hits: u64,
+    /// The state of the handshake budget of a trusted source; the kernel half's.
+    pub handshakes: u64,
     kind: u8,
     reason: u8,
     origin: u8,
@@ -33,11 +45,19 @@ pub struct VerdictValue {
 }
 
 impl VerdictValue {
-    /// A verdict that ends at `expires` (boot-time clock, ns).
+    /// A verdict that ends at `expires`.
     #[must_use]
     pub const fn new(kind: VerdictKind, reason: Reason, origin: VerdictOrigin, expires: u64) -> Self {
+        let (deny_until, trust_until) = match kind {
+            VerdictKind::Deny => (expires, 0),
+            VerdictKind::Trust => (0, expires),
+        };
         Self {
+            deny_until,
+            trust_until,
             expires,
+            hits: 0,
+            handshakes: 0,
             kind: kind as u8,
             reason: reason as u8,
             origin: origin as u8,
@@ -45,11 +65,20 @@ impl VerdictValue {
         }
     }
 
-    /// Whether it denies at `now` (boot-time clock, ns).
-    #[inline(always)]
+    /// What it says; none if the value is not a verdict.
     #[must_use]
-    pub const fn denies(&self, now: u64) -> bool {
-        self.kind == VerdictKind::Deny as u8 && now < self.expires
+    pub const fn kind(&self) -> Option<VerdictKind> {
+        match self.kind {
+            1 => Some(VerdictKind::Deny),
+            2 => Some(VerdictKind::Trust),
+            _ => None,
+        }
+    }
+
+    /// Whether it has not ended at `now`.
+    #[must_use]
+    pub const fn is_in_force(&self, now: u64) -> bool {
+        now < self.expires
     }
 
     /// The reason that tipped the scales.

@@ -1,112 +1,98 @@
-//! The maps, and the questions that the decision asks them. The agent writes them all but the counters and the events.
+//! The maps. The agent writes them all but the counters, the budgets and the events.
+
+use core::cell::UnsafeCell;
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use spinegate_common::{
-    Count, EventBudget, Pass, Reason, VerdictValue,
-    packet::{Network, Packet},
-    policy::{self, Control, SCOPE_BITS, Source4, Source6},
+    Count, CpuState, VerdictValue,
+    decision::TALLIES,
+    packet::Packet,
+    policy::{Head, SLOTS},
+    tree::{Page, Source6},
 };
 
-const SOURCES: usize = 1 << 20;
-const VERDICTS_MAX: usize = 1 << 16;
-const EVENT_BYTES: usize = 1 << 18;
+const SOURCES_MAX: usize = 1 << 20;
+const VERDICTS_MAX: usize = 1 << 20;
+const UNTRUSTED_MAX: usize = 1 << 16;
+const EVENTS_BYTES: usize = 1 << 19;
+/// The agent makes this map as large as `filter.max_sources` says.
+const ENTRIES: usize = 1 << 16;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+/// BPF_F_INNER_MAP: generations may differ in size.
+const ANY_SIZE: usize = 1 << 12;
 
-/// One word: see [`Control`].
+/// One word: see [`spinegate_common::policy::Control`].
 #[btf_map]
 pub(crate) static CONTROL: Array<u64, 1> = Array::new();
 
-/// Per generation: port of a protocol to scope.
+/// Per generation: what has a fixed size.
 #[btf_map]
-pub(crate) static SERVICES: ArrayOfMaps<
-    Array<u32, { policy::SERVICE_SLOTS as usize }>,
-    { policy::SLOTS as usize },
+pub(crate) static HEADS: ArrayOfMaps<Array<Head, 1>, { SLOTS as usize }> = ArrayOfMaps::new();
+
+/// Per generation: the tree of IPv4 prefixes, and all grants.
+#[btf_map]
+pub(crate) static PAGES: ArrayOfMaps<Array<Page, 1, ANY_SIZE>, { SLOTS as usize }> = ArrayOfMaps::new();
+
+/// Per generation: the IPv6 prefixes, each with its leaf.
+#[btf_map]
+pub(crate) static PREFIXES6: ArrayOfMaps<
+    LpmTrie<Source6, u32, SOURCES_MAX, NO_PREALLOC>,
+    { SLOTS as usize },
 > = ArrayOfMaps::new();
 
-/// Per generation: the allowlist's IPv4 prefixes in each scope.
-#[btf_map]
-pub(crate) static ALLOW4: ArrayOfMaps<LpmTrie<Source4, u32, SOURCES>, { policy::SLOTS as usize }> =
-    ArrayOfMaps::new();
-
-/// Per generation: the allowlist's IPv6 prefixes in each scope.
-#[btf_map]
-pub(crate) static ALLOW6: ArrayOfMaps<LpmTrie<Source6, u32, SOURCES>, { policy::SLOTS as usize }> =
-    ArrayOfMaps::new();
-
-/// Source to verdict; apart from the generations, so that a policy swap loses none.
+/// Address to verdict; apart from the generations, so that a policy swap loses none.
 #[btf_map]
 pub(crate) static VERDICTS: HashMap<[u8; 16], VerdictValue, VERDICTS_MAX, NO_PREALLOC> = HashMap::new();
 
-/// Dropped, by reason.
-#[btf_map]
-pub(crate) static DROPS: PerCpuArray<Count, { Reason::SLOTS as usize }> = PerCpuArray::new();
+/// A verdict that the program writes hits into.
+#[repr(transparent)]
+pub(crate) struct SharedVerdict(pub(crate) UnsafeCell<VerdictValue>);
 
-/// Would have been dropped if the mode were not monitor, by reason.
+/// Prefix to verdict.
 #[btf_map]
-pub(crate) static WOULD_DROPS: PerCpuArray<Count, { Reason::SLOTS as usize }> = PerCpuArray::new();
+pub(crate) static PREFIX_VERDICTS: LpmTrie<[u8; 16], SharedVerdict, VERDICTS_MAX, NO_PREALLOC> =
+    LpmTrie::new();
 
-/// Passed, by outcome.
+/// The handshake budgets of sources that are not trusted. Only allowlisted sources get here, and what is evicted has
+/// its whole burst again, so a flood from many addresses takes nothing from anyone.
 #[btf_map]
-pub(crate) static PASSES: PerCpuArray<Count, { Pass::SLOTS as usize }> = PerCpuArray::new();
+pub(crate) static UNTRUSTED: LruHashMap<[u8; 16], u64, UNTRUSTED_MAX> = LruHashMap::new();
+
+/// What became of the packets, by service and outcome.
+#[btf_map]
+pub(crate) static OUTCOMES: PerCpuArray<Count, { TALLIES as usize }> = PerCpuArray::new();
+
+/// What each entry of the allowlist let pass.
+#[btf_map]
+pub(crate) static ENTRY_COUNTS: PerCpuArray<Count, ENTRIES> = PerCpuArray::new();
 
 /// Sampled drops for the agent, each a `DropEvent`. (libbpf refuses a ring buffer whose definition names a value type.)
 #[btf_map]
-pub(crate) static EVENTS: RingBuf<(), EVENT_BYTES> = RingBuf::new();
+pub(crate) static EVENTS: RingBuf<(), EVENTS_BYTES> = RingBuf::new();
 
-/// What each CPU may still report.
+/// What each CPU has left to report and to let through.
 #[btf_map]
-pub(crate) static EVENT_BUDGET: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
+pub(crate) static CPU_STATES: PerCpuArray<CpuState, 1> = PerCpuArray::new();
 
-/// The word in force.
-#[inline(always)]
-pub(crate) fn control() -> Option<Control> {
-    Control::decode(*CONTROL.get(0)?)
-}
+/// The packet that each CPU is judging. On the stack the verifier would tell each combination of header fields apart, and
+/// judge every one of them separately; what is in a map it does not know.
+#[btf_map]
+pub(crate) static PACKETS: PerCpuArray<Packet, 1> = PerCpuArray::new();
 
-/// The scope of an entry in the table of services.
-#[inline(always)]
-pub(crate) fn service(slot: u32, entry: u32) -> u32 {
-    match SERVICES.get_value(slot, &entry) {
-        Some(scope) => *scope,
-        // A slot that holds no table guards everything with a scope that no source is in.
-        None => u32::MAX,
-    }
-}
+/// What the second program says of the last packet that it was run on: outcome, service, entry.
+#[btf_map]
+pub(crate) static EXPLAINED: Array<[u32; 4], 1> = Array::new();
 
-/// Whether the packet's source is on the allowlist of a scope.
+/// This CPU's packet, cleared.
 #[inline(always)]
-pub(crate) fn is_allowlisted(slot: u32, scope: u32, packet: &Packet) -> bool {
-    let scope = scope.to_be_bytes();
-    if packet.network == Network::Ipv4 {
-        let [.., a, b, c, d] = packet.source;
-        let key = Key::new(
-            SCOPE_BITS + 32,
-            Source4 {
-                scope,
-                address: [a, b, c, d],
-            },
-        );
-        ALLOW4.get_value_ptr_mut(slot, &key).is_some()
-    } else {
-        let key = Key::new(
-            SCOPE_BITS + 128,
-            Source6 {
-                scope,
-                address: packet.source,
-            },
-        );
-        ALLOW6.get_value_ptr_mut(slot, &key).is_some()
-    }
-}
-
-/// The verdict on a source, expired or not.
-#[inline(always)]
-pub(crate) fn verdict(source: &[u8; 16]) -> Option<&'static VerdictValue> {
-    // SAFETY: only the agent writes the map, and it replaces a value as a whole; a value that is freed under our
-    // eyes stays readable until this program ends (RCU).
-    unsafe { VERDICTS.get(source) }
+pub(crate) fn packet() -> Option<&'static mut Packet> {
+    let packet = PACKETS.get_ptr_mut(0)?;
+    // SAFETY: the entry is this CPU's own, XDP programs on one CPU don't interrupt each other, and each asks once.
+    let packet = unsafe { &mut *packet };
+    *packet = Packet::default();
+    Some(packet)
 }

@@ -1,79 +1,117 @@
 //! Counters for every packet, events for a sample of the dropped ones.
 
-use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_boot_ns, programs::XdpContext};
-use spinegate_common::{Count, DropEvent, Pass, Reason, packet::Packet, policy::Control};
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_xdp_load_bytes},
+    programs::XdpContext,
+};
+use spinegate_common::{Count, DropEvent, Judgement, event::SNAPSHOT, packet::Packet, policy::Head};
 
-use crate::maps;
+use crate::{frame::KernelFrame, maps, world::coarse_time};
 
+/// Counts the packet for its service and outcome, and for the entry of the allowlist that let it pass.
 #[inline(always)]
-pub(crate) fn passed(context: &XdpContext, pass: Pass) {
-    count(&maps::PASSES, pass as u32, length(context));
+pub(crate) fn count(frame: &KernelFrame, judgement: &Judgement, packet: &Packet) {
+    let bytes = length(frame, packet);
+    add(maps::OUTCOMES.get_ptr_mut(judgement.tally()), bytes);
+    if judgement.entry != 0 {
+        add(maps::ENTRY_COUNTS.get_ptr_mut(judgement.entry), bytes);
+    }
 }
 
+/// Leaves the judgement where the agent reads it.
 #[inline(always)]
-pub(crate) fn monitored(context: &XdpContext, control: Control, packet: &Packet, reason: Reason) {
-    count(&maps::WOULD_DROPS, reason as u32, length(context));
-    count(&maps::PASSES, Pass::Monitored as u32, length(context));
-    event(context, control, packet, reason, true);
+pub(crate) fn explain(judgement: &Judgement) {
+    if let Some(explained) = maps::EXPLAINED.get_ptr_mut(0) {
+        // SAFETY: the pointer comes from a map look-up, and nothing else writes there while the agent asks.
+        unsafe { *explained = [judgement.outcome.number(), judgement.service, judgement.entry, 0] };
+    }
 }
 
+/// Reports a drop, if this CPU's budget allows.
 #[inline(always)]
-pub(crate) fn dropped(context: &XdpContext, control: Option<Control>, packet: &Packet, reason: Reason) {
-    count(&maps::DROPS, reason as u32, length(context));
-    if let Some(control) = control {
-        event(context, control, packet, reason, false);
+pub(crate) fn event(
+    context: &XdpContext,
+    frame: &KernelFrame,
+    judgement: &Judgement,
+    packet: &Packet,
+    head: Option<&Head>,
+) {
+    let (Some(head), Some(state)) = (head, maps::CPU_STATES.get_ptr_mut(0)) else {
+        return;
+    };
+    // SAFETY: the entry is this CPU's own, and XDP programs on one CPU don't interrupt each other.
+    let state = unsafe { &mut *state };
+    match head.events.spend(state.events, coarse_time()) {
+        Some(next) => state.events = next,
+        None => {
+            state.lost += 1;
+            return;
+        }
+    }
+    if !submit(context, judgement, length(frame, packet)) {
+        state.lost += 1;
     }
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(
         context,
-        "drop: reason {} protocol {}",
-        reason as u8,
+        "drop: outcome {} protocol {}",
+        judgement.outcome.number(),
         packet.protocol
     );
 }
 
 #[inline(always)]
-fn length(context: &XdpContext) -> u64 {
-    (context.data_end() - context.data()) as u64
+fn submit(context: &XdpContext, judgement: &Judgement, length: u64) -> bool {
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let interface = context.ingress_ifindex() as u32;
+    let Some(header) = DropEvent::new(judgement, now, interface, length as u32) else {
+        return true;
+    };
+    let Some(mut entry) = maps::EVENTS.reserve_untyped::<DropEvent>(0) else {
+        return false;
+    };
+    let event = entry.write(header);
+    // In 64 bits all the way: the verifier does not carry a bound from a register over to its truncated copy.
+    let captured = if length > SNAPSHOT as u64 {
+        SNAPSHOT as u64
+    } else {
+        length
+    };
+    // The verifier wants to see that there is something to copy.
+    if captured != 0 {
+        // SAFETY: the helper writes `captured` bytes, which the event has room for, or none.
+        let copied = unsafe {
+            bpf_xdp_load_bytes(
+                context.as_ptr().cast(),
+                0,
+                event.frame.as_mut_ptr().cast(),
+                captured as u32,
+            )
+        };
+        if copied == 0 {
+            event.captured = captured as u16;
+        }
+    }
+    entry.submit(0);
+    true
+}
+
+/// The frame's length, as far as it is certain: of a frame in several buffers the first one and the IP packet are.
+#[inline(always)]
+fn length(frame: &KernelFrame, packet: &Packet) -> u64 {
+    let end = u64::from(packet.end);
+    if end > frame.linear() { end } else { frame.linear() }
 }
 
 #[inline(always)]
-fn count<const ENTRIES: usize>(counters: &PerCpuArray<Count, ENTRIES>, index: u32, bytes: u64) {
-    if let Some(count) = counters.get_ptr_mut(index) {
+fn add(count: Option<*mut Count>, bytes: u64) {
+    if let Some(count) = count {
         // SAFETY: the entry is this CPU's own, and XDP programs on one CPU don't interrupt each other.
         unsafe {
             (*count).packets += 1;
             (*count).bytes += bytes;
         }
-    }
-}
-
-#[inline(always)]
-fn event(context: &XdpContext, control: Control, packet: &Packet, reason: Reason, monitored: bool) {
-    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: the entry is this CPU's own, and XDP programs on one CPU don't interrupt each other.
-    let budget = unsafe { &mut *budget };
-    if !budget.take(now, control.events_per_second) {
-        budget.lost += 1;
-        return;
-    }
-    match maps::EVENTS.reserve_untyped::<DropEvent>(0) {
-        Some(mut entry) => {
-            let interface = context.ingress_ifindex() as u32;
-            entry.write(DropEvent::new(
-                packet,
-                reason,
-                monitored,
-                now,
-                interface,
-                length(context) as u32,
-            ));
-            entry.submit(0);
-        }
-        None => budget.lost += 1,
     }
 }

@@ -172,7 +172,7 @@ fn verdicts_are_listed_added_and_removed(lab: &mut Lab) -> Result<()> {
 fn a_verdict_on_what_is_no_address_is_refused(lab: &mut Lab) -> Result<()> {
     for arguments in [
         ["verdicts", "add", "nonsense", "--ttl", "1m"],
-        ["verdicts", "add", "192.0.2.0/24", "--ttl", "1m"],
+        ["verdicts", "add", "192.0.2.1/24", "--ttl", "1m"],
         ["verdicts", "add", "192.0.2.7", "--ttl", "soon"],
     ] {
         failed(&lab.agent().output(&arguments)?, &[USAGE], &[])?;

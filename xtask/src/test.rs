@@ -129,7 +129,7 @@ fn kernel_clippy() -> Result<Command> {
             format!("/usr/bin:{}", std::env::var("PATH").unwrap_or_default()),
         )
         .env("CARGO_TARGET_DIR", host::target().join("kernel-clippy"))
-        .env("RUSTC_BOOTSTRAP", "aya_ebpf")
+        .env("RUSTC_BOOTSTRAP", "aya_ebpf,spinegate_xdp")
         .env("CARGO_ENCODED_RUSTFLAGS", "--cfg=bpf_target_arch=\"x86_64\"");
     // What rustup and cargo have set for this process is of the other toolchain.
     for name in ["RUSTC", "RUSTUP_TOOLCHAIN", "CARGO", "RUSTDOC"] {

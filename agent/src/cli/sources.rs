@@ -4,7 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::{
     Exit, Failure, Format, Place,
+    guard::Force,
     output::{self, Table},
+    verdicts::seconds,
 };
 use crate::{
     config::{Cidr, Service, SourceKind, SourceName},
@@ -21,6 +23,8 @@ pub(super) enum Command {
     Remove {
         /// Its addresses, as `list` shows them.
         cidr: Cidr,
+        #[command(flatten)]
+        force: Force,
     },
 }
 
@@ -37,6 +41,12 @@ pub(super) struct Add {
     /// A service that it may reach, as in tcp/443; may be repeated. None: all.
     #[arg(long = "service", value_name = "SERVICE")]
     services: Vec<Service>,
+    /// In scope `host`: a port from which it may answer this host; may be repeated.
+    #[arg(long = "reply-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    reply_ports: Vec<u16>,
+    /// How long the entry lasts, as in 8h [default: for good].
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    ends_in: Option<u64>,
 }
 
 pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
@@ -47,13 +57,20 @@ pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
             name,
             kind,
             services,
+            reply_ports,
+            ends_in,
         }) => place.order(Request::SourcesAdd {
             cidr,
             name,
             kind,
             services,
+            reply_ports,
+            ends_in,
         }),
-        Command::Remove { cidr } => place.order(Request::SourcesRemove { cidr }),
+        Command::Remove { cidr, force } => place.order(Request::SourcesRemove {
+            cidr,
+            guard: force.guard(),
+        }),
     }
 }
 
@@ -69,10 +86,13 @@ fn list(place: &Place, format: Format) -> Result<Exit, Failure> {
 }
 
 fn render(sources: &[SourceEntry]) -> String {
-    let mut table = Table::titled(["SOURCE", "NAME", "KIND", "SERVICES", "FROM"]);
+    let mut table = Table::titled([
+        "SOURCE", "NAME", "KIND", "SERVICES", "UNTIL", "FROM", "PACKETS", "BYTES",
+    ]);
     for source in sources {
         let services = match source.services.as_slice() {
-            [] => "all".to_owned(),
+            [] if source.reply_ports.is_empty() => "all".to_owned(),
+            [] => "replies".to_owned(),
             services => services
                 .iter()
                 .map(ToString::to_string)
@@ -84,8 +104,15 @@ fn render(sources: &[SourceEntry]) -> String {
             source.name.clone(),
             source.kind.as_str().to_owned(),
             services,
+            source.expires.clone().unwrap_or_else(|| "-".to_owned()),
             source.origin.as_str().to_owned(),
+            counted(source.passed.map(|passed| passed.packets)),
+            counted(source.passed.map(|passed| passed.bytes)),
         ]);
     }
     table.render()
+}
+
+fn counted(count: Option<u64>) -> String {
+    count.map_or_else(|| "-".to_owned(), |count| count.to_string())
 }

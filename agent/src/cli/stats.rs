@@ -36,6 +36,18 @@ fn render(stats: &Stats) -> String {
     rows("would drop", &stats.filter.would_drops);
     rows("pass", &stats.filter.passes);
 
+    let mut services = Table::titled(["SERVICE", "DROPPED", "WOULD DROP", "PASSED"]);
+    let packets =
+        |tallies: &BTreeMap<String, Tally>| tallies.values().map(|tally| tally.packets).sum::<u64>();
+    for (name, service) in &stats.filter.services {
+        services.row([
+            name.clone(),
+            packets(&service.drops).to_string(),
+            packets(&service.would_drops).to_string(),
+            packets(&service.passes).to_string(),
+        ]);
+    }
+
     let mut sums = Table::titled(["GATEWAY", "COUNT"]);
     let mut sum = |name: &str, count: u64| sums.row([name.to_owned(), count.to_string()]);
     sum("handshakes accepted", stats.handshakes.accepted);
@@ -48,5 +60,11 @@ fn render(stats: &Stats) -> String {
     for (reason, count) in stats.refusals.iter().filter(|(_, count)| **count > 0) {
         refusals.row([reason.clone(), count.to_string()]);
     }
-    [filter.render(), sums.render(), refusals.render()].join("\n")
+    [
+        filter.render(),
+        services.render(),
+        sums.render(),
+        refusals.render(),
+    ]
+    .join("\n")
 }

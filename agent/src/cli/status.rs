@@ -32,6 +32,16 @@ fn render(status: &Status) -> String {
             status.mode, status.scope, status.policy_generation
         ),
     );
+    fact(
+        "policy memory",
+        format!("{} KiB", status.policy_bytes.div_ceil(1024)),
+    );
+    if let Some(until) = &status.confirm_until {
+        fact(
+            "on trial",
+            format!("until {until}, then the old configuration comes back"),
+        );
+    }
     fact("services", joined(&status.services));
     fact("listens on", joined(&status.listen));
     fact("upstream", status.upstream.clone());
@@ -43,13 +53,14 @@ fn render(status: &Status) -> String {
     let mut text = facts.render();
 
     if !status.interfaces.is_empty() {
-        let mut table = Table::titled(["INTERFACE", "INDEX", "ATTACHED", "PROGRAM"]);
+        let mut table = Table::titled(["INTERFACE", "INDEX", "ATTACHED", "PROGRAM", "XDP SLOT"]);
         for interface in &status.interfaces {
             table.row([
                 interface.name.clone(),
                 interface.index.to_string(),
                 interface.attach.clone(),
                 interface.program_id.to_string(),
+                interface.owner.clone(),
             ]);
         }
         text = text + "\n" + &table.render();

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Audit, Config, Control, Diagnostic, Document, Filter, FilterMode, Listen, Metrics, Problem, Registry,
-    Scope, Service, ServiceProtocol,
+    Audit, Config, Control, Diagnostic, Document, Filter, FilterMode, GuardedService, Listen, Metrics,
+    Problem, Registry, Scope, Service, ServiceProtocol,
     reader::{Example, Report, Section},
     values,
 };
@@ -81,7 +81,10 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
 
     let (mut filter, listen) = (filter?, listen?);
     if filter.services.is_empty() {
-        filter.services = services_of(&listen.addresses);
+        filter.services = services_of(&listen.addresses)
+            .into_iter()
+            .map(GuardedService::everywhere)
+            .collect();
     }
     if filter.mode != FilterMode::Off && filter.scope == Scope::Services {
         warn_of_unguarded(report, &listen.addresses, &filter);
@@ -163,22 +166,19 @@ fn warn_of_unguarded(report: &Report<'_>, addresses: &[SocketAddr], filter: &Fil
         let mend = format!("add a [[filter.service]] with protocol = \"{protocol}\" and port = {port}");
         report.warning(&Problem::new(key, message, mend));
     };
+    let guarded = |service: &Service| filter.services.iter().any(|other| other.service == *service);
     for (index, address) in addresses.iter().enumerate() {
         let service = Service {
             protocol: ServiceProtocol::Tcp,
             port: address.port(),
         };
-        if !filter.services.contains(&service) {
+        if !guarded(&service) {
             let message = format!("{address} is not guarded: no [[filter.service]] names {service}");
             warn(format!("listen.addresses[{index}]"), message, service);
         }
     }
     for (index, source) in filter.sources.iter().enumerate() {
-        for service in source
-            .services
-            .iter()
-            .filter(|service| !filter.services.contains(service))
-        {
+        for service in source.services.iter().filter(|service| !guarded(service)) {
             let message = format!("{service} is not guarded, so everyone may reach it");
             warn(format!("filter.source[{index}].services"), message, *service);
         }

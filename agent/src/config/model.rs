@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use ipnet::IpNet;
@@ -50,10 +50,128 @@ pub struct Filter {
     pub sources_file: PathBuf,
     /// How many drop events a CPU may report per second; the rest are only counted. Default 100.
     pub events_per_second: u32,
+    /// How much control traffic a CPU lets through per second in scope `host`. Default 10000.
+    pub control_per_second: u32,
+    /// How many entries of the allowlist have counters of their own. Default 65536.
+    pub max_sources: u32,
+    /// Addresses from which operators come: no reload may cut them off. Default none.
+    pub control_plane: Vec<IpAddr>,
+    /// The ports that these must reach. Default 22.
+    pub control_plane_ports: Vec<u16>,
+    /// `[filter.handshake]`
+    pub handshake: HandshakeBudgets,
     /// `[[filter.service]]`
-    pub services: Vec<Service>,
-    /// `[[filter.source]]`
+    pub services: Vec<GuardedService>,
+    /// `[[filter.failsafe]]`
+    pub failsafes: Vec<Failsafe>,
+    /// `[[filter.source]]` and what `[[filter.source_list]]` names.
     pub sources: Vec<Source>,
+}
+
+impl Default for Filter {
+    /// Nothing is guarded, and everything else is as it is where a configuration leaves it out.
+    fn default() -> Self {
+        Self {
+            mode: FilterMode::Enforce,
+            interfaces: Vec::new(),
+            attach: XdpAttach::Auto,
+            scope: Scope::Services,
+            pin_dir: "/sys/fs/bpf/spinegate".into(),
+            sources_file: "/var/lib/spinegate/sources.json".into(),
+            events_per_second: 100,
+            control_per_second: 10_000,
+            max_sources: 1 << 16,
+            control_plane: Vec::new(),
+            control_plane_ports: vec![22],
+            handshake: HandshakeBudgets::default(),
+            services: Vec::new(),
+            failsafes: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+}
+
+impl Source {
+    /// A system that reaches everything, for good.
+    #[must_use]
+    pub fn new(cidr: IpNet, name: impl Into<String>) -> Self {
+        Self {
+            cidr,
+            name: name.into(),
+            kind: SourceKind::System,
+            services: Vec::new(),
+            reply_ports: Vec::new(),
+            expires: None,
+        }
+    }
+}
+
+/// `[filter.handshake]`: how many TCP connections a source may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeBudgets {
+    /// Per second, from a source that has not authenticated yet. Default 20.
+    pub untrusted_per_second: u32,
+    /// At once, from such a source. Default 50.
+    pub untrusted_burst: u32,
+    /// Per second, from a trusted source. Default 1000.
+    pub trusted_per_second: u32,
+    /// At once, from a trusted source. Default 2000.
+    pub trusted_burst: u32,
+    /// How long a source is trusted after a verified handshake. Default 1 h.
+    pub trust_ttl: Duration,
+}
+
+impl Default for HandshakeBudgets {
+    fn default() -> Self {
+        Self {
+            untrusted_per_second: 20,
+            untrusted_burst: 50,
+            trusted_per_second: 1000,
+            trusted_burst: 2000,
+            trust_ttl: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// `[[filter.service]]`: a guarded service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardedService {
+    /// Its protocol and port.
+    pub service: Service,
+    /// The destination address; none: all of this host's.
+    pub address: Option<IpAddr>,
+    /// Its own mode; none: that of the filter.
+    pub mode: Option<ServiceMode>,
+}
+
+impl GuardedService {
+    /// A service at all addresses of this host, in the mode of the filter.
+    #[must_use]
+    pub const fn everywhere(service: Service) -> Self {
+        Self {
+            service,
+            address: None,
+            mode: None,
+        }
+    }
+}
+
+/// `filter.service.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceMode {
+    /// Drop.
+    Enforce,
+    /// Count what would be dropped, and pass it.
+    Monitor,
+}
+
+/// `[[filter.failsafe]]`: what always passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failsafe {
+    /// The sources.
+    pub cidr: IpNet,
+    /// The services; empty: everything.
+    pub services: Vec<Service>,
 }
 
 /// `filter.mode`
@@ -137,8 +255,26 @@ pub struct Source {
     pub name: String,
     /// Whether many systems stand behind it. Default `system`.
     pub kind: SourceKind,
-    /// The services that it may reach; empty: all. Default empty.
+    /// The services that it may reach; empty: all, or none if it has `reply_ports`. Default empty.
     pub services: Vec<Service>,
+    /// In scope `host`: the source ports from which it may answer this host. Default none.
+    pub reply_ports: Vec<u16>,
+    /// When the entry ends. Default never.
+    pub expires: Option<SystemTime>,
+}
+
+impl Source {
+    /// Whether it may reach everything that is guarded.
+    #[must_use]
+    pub const fn reaches_all(&self) -> bool {
+        self.services.is_empty() && self.reply_ports.is_empty()
+    }
+
+    /// Whether it counts at `now`.
+    #[must_use]
+    pub fn is_in_force(&self, now: SystemTime) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
 }
 
 /// `filter.source.kind`

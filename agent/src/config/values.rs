@@ -2,10 +2,10 @@
 
 use std::{
     fmt::Display,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use toml_edit::{Item, Value};
@@ -168,6 +168,22 @@ pub(super) fn listen_address(given: Given<'_>) -> Result<SocketAddr, Fault> {
             "write an IP address and a port, as in \"0.0.0.0:443\" or \"[::]:443\"",
         )),
     }
+}
+
+/// An IP address.
+pub(super) fn address(given: Given<'_>) -> Result<IpAddr, Fault> {
+    let text = given.text("\"192.0.2.7\"")?;
+    let mend = "write an address without port or prefix length, as in \"192.0.2.7\" or \"2001:db8::7\"";
+    text.parse::<IpAddr>()
+        .map(|address| address.to_canonical())
+        .map_err(|_| Fault::new(format!("{text:?} is not an IP address"), mend))
+}
+
+/// A moment in UTC.
+pub(super) fn moment(given: Given<'_>) -> Result<SystemTime, Fault> {
+    let mend = "write it as \"2026-12-31T23:59:59Z\", in quotes";
+    let text = given.text("\"2026-12-31T23:59:59Z\"")?;
+    humantime::parse_rfc3339(text).map_err(|_| Fault::new(format!("{text:?} is not a moment in UTC"), mend))
 }
 
 /// A network without host bits.

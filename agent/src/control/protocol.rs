@@ -2,17 +2,20 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    str::FromStr,
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Cidr, Service, SourceKind, SourceName};
+use crate::config::{Cidr, CidrError, Service, SourceKind, SourceName};
 
 /// The protocol's version: agent and command must be of the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,32 +56,143 @@ pub enum Request {
         kind: SourceKind,
         /// The services that it may reach; empty: all.
         services: Vec<Service>,
+        /// In scope `host`: the source ports from which it may answer.
+        #[serde(default)]
+        reply_ports: Vec<u16>,
+        /// After how many seconds the entry ends; none: never.
+        #[serde(default)]
+        ends_in: Option<u64>,
     },
     /// One entry less, of those that operators added.
     SourcesRemove {
         /// Its addresses.
         cidr: Cidr,
+        /// What must not be cut off by it.
+        #[serde(default)]
+        guard: Guard,
     },
     /// The verdicts in force.
     VerdictsList,
-    /// A deny verdict.
+    /// A verdict.
     VerdictsAdd {
-        /// The address to deny.
-        #[serde(deserialize_with = "canonical")]
-        source: IpAddr,
+        /// On whom.
+        source: Target,
+        /// What it says.
+        kind: VerdictKind,
         /// For how many seconds; none: as long as the configuration lets a verdict last.
         ttl: Option<u64>,
+        /// What must not be cut off by it.
+        #[serde(default)]
+        guard: Guard,
     },
     /// Lifts a verdict.
     VerdictsRemove {
-        /// The denied address.
-        #[serde(deserialize_with = "canonical")]
-        source: IpAddr,
+        /// On whom.
+        source: Target,
+    },
+    /// Lifts all verdicts.
+    VerdictsClear {
+        /// Only those on addresses and prefixes within this one.
+        source: Option<Target>,
     },
     /// Reads the configuration again; takes it over if it is sound.
-    Reload,
+    Reload {
+        /// What must not be cut off by it.
+        #[serde(default)]
+        guard: Guard,
+        /// Goes back to the old configuration after this many seconds unless [`Request::Confirm`] comes.
+        #[serde(default)]
+        confirm_within: Option<u64>,
+    },
+    /// Keeps a configuration that was taken over on trial.
+    Confirm,
+    /// Attaches the filter to its interfaces again.
+    Attach,
     /// What would become of a request.
     Explain(Question),
+    /// What the loaded program would do with packets.
+    ExplainPackets {
+        /// The frames, each in base64.
+        frames: Vec<String>,
+    },
+    /// The sampled drops from now on, each in an answer of its own, until the caller goes away.
+    Events,
+}
+
+/// What a change must not cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    /// Nothing: the operator knows.
+    #[serde(default)]
+    pub force: bool,
+    /// The operator's own session.
+    #[serde(default)]
+    pub session: Option<Session>,
+}
+
+/// A TCP connection to this host that an operator works over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// Where it comes from.
+    pub source: SocketAddr,
+    /// Where it goes to.
+    pub destination: SocketAddr,
+}
+
+/// Whom a verdict is on: an address or a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target(IpNet);
+
+impl Target {
+    /// As a network; an address has a prefix of full length.
+    #[must_use]
+    pub const fn network(self) -> IpNet {
+        self.0
+    }
+}
+
+impl From<IpNet> for Target {
+    fn from(network: IpNet) -> Self {
+        Self(network)
+    }
+}
+
+impl FromStr for Target {
+    type Err = CidrError;
+
+    /// The filter sees an IPv4-mapped source (RFC 4291 section 2.5.5.2) as IPv4, so that is what an order is about.
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self(IpNet::from(address.to_canonical()))),
+            Err(_) => text.parse::<Cidr>().map(|cidr| Self(cidr.network())),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            self.0.addr().fmt(f)
+        } else {
+            self.0.fmt(f)
+        }
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
 }
 
 /// A request that is explained and not made. The agent parses the texts, and answers a malformed one with
@@ -114,8 +228,13 @@ impl Request {
             Self::VerdictsList => "verdicts list",
             Self::VerdictsAdd { .. } => "verdicts add",
             Self::VerdictsRemove { .. } => "verdicts remove",
-            Self::Reload => "reload",
+            Self::VerdictsClear { .. } => "verdicts clear",
+            Self::Reload { .. } => "reload",
+            Self::Confirm => "reload confirm",
+            Self::Attach => "attach",
             Self::Explain(_) => "explain",
+            Self::ExplainPackets { .. } => "explain packets",
+            Self::Events => "events",
         }
     }
 
@@ -128,7 +247,10 @@ impl Request {
                 | Self::SourcesRemove { .. }
                 | Self::VerdictsAdd { .. }
                 | Self::VerdictsRemove { .. }
-                | Self::Reload
+                | Self::VerdictsClear { .. }
+                | Self::Reload { .. }
+                | Self::Confirm
+                | Self::Attach
         )
     }
 }
@@ -147,6 +269,10 @@ pub enum Response {
     Verdicts(Vec<VerdictEntry>),
     /// To [`Request::Explain`].
     Explanation(Explanation),
+    /// To [`Request::ExplainPackets`].
+    Packets(Vec<PacketExplanation>),
+    /// One of those to [`Request::Events`].
+    Event(DropReport),
     /// To what changes something: what was done, as a sentence.
     Done(String),
     /// It was not done.
@@ -225,6 +351,11 @@ pub struct Status {
     pub openssl: String,
     /// Counts the policies that were put in force.
     pub policy_generation: u64,
+    /// Memory that the policy takes in the kernel, in bytes.
+    pub policy_bytes: usize,
+    /// Until when the configuration is on trial: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_until: Option<String>,
     /// The loaded CRLs.
     pub crls: Vec<CrlStatus>,
     /// What an operator should look at.
@@ -242,6 +373,9 @@ pub struct InterfaceStatus {
     pub attach: String,
     /// The kernel's id of the program.
     pub program_id: u32,
+    /// What holds the interface's XDP slot now: `spinegate`, another program's name and id, `nothing`, or `gone` where
+    /// there is no such interface for now.
+    pub owner: String,
 }
 
 /// A loaded CRL.
@@ -283,8 +417,22 @@ pub struct FilterStats {
     pub would_drops: BTreeMap<String, Tally>,
     /// Passed.
     pub passes: BTreeMap<String, Tally>,
+    /// The same of each service, as far as anything was counted there.
+    #[serde(default)]
+    pub services: BTreeMap<String, ServiceStats>,
     /// Drop events that were only counted.
     pub lost_events: u64,
+}
+
+/// The kernel's counters of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStats {
+    /// Dropped.
+    pub drops: BTreeMap<String, Tally>,
+    /// What monitor mode would have dropped.
+    pub would_drops: BTreeMap<String, Tally>,
+    /// Passed.
+    pub passes: BTreeMap<String, Tally>,
 }
 
 /// Packets and their bytes.
@@ -321,8 +469,17 @@ pub struct SourceEntry {
     pub name: String,
     /// Whether many systems stand behind it.
     pub kind: SourceKind,
-    /// The services that it may reach; empty: all.
+    /// The services that it may reach; empty: all, or none if it has `reply_ports`.
     pub services: Vec<Service>,
+    /// In scope `host`: the source ports from which it may answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reply_ports: Vec<u16>,
+    /// When the entry ends: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// What it let pass; none if it has no counters of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<Tally>,
     /// Who put it there: `configuration` or `operator`.
     pub origin: Origin,
 }
@@ -330,8 +487,8 @@ pub struct SourceEntry {
 /// A verdict in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictEntry {
-    /// The address.
-    pub source: IpAddr,
+    /// The address or the network.
+    pub source: Target,
     /// What is done with its packets.
     pub kind: VerdictKind,
     /// The reason's code.
@@ -340,6 +497,8 @@ pub struct VerdictEntry {
     pub remaining_seconds: u64,
     /// Who reached it: `agent` or `operator`.
     pub origin: Origin,
+    /// Dropped packets of a denied source, handshakes of a trusted one.
+    pub hits: u64,
 }
 
 impl VerdictEntry {
@@ -356,6 +515,8 @@ impl VerdictEntry {
 pub enum VerdictKind {
     /// Its packets are dropped.
     Deny,
+    /// Its handshakes have a generous budget.
+    Trust,
 }
 
 /// Where an entry comes from.
@@ -380,6 +541,48 @@ pub struct Explanation {
     /// The code of the first failed check's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What the loaded program would do with a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketExplanation {
+    /// Its headers in a line.
+    pub packet: String,
+    /// `drop`, `would_drop` or `pass`.
+    pub outcome: String,
+    /// Why: the reason's code, or the way in which it passes.
+    pub reason: String,
+    /// What that means.
+    pub meaning: String,
+    /// What can be done about it; none for what passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+    /// What guards its destination.
+    pub service: String,
+    /// The allowlist's entry that lets it pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+}
+
+/// A sampled drop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropReport {
+    /// When: RFC 3339 with nanoseconds, UTC.
+    pub time: String,
+    /// The reason's code.
+    pub reason: String,
+    /// Whether monitor mode let it pass.
+    pub monitored: bool,
+    /// What guards its destination.
+    pub service: String,
+    /// The index of the interface.
+    pub interface: u32,
+    /// The frame's length in bytes.
+    pub length: u32,
+    /// Its headers in a line.
+    pub packet: String,
+    /// The frame's beginning, in base64.
+    pub frame: String,
 }
 
 /// One check.
@@ -434,15 +637,10 @@ macro_rules! words {
 }
 
 words! {
-    VerdictKind { Deny = "deny" }
+    VerdictKind { Deny = "deny", Trust = "trust" }
     Origin { Configuration = "configuration", Operator = "operator", Agent = "agent" }
     Outcome { Pass = "pass", Fail = "fail", NotGiven = "not_given", NotNeeded = "not_needed" }
     Decision { Allow = "allow", Refuse = "refuse" }
-}
-
-/// The filter sees an IPv4-mapped source (RFC 4291 section 2.5.5.2) as IPv4, so that is what an order is about.
-fn canonical<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
-    IpAddr::deserialize(deserializer).map(|source| source.to_canonical())
 }
 
 #[cfg(test)]
@@ -452,16 +650,16 @@ mod tests {
     #[test]
     fn requests_read_as_documented_and_unknown_ones_are_refused() {
         let call: Call = serde_json::from_str(
-            r#"{"version":1,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"n","kind":"proxy","services":["tcp/443"]}}"#,
+            r#"{"version":2,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"n","kind":"proxy","services":["tcp/443"]}}"#,
         )
         .unwrap();
         assert_eq!(call.request.verb(), "sources add");
         assert!(call.request.changes());
         for bad in [
-            r#"{"version":1,"request":{"verb":"sources_add","cidr":"10.0.0.1/8","name":"n","kind":"proxy","services":[]}}"#,
-            r#"{"version":1,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"a\nb","kind":"proxy","services":[]}}"#,
-            r#"{"version":1,"request":{"verb":"verdicts_remove","source":"10.0.0.1","force":true}}"#,
-            r#"{"version":1,"request":{"verb":"shutdown"}}"#,
+            r#"{"version":2,"request":{"verb":"sources_add","cidr":"10.0.0.1/8","name":"n","kind":"proxy","services":[]}}"#,
+            r#"{"version":2,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"a\nb","kind":"proxy","services":[]}}"#,
+            r#"{"version":2,"request":{"verb":"verdicts_remove","source":"10.0.0.1","force":true}}"#,
+            r#"{"version":2,"request":{"verb":"shutdown"}}"#,
         ] {
             assert!(serde_json::from_str::<Call>(bad).is_err(), "{bad}");
         }
@@ -469,11 +667,11 @@ mod tests {
 
     #[test]
     fn an_order_about_an_ipv4_mapped_address_is_about_the_ipv4_one() {
-        let text = r#"{"verb":"verdicts_add","source":"::ffff:10.0.0.1","ttl":null}"#;
-        let source = IpAddr::from([10, 0, 0, 1]);
+        let text = r#"{"verb":"verdicts_remove","source":"::ffff:10.0.0.1"}"#;
+        let source = "10.0.0.1".parse().unwrap();
         assert_eq!(
             serde_json::from_str::<Request>(text).unwrap(),
-            Request::VerdictsAdd { source, ttl: None }
+            Request::VerdictsRemove { source }
         );
     }
 
@@ -493,20 +691,20 @@ mod tests {
         for decision in [Decision::Allow, Decision::Refuse] {
             assert_eq!(serde_json::to_value(decision).unwrap(), decision.as_str());
         }
-        assert_eq!(
-            serde_json::to_value(VerdictKind::Deny).unwrap(),
-            VerdictKind::Deny.as_str()
-        );
+        for kind in [VerdictKind::Deny, VerdictKind::Trust] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
     }
 
     #[test]
     fn answers_come_back_as_they_were_sent() {
         let entry = VerdictEntry {
-            source: IpAddr::from([10, 0, 0, 1]),
+            source: "10.0.0.1".parse().unwrap(),
             kind: VerdictKind::Deny,
             reason: "certificate_missing".to_owned(),
             remaining_seconds: 59,
             origin: Origin::Agent,
+            hits: 7,
         };
         let answer = Answer {
             version: VERSION,
@@ -515,7 +713,7 @@ mod tests {
         let text = serde_json::to_string(&answer).unwrap();
         assert_eq!(
             text,
-            r#"{"version":1,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent"}]}}"#
+            r#"{"version":2,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
     }

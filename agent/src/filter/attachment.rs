@@ -27,7 +27,45 @@ pub struct Attachment {
     pub program: u32,
 }
 
-/// Attaches to every interface of the configuration, and detaches from those that it no longer names.
+/// What holds an interface's XDP slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This filter.
+    Spinegate,
+    /// Another program.
+    Other {
+        /// Its id.
+        program: u32,
+        /// Its name; empty if it has none.
+        name: String,
+    },
+    /// Nobody.
+    Nobody,
+    /// There is no such interface for now.
+    Gone,
+}
+
+/// Whether the filter could be attached to every interface: each is there and free, or held by this filter already. One
+/// that this filter was attached to may be away: it is attached again when it comes back.
+pub(super) fn check(object: &mut Object, config: &config::Filter) -> Result<(), FilterError> {
+    let folder = link_folder(&config.pin_dir);
+    for name in &config.interfaces {
+        match interface::find(name) {
+            Ok(found) => match found.program {
+                Some(program) if Some(program) != held(&folder.join(name)) && !is_ours(object, program) => {
+                    return Err(occupied(name, program));
+                }
+                _ => {}
+            },
+            Err(FilterError::NoInterface { .. }) if folder.join(name).exists() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Attaches to every interface of the configuration, and detaches from those that it no longer names. An interface that
+/// is away and was attached to before stays away without an error.
 pub(super) fn attach_all(
     object: &mut Object,
     config: &config::Filter,
@@ -37,11 +75,20 @@ pub(super) fn attach_all(
         path: folder.clone(),
         error,
     })?;
-    let attachments = config
-        .interfaces
-        .iter()
-        .map(|name| attach(object, name, &folder.join(name), config.attach))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut attachments = Vec::new();
+    for name in &config.interfaces {
+        let pin = folder.join(name);
+        match attach(object, name, &pin, config.attach) {
+            Ok(attachment) => attachments.push(attachment),
+            Err(FilterError::NoInterface { name }) if pin.exists() => {
+                tracing::warn!(
+                    interface = name,
+                    "the interface is away: it is attached to when it is back"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
     for pin in pins(&folder)? {
         let named = pin
             .file_name()
@@ -51,6 +98,49 @@ pub(super) fn attach_all(
         }
     }
     Ok(attachments)
+}
+
+/// What holds an interface's XDP slot now.
+pub(super) fn owner(object: &mut Object, config: &config::Filter, name: &str) -> Owner {
+    let Ok(found) = interface::find(name) else {
+        return Owner::Gone;
+    };
+    match found.program {
+        None => Owner::Nobody,
+        Some(program)
+            if is_ours(object, program)
+                || Some(program) == held(&link_folder(&config.pin_dir).join(name)) =>
+        {
+            Owner::Spinegate
+        }
+        Some(program) => Owner::Other {
+            program,
+            name: program_name(program),
+        },
+    }
+}
+
+fn is_ours(object: &mut Object, program: u32) -> bool {
+    object
+        .program()
+        .is_ok_and(|ours| ours.info().is_ok_and(|info| info.id() == program))
+}
+
+/// The name of a loaded program; empty if it has none, or is gone.
+fn program_name(id: u32) -> String {
+    aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == id)
+        .and_then(|info| info.name_as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+pub(super) fn occupied(name: &str, program: u32) -> FilterError {
+    FilterError::Occupied {
+        name: name.to_owned(),
+        program,
+        program_name: program_name(program),
+    }
 }
 
 /// Takes the filter off every interface and removes all its pins. Returns the interfaces' names.
@@ -83,7 +173,11 @@ pub fn detach(pin_dir: &Path) -> Result<Vec<String>, FilterError> {
 
 /// The program id that an earlier agent's pinned link holds, if the link is there.
 pub(super) fn pinned_program(pin_dir: &Path, name: &str) -> Option<u32> {
-    let link = PinnedLink::from_pin(link_folder(pin_dir).join(name)).ok()?;
+    held(&link_folder(pin_dir).join(name))
+}
+
+fn held(pin: &Path) -> Option<u32> {
+    let link = PinnedLink::from_pin(pin).ok()?;
     Some(FdLink::from(link).info().ok()?.program_id())
 }
 
@@ -93,10 +187,7 @@ fn attach(object: &mut Object, name: &str, pin: &Path, mode: XdpAttach) -> Resul
         return attached(object, name);
     }
     if let Some(program) = found.program {
-        return Err(FilterError::Occupied {
-            name: name.to_owned(),
-            program,
-        });
+        return Err(occupied(name, program));
     }
     let link = match mode {
         XdpAttach::Native => attach_in(object, name, found.index, XdpMode::Driver)?,
@@ -109,7 +200,7 @@ fn attach(object: &mut Object, name: &str, pin: &Path, mode: XdpAttach) -> Resul
             }
         },
     };
-    link.pin(pin).map_err(|error| pin_error(pin, error))?;
+    link.pin(pin).map_err(|error| FilterError::pin(pin, error))?;
     attached(object, name)
 }
 
@@ -120,7 +211,10 @@ fn adopt(object: &mut Object, name: &str, pin: &Path, found: &Interface) -> Resu
         return Ok(false);
     };
     let link = FdLink::from(pinned);
-    let holds = link.info().map_err(|error| pin_error(pin, error))?.program_id();
+    let holds = link
+        .info()
+        .map_err(|error| FilterError::pin(pin, error))?
+        .program_id();
     if found.program != Some(holds) {
         remove(pin)?;
         return Ok(false);
@@ -129,7 +223,7 @@ fn adopt(object: &mut Object, name: &str, pin: &Path, found: &Interface) -> Resu
     if program.info().is_ok_and(|info| info.id() == holds) {
         return Ok(true);
     }
-    let link = XdpLink::try_from(link).map_err(|error| pin_error(pin, error))?;
+    let link = XdpLink::try_from(link).map_err(|error| FilterError::pin(pin, error))?;
     program
         .attach_to_link(link)
         .map_err(|error| attach_error(name, "adopted link", &error))?;
@@ -182,13 +276,6 @@ fn attach_error(name: &str, mode: &'static str, error: &ProgramError) -> FilterE
         name: name.to_owned(),
         mode,
         error: text,
-    }
-}
-
-fn pin_error(pin: &Path, error: impl std::error::Error + Send + Sync + 'static) -> FilterError {
-    FilterError::Pin {
-        path: pin.to_owned(),
-        error: io::Error::other(error),
     }
 }
 

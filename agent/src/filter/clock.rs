@@ -1,8 +1,18 @@
-//! The clock that verdicts end by.
+//! The clock that verdicts and temporary sources end by.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
+
+use super::policy::compile::Now;
+
+/// Both clocks.
+pub(super) fn now() -> Now {
+    Now {
+        wall: SystemTime::now(),
+        boot: boot_time(),
+    }
+}
 
 /// Nanoseconds since boot, suspended time included: what `bpf_ktime_get_boot_ns` counts.
 pub(super) fn boot_time() -> u64 {

@@ -57,7 +57,7 @@ pub enum FilterError {
     },
     /// Another program holds the interface's XDP slot.
     #[error(
-        "interface {name} already has another XDP program (id {program}): see it with `bpftool prog show id \
+        "interface {name} already has another XDP program (id {program}, {program_name:?}): see it with `bpftool prog show id \
          {program}`, take it away with `ip link set dev {name} xdp off`, and start again"
     )]
     Occupied {
@@ -65,6 +65,8 @@ pub enum FilterError {
         name: String,
         /// The other program's id.
         program: u32,
+        /// Its name.
+        program_name: String,
     },
     /// Attaching failed.
     #[error(
@@ -81,6 +83,25 @@ pub enum FilterError {
     /// The kernel's list of interfaces can't be read.
     #[error("asking the kernel for its interfaces: {0}")]
     Netlink(String),
+    /// More services than numbers.
+    #[error(
+        "the filter can guard {limit} services and reply ports at once: guard the whole host with scope `host`"
+    )]
+    TooManyServices {
+        /// How many there can be.
+        limit: usize,
+    },
+    /// Prefixes that cover each other too often.
+    #[error(
+        "{cidr} lies in {limit} other entries that are limited in time or to services, which is more than the filter \
+         looks through: take some of them off the allowlist"
+    )]
+    NestedTooDeep {
+        /// The innermost.
+        cidr: ipnet::IpNet,
+        /// How many there can be.
+        limit: usize,
+    },
     /// The verdict map has no room.
     #[error(
         "the verdict map is full: {limit} sources are denied already; lift some with `spinegate verdicts remove`"
@@ -92,6 +113,13 @@ pub enum FilterError {
 }
 
 impl FilterError {
+    pub(super) fn pin(path: &std::path::Path, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Pin {
+            path: path.to_owned(),
+            error: io::Error::other(error),
+        }
+    }
+
     pub(super) fn map(name: &'static str, error: impl Into<Box<MapError>>) -> Self {
         Self::Map {
             name,

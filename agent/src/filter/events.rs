@@ -1,23 +1,32 @@
 //! Sampled drops, as the kernel reports them.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use aya::maps::{MapData, RingBuf};
 use spinegate_common::{DropEvent, Reason};
 
-use super::{FilterError, object::Object, verdicts::address};
+use super::{FilterError, clock::boot_time, object::Object, verdicts::address};
 
 /// A dropped packet, or one that monitor mode would have dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drop {
+    /// When.
+    pub time: SystemTime,
     /// Why.
     pub reason: Reason,
     /// Whether monitor mode let it pass.
     pub monitored: bool,
+    /// The number of the service that it was for.
+    pub service: u32,
     /// The interface's index.
     pub interface: u32,
     /// The frame's length in bytes.
     pub length: u32,
+    /// The frame's beginning.
+    pub frame: Vec<u8>,
     /// IP protocol number; 0 where the headers could not be read so far.
     pub protocol: u8,
     /// TCP's flags.
@@ -62,16 +71,21 @@ impl Iterator for Events {
 }
 
 fn describe(event: &DropEvent) -> Option<Drop> {
+    let packet = event.packet();
+    let ago = Duration::from_nanos(boot_time().saturating_sub(event.time));
     Some(Drop {
+        time: SystemTime::now().checked_sub(ago)?,
         reason: event.reason()?,
         monitored: event.monitored(),
+        service: event.service,
         interface: event.interface,
         length: event.length,
-        protocol: event.protocol,
-        tcp_flags: event.tcp_flags,
-        source: address(&event.source),
-        source_port: event.source_port,
-        destination: address(&event.destination),
-        destination_port: event.destination_port,
+        frame: event.bytes().to_vec(),
+        protocol: packet.protocol,
+        tcp_flags: packet.tcp_flags,
+        source: address(&packet.source),
+        source_port: packet.source_port,
+        destination: address(&packet.destination),
+        destination_port: packet.destination_port,
     })
 }

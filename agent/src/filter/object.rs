@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::Map,
+    maps::{Array, Map},
     programs::{ProgramError, TestRun as _, TestRunOptions, Xdp},
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -16,17 +16,21 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sp
 
 const PROGRAM: &str = "spinegate";
 
+/// The program that says what would become of a packet.
+const EXPLAIN: &str = "spinegate_explain";
+
 /// The maps that outlive the agent.
-const PINNED: [&str; 9] = [
+const PINNED: [&str; 10] = [
     "CONTROL",
-    "SERVICES",
-    "ALLOW4",
-    "ALLOW6",
+    "HEADS",
+    "PAGES",
+    "PREFIXES6",
     "VERDICTS",
-    "DROPS",
-    "WOULD_DROPS",
-    "PASSES",
-    "EVENT_BUDGET",
+    "PREFIX_VERDICTS",
+    "UNTRUSTED",
+    "OUTCOMES",
+    "ENTRY_COUNTS",
+    "CPU_STATES",
 ];
 
 /// A loaded object.
@@ -39,7 +43,7 @@ pub(super) struct Object {
 impl Object {
     /// Loads the object and has the kernel verify it. With a pin folder, maps that are pinned there are taken over,
     /// and the others are pinned there.
-    pub(super) fn load(pin_dir: Option<&Path>) -> Result<Self, FilterError> {
+    pub(super) fn load(pin_dir: Option<&Path>, entries: u32) -> Result<Self, FilterError> {
         if !Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Err(FilterError::NoBtf);
         }
@@ -55,6 +59,7 @@ impl Object {
         for (name, path) in &pins {
             loader.map_pin_path(name, path);
         }
+        loader.map_max_entries("ENTRY_COUNTS", entries);
         let ebpf = loader
             .load(OBJECT)
             .map_err(|error| FilterError::Load(Box::new(error)))?;
@@ -67,33 +72,43 @@ impl Object {
     }
 
     pub(super) fn program(&mut self) -> Result<&mut Xdp, FilterError> {
-        let program = self
-            .ebpf
-            .program_mut(PROGRAM)
-            .ok_or(FilterError::MissingMap { name: PROGRAM })?;
-        program
-            .try_into()
-            .map_err(|error| program_error("finding", error))
+        self.program_named(PROGRAM)
     }
 
+    /// Runs the program on a frame: whether it passes, and the mean time of a run.
     pub(super) fn test(&self, frame: &[u8], repeat: u32) -> Result<(bool, Duration), FilterError> {
-        const XDP_PASS: u32 = 2;
         let program = self
             .ebpf
             .program(PROGRAM)
             .ok_or(FilterError::MissingMap { name: PROGRAM })?;
-        let program: &Xdp = program
+        let program = <&Xdp>::try_from(program).map_err(|error| program_error("finding", error))?;
+        test(program, frame, repeat)
+    }
+
+    /// Runs the program that explains on a frame, and gives what it left: outcome, service and entry.
+    pub(super) fn explain(&mut self, frame: &[u8]) -> Result<[u32; 4], FilterError> {
+        const NAME: &str = "EXPLAINED";
+        let program = self.program_named(EXPLAIN)?;
+        if program.fd().is_err() {
+            program
+                .load()
+                .map_err(|error| program_error("verifying", error))?;
+        }
+        test(program, frame, 1)?;
+        let explained: Array<_, [u32; 4]> = self.map(NAME)?;
+        explained
+            .get(&0, 0)
+            .map_err(|error| FilterError::map(NAME, error))
+    }
+
+    fn program_named(&mut self, name: &'static str) -> Result<&mut Xdp, FilterError> {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(FilterError::MissingMap { name })?;
+        program
             .try_into()
-            .map_err(|error| program_error("finding", error))?;
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            repeat,
-            ..TestRunOptions::default()
-        };
-        let result = program
-            .test_run(options)
-            .map_err(|error| program_error("testing", error))?;
-        Ok((result.return_value == XDP_PASS, result.duration))
+            .map_err(|error| program_error("finding", error))
     }
 
     pub(super) fn map<'object, M>(&'object self, name: &'static str) -> Result<M, FilterError>
@@ -133,6 +148,19 @@ impl Object {
             aya_log::EbpfLogger::init(&mut ebpf).map_err(|_| FilterError::MissingMap { name: "AYA_LOGS" })?;
         Ok(Self { ebpf, log })
     }
+}
+
+fn test(program: &Xdp, frame: &[u8], repeat: u32) -> Result<(bool, Duration), FilterError> {
+    const XDP_PASS: u32 = 2;
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        repeat,
+        ..TestRunOptions::default()
+    };
+    let result = program
+        .test_run(options)
+        .map_err(|error| program_error("testing", error))?;
+    Ok((result.return_value == XDP_PASS, result.duration))
 }
 
 fn make_folder(pin_dir: &Path, folder: &Path) -> Result<(), FilterError> {

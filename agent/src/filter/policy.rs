@@ -1,68 +1,133 @@
 //! The policy: compiled from the configuration into a generation, and put in force by one write.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+pub(super) mod compile;
+pub(super) mod numbers;
+mod tree;
+
+use std::collections::HashSet;
 
 use aya::{
-    Pod,
-    maps::{Array, ArrayOfMaps, LpmTrie, MapData, lpm_trie::Key},
+    maps::{Array, ArrayOfMaps, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key},
+    util::nr_cpus,
 };
-use ipnet::IpNet;
 use spinegate_common::{
-    packet::protocol,
-    policy::{Control, SCOPE_BITS, SERVICE_SLOTS, Source4, Source6, scope, service_slot},
+    Count,
+    policy::{Control, Head},
+    tree::{Page, Source6},
 };
 
+use self::{compile::Compiled, numbers::Numbers};
 use super::{FilterError, object::Object};
-use crate::config::{self, FilterMode, Scope, Service, ServiceProtocol, Source};
+use crate::config::Source;
 
 const NO_PREALLOC: u32 = 1;
-const SOURCES: u32 = 1 << 20;
+/// BPF_F_INNER_MAP: generations may differ in size.
+const ANY_SIZE: u32 = 1 << 12;
+const PREFIXES6: u32 = 1 << 20;
 
-/// Compiles the policy into the slot that is not in force, and flips the word that names the slot.
-pub(super) fn apply(
-    object: &mut Object,
-    config: &config::Filter,
-    sources: &[Source],
-) -> Result<u64, FilterError> {
-    let policy = Policy::compile(&config.services, sources);
+/// Puts a policy in force between two packets, and gives its number. The one that it takes the place of is freed.
+pub(super) fn put_in_force(object: &mut Object, compiled: &Compiled) -> Result<u64, FilterError> {
     let current = control(object)?;
     let slot = current.map_or(0, |control| 1 - control.slot);
     let generation = current.map_or(1, |control| control.generation + 1) & ((1 << 40) - 1);
 
-    let services = policy.service_table()?;
-    let allow4 = policy.trie4()?;
-    let allow6 = policy.trie6()?;
-    set_inner(object, "SERVICES", slot, &services)?;
-    set_inner(object, "ALLOW4", slot, &allow4)?;
-    set_inner(object, "ALLOW6", slot, &allow6)?;
-
+    let maps = Maps::make(compiled)?;
+    maps.install(object, slot)?;
     let word = Control {
         slot,
-        monitor: config.mode == FilterMode::Monitor,
-        host: config.scope == Scope::Host,
-        events_per_second: u16::try_from(config.events_per_second).unwrap_or(u16::MAX),
+        verdicts: current.is_some_and(|control| control.verdicts),
+        prefix_verdicts: current.is_some_and(|control| control.prefix_verdicts),
         generation,
     };
-    let mut control: Array<_, u64> = object.map_mut("CONTROL")?;
-    control
-        .set(0, word.encode(), 0)
-        .map_err(|error| FilterError::map("CONTROL", error))?;
+    set_control(object, word)?;
 
     // Writing to a map of maps returns when every program that runs now has ended. So after this, no packet is being
-    // judged by the old slot any more, and the next swap may write to it.
-    set_inner(object, "SERVICES", slot, &services)?;
+    // judged by the other slot any more, and what it holds can be let go of. The kernel frees it on a thread of its own.
+    set_inner(object, "HEADS", slot, &maps.head)?;
+    Maps::make(&Compiled::closed())?.install(object, 1 - slot)?;
     Ok(generation)
 }
 
-fn control(object: &Object) -> Result<Option<Control>, FilterError> {
+/// Takes numbers from entries that are no longer in the policy, with what they have counted.
+pub(super) fn retire(
+    object: &mut Object,
+    numbers: &mut Numbers,
+    sources: &[Source],
+) -> Result<(), FilterError> {
+    const NAME: &str = "ENTRY_COUNTS";
+    if numbers.len() > sources.len() {
+        let kept: HashSet<_> = sources.iter().map(|source| source.cidr).collect();
+        let gone = numbers.retire(|cidr| kept.contains(cidr));
+        let cpus =
+            nr_cpus().map_err(|(_, error)| FilterError::map(NAME, aya::maps::MapError::IoError(error)))?;
+        let zero =
+            || PerCpuValues::try_from(vec![Count::default(); cpus]).map_err(aya::maps::MapError::IoError);
+        let mut counts: PerCpuArray<_, Count> = object.map_mut(NAME)?;
+        for number in &gone {
+            zero()
+                .and_then(|zero| counts.set(*number, zero, 0))
+                .map_err(|error| FilterError::map(NAME, error))?;
+        }
+        numbers.reuse(gone);
+    }
+    numbers.save()
+}
+
+/// The word in force; none before the first policy.
+pub(super) fn control(object: &Object) -> Result<Option<Control>, FilterError> {
     let control: Array<_, u64> = object.map("CONTROL")?;
     let word = control
         .get(&0, 0)
         .map_err(|error| FilterError::map("CONTROL", error))?;
     Ok(Control::decode(word))
+}
+
+/// Writes the word.
+pub(super) fn set_control(object: &mut Object, word: Control) -> Result<(), FilterError> {
+    let mut control: Array<_, u64> = object.map_mut("CONTROL")?;
+    control
+        .set(0, word.encode(), 0)
+        .map_err(|error| FilterError::map("CONTROL", error))
+}
+
+/// The maps of a generation.
+struct Maps {
+    head: Array<MapData, Head>,
+    pages: Array<MapData, Page>,
+    prefixes6: LpmTrie<MapData, Source6, u32>,
+}
+
+impl Maps {
+    fn make(compiled: &Compiled) -> Result<Self, FilterError> {
+        let heads = |error| FilterError::map("HEADS", error);
+        let mut head = Array::create(1, 0).map_err(heads)?;
+        head.set(0, *compiled.head, 0).map_err(heads)?;
+
+        let paging = |error| FilterError::map("PAGES", error);
+        let length = u32::try_from(compiled.pages.len()).unwrap_or(u32::MAX);
+        let mut pages = Array::create(length, ANY_SIZE).map_err(paging)?;
+        for (number, page) in (0..).zip(&compiled.pages) {
+            pages.set(number, page, 0).map_err(paging)?;
+        }
+
+        let trie = |error| FilterError::map("PREFIXES6", error);
+        let mut prefixes6 = LpmTrie::create(PREFIXES6, NO_PREALLOC).map_err(trie)?;
+        for (address, length, leaf) in &compiled.prefixes6 {
+            let key = Key::new(u32::from(*length), *address);
+            prefixes6.insert(&key, *leaf, 0).map_err(trie)?;
+        }
+        Ok(Self {
+            head,
+            pages,
+            prefixes6,
+        })
+    }
+
+    fn install(&self, object: &mut Object, slot: u32) -> Result<(), FilterError> {
+        set_inner(object, "HEADS", slot, &self.head)?;
+        set_inner(object, "PAGES", slot, &self.pages)?;
+        set_inner(object, "PREFIXES6", slot, &self.prefixes6)
+    }
 }
 
 fn set_inner<M>(object: &mut Object, name: &'static str, slot: u32, inner: &M) -> Result<(), FilterError>
@@ -73,137 +138,4 @@ where
     outer
         .set(slot, inner, 0)
         .map_err(|error| FilterError::map(name, error))
-}
-
-/// A compiled policy.
-#[derive(Debug, PartialEq, Eq)]
-struct Policy {
-    services: BTreeMap<Service, u32>,
-    entries: BTreeSet<(u32, IpNet)>,
-}
-
-impl Policy {
-    fn compile(services: &[Service], sources: &[Source]) -> Self {
-        let services: BTreeMap<_, _> = services
-            .iter()
-            .copied()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .zip(scope::FIRST_SERVICE..)
-            .collect();
-        let mut entries = BTreeSet::new();
-        for source in sources {
-            entries.insert((scope::FRAGMENT, source.cidr));
-            if source.services.is_empty() {
-                entries.insert((scope::HOST, source.cidr));
-                entries.extend(services.values().map(|scope| (*scope, source.cidr)));
-            } else {
-                let named = source.services.iter().filter_map(|service| services.get(service));
-                entries.extend(named.map(|scope| (*scope, source.cidr)));
-            }
-        }
-        Self { services, entries }
-    }
-
-    fn service_table(&self) -> Result<Array<MapData, u32>, FilterError> {
-        let map_error = |error| FilterError::map("SERVICES", error);
-        let mut table = Array::create(SERVICE_SLOTS, 0).map_err(map_error)?;
-        for (service, scope) in &self.services {
-            let protocol = match service.protocol {
-                ServiceProtocol::Tcp => protocol::TCP,
-                ServiceProtocol::Udp => protocol::UDP,
-            };
-            for (port, scope) in [(service.port, *scope), (0, scope::FRAGMENT)] {
-                if let Some(slot) = service_slot(protocol, port) {
-                    table.set(slot, scope, 0).map_err(map_error)?;
-                }
-            }
-        }
-        Ok(table)
-    }
-
-    fn trie4(&self) -> Result<LpmTrie<MapData, Source4, u32>, FilterError> {
-        trie("ALLOW4", &self.entries, |scope, address| match address {
-            IpAddr::V4(address) => Some(Source4 {
-                scope,
-                address: address.octets(),
-            }),
-            IpAddr::V6(_) => None,
-        })
-    }
-
-    fn trie6(&self) -> Result<LpmTrie<MapData, Source6, u32>, FilterError> {
-        trie("ALLOW6", &self.entries, |scope, address| match address {
-            IpAddr::V4(_) => None,
-            IpAddr::V6(address) => Some(Source6 {
-                scope,
-                address: address.octets(),
-            }),
-        })
-    }
-}
-
-fn trie<K: Pod>(
-    name: &'static str,
-    entries: &BTreeSet<(u32, IpNet)>,
-    key: impl Fn([u8; 4], IpAddr) -> Option<K>,
-) -> Result<LpmTrie<MapData, K, u32>, FilterError> {
-    let map_error = |error| FilterError::map(name, error);
-    let mut trie = LpmTrie::create(SOURCES, NO_PREALLOC).map_err(map_error)?;
-    for (scope, cidr) in entries {
-        if let Some(data) = key(scope.to_be_bytes(), cidr.network()) {
-            let prefix = SCOPE_BITS + u32::from(cidr.prefix_len());
-            trie.insert(&Key::new(prefix, data), *scope, 0)
-                .map_err(map_error)?;
-        }
-    }
-    Ok(trie)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Policy, scope};
-    use crate::config::{Service, ServiceProtocol, Source, SourceKind};
-
-    fn source(cidr: &str, services: &[Service]) -> Source {
-        Source {
-            cidr: cidr.parse().expect("a CIDR"),
-            name: cidr.to_owned(),
-            kind: SourceKind::System,
-            services: services.to_vec(),
-        }
-    }
-
-    #[test]
-    fn a_source_with_services_reaches_these_and_nothing_else() {
-        let https = Service {
-            protocol: ServiceProtocol::Tcp,
-            port: 443,
-        };
-        let ldaps = Service {
-            protocol: ServiceProtocol::Tcp,
-            port: 636,
-        };
-        let policy = Policy::compile(
-            &[ldaps, https, https],
-            &[source("192.0.2.0/24", &[https]), source("::/0", &[])],
-        );
-        let scope_of = |service| policy.services.get(&service).copied().expect("a scope");
-        let mut scopes: Vec<_> = policy
-            .entries
-            .iter()
-            .map(|(scope, cidr)| (*scope, cidr.to_string()))
-            .collect();
-        scopes.sort();
-        let mut expected = vec![
-            (scope::FRAGMENT, "192.0.2.0/24".to_owned()),
-            (scope_of(https), "192.0.2.0/24".to_owned()),
-            (scope::FRAGMENT, "::/0".to_owned()),
-            (scope::HOST, "::/0".to_owned()),
-            (scope_of(https), "::/0".to_owned()),
-            (scope_of(ldaps), "::/0".to_owned()),
-        ];
-        expected.sort();
-        assert_eq!(scopes, expected);
-    }
 }

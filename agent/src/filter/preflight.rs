@@ -4,7 +4,11 @@ use std::path::Path;
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::{FilterError, attachment::pinned_program, interface};
+use super::{
+    FilterError,
+    attachment::{occupied, pinned_program},
+    interface,
+};
 use crate::config::{self, FilterMode, Problem};
 
 /// Everything about the host that stands against this configuration.
@@ -32,13 +36,7 @@ pub fn problems(config: &config::Filter) -> Vec<Problem> {
                 if found.program.is_some() && found.program != pinned_program(&config.pin_dir, name) =>
             {
                 let program = found.program.unwrap_or_default();
-                problems.push(problem(
-                    &key,
-                    &FilterError::Occupied {
-                        name: name.clone(),
-                        program,
-                    },
-                ));
+                problems.push(problem(&key, &occupied(name, program)));
             }
             Ok(_) => {}
             Err(error) => problems.push(problem(&key, &error)),

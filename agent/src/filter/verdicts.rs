@@ -1,116 +1,316 @@
-//! Verdicts in the map: an address to an end on the boot-time clock.
+//! Verdicts in the maps: an address or a prefix to an end on the boot-time clock.
 
 use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
-use aya::maps::{HashMap, MapError};
-use spinegate_common::{Reason, VerdictKind, VerdictOrigin, VerdictValue, packet};
+use aya::maps::{HashMap, LpmTrie, MapError, lpm_trie::Key};
+use ipnet::{IpNet, Ipv6Net};
+use spinegate_common::{Reason, VerdictKind, VerdictOrigin, VerdictValue, packet, policy::Control};
 
-use super::{FilterError, clock::boot_time, object::Object};
+use super::{FilterError, clock::boot_time, object::Object, policy};
 
-const NAME: &str = "VERDICTS";
-const LIMIT: usize = 1 << 16;
+const ADDRESSES: &str = "VERDICTS";
+const PREFIXES: &str = "PREFIX_VERDICTS";
+const LIMIT: usize = 1 << 20;
 
-/// A deny verdict in force.
+/// A verdict in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The denied address.
-    pub source: IpAddr,
+    /// Whom it is on; a single address has a prefix of full length.
+    pub source: IpNet,
+    /// What it says.
+    pub kind: VerdictKind,
     /// What tipped the scales.
     pub reason: Reason,
     /// Whether an operator ordered it.
     pub ordered: bool,
     /// How long it still lasts.
     pub remaining: Duration,
+    /// Dropped packets of a denied source, handshakes of a trusted one.
+    pub hits: u64,
 }
 
-pub(super) fn deny(
-    object: &mut Object,
-    source: IpAddr,
-    ttl: Duration,
-    reason: Reason,
-    origin: VerdictOrigin,
-) -> Result<(), FilterError> {
-    let ttl = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
-    let value = VerdictValue::new(VerdictKind::Deny, reason, origin, boot_time().saturating_add(ttl));
-    let mut map: HashMap<_, [u8; 16], VerdictValue> = object.map_mut(NAME)?;
-    map.insert(key(source), value, 0).map_err(|error| match &error {
-        MapError::SyscallError(syscall) if syscall.io_error.raw_os_error() == Some(nix::libc::E2BIG) => {
-            FilterError::TooManyVerdicts { limit: LIMIT }
-        }
-        _ => FilterError::map(NAME, error),
-    })
+/// What there is to know of a verdict that is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewVerdict {
+    /// What it says.
+    pub kind: VerdictKind,
+    /// Why.
+    pub reason: Reason,
+    /// Who says so.
+    pub origin: VerdictOrigin,
+    /// How long it lasts.
+    pub ttl: Duration,
 }
 
-pub(super) fn lift(object: &mut Object, source: IpAddr) -> Result<bool, FilterError> {
-    let in_force = find(object, source)?.is_some();
-    let mut map: HashMap<_, [u8; 16], VerdictValue> = object.map_mut(NAME)?;
-    match map.remove(&key(source)) {
-        Ok(()) => Ok(in_force),
-        Err(MapError::KeyNotFound) => Ok(false),
-        Err(error) if is_absent(&error) => Ok(false),
-        Err(error) => Err(FilterError::map(NAME, error)),
+/// Writes a verdict, in the place of the one that there may be on the very same address or prefix.
+pub(super) fn put(object: &mut Object, source: IpNet, new: NewVerdict) -> Result<(), FilterError> {
+    let ttl = u64::try_from(new.ttl.as_nanos()).unwrap_or(u64::MAX);
+    let value = VerdictValue::new(new.kind, new.reason, new.origin, boot_time().saturating_add(ttl));
+    announce(object, source)?;
+    if is_address(source) {
+        let mut map: HashMap<_, [u8; 16], VerdictValue> = object.map_mut(ADDRESSES)?;
+        map.insert(key(source.addr()), value, 0)
+            .map_err(|error| refused(ADDRESSES, error))
+    } else {
+        // What covers it is taken into account first: not for one packet may it hide a denial.
+        let mut all = prefixes(object)?;
+        all.retain(|(other, _)| *other != source);
+        all.push((source, value));
+        let value = settled(source, &value, &all, boot_time());
+        let (length, address) = prefix(source);
+        let mut map: LpmTrie<_, [u8; 16], VerdictValue> = object.map_mut(PREFIXES)?;
+        map.insert(&Key::new(length, address), value, 0)
+            .map_err(|error| refused(PREFIXES, error))?;
+        settle(object)
     }
 }
 
+/// Removes the verdict on an address or a prefix; false if none was in force.
+pub(super) fn lift(object: &mut Object, source: IpNet) -> Result<bool, FilterError> {
+    let in_force = find(object, source)?.is_some();
+    remove(object, source)?;
+    if !is_address(source) {
+        settle(object)?;
+    }
+    Ok(in_force)
+}
+
+/// The verdicts in force, by address.
 pub(super) fn list(object: &Object) -> Result<Vec<Verdict>, FilterError> {
     let now = boot_time();
     let verdicts = entries(object)?
         .into_iter()
-        .filter_map(|(key, value)| verdict(&key, &value, now));
+        .filter_map(|(source, value)| describe(source, &value, now));
     let mut verdicts: Vec<_> = verdicts.collect();
-    verdicts.sort_by_key(|verdict| verdict.source);
+    verdicts.sort_by_key(|verdict| (verdict.source.addr(), verdict.source.prefix_len()));
     Ok(verdicts)
 }
 
-pub(super) fn find(object: &Object, source: IpAddr) -> Result<Option<Verdict>, FilterError> {
-    let map: HashMap<_, [u8; 16], VerdictValue> = object.map(NAME)?;
-    let key = key(source);
-    match map.get(&key, 0) {
-        Ok(value) => Ok(verdict(&key, &value, boot_time())),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(FilterError::map(NAME, error)),
+/// How many verdicts there are, ended ones included until they are swept.
+pub(super) fn count(object: &Object) -> Result<usize, FilterError> {
+    let addresses: HashMap<_, [u8; 16], VerdictValue> = object.map(ADDRESSES)?;
+    Ok(addresses.keys().count() + prefixes(object)?.len())
+}
+
+/// The verdict in force on the very same address or prefix.
+pub(super) fn find(object: &Object, source: IpNet) -> Result<Option<Verdict>, FilterError> {
+    let found = if is_address(source) {
+        let map: HashMap<_, [u8; 16], VerdictValue> = object.map(ADDRESSES)?;
+        match map.get(&key(source.addr()), 0) {
+            Ok(value) => Some(value),
+            Err(MapError::KeyNotFound) => None,
+            Err(error) => return Err(FilterError::map(ADDRESSES, error)),
+        }
+    } else {
+        let all = prefixes(object)?;
+        all.into_iter()
+            .find(|(prefix, _)| *prefix == source)
+            .map(|(_, value)| value)
+    };
+    Ok(found.and_then(|value| describe(source, &value, boot_time())))
+}
+
+/// The verdicts in force that an address is judged by: its own, and those on prefixes that cover it.
+pub(super) fn covering(object: &Object, address: IpAddr) -> Result<Vec<Verdict>, FilterError> {
+    let address = address.to_canonical();
+    let mut verdicts: Vec<_> = find(object, IpNet::from(address))?.into_iter().collect();
+    let now = boot_time();
+    verdicts.extend(
+        prefixes(object)?
+            .into_iter()
+            .filter(|(prefix, _)| prefix.contains(&address))
+            .filter_map(|(prefix, value)| describe(prefix, &value, now)),
+    );
+    Ok(verdicts)
+}
+
+/// When verdicts end, the next one first. What has been replaced or lifted stays in it until its time comes.
+#[derive(Default)]
+pub(super) struct Ends(BinaryHeap<Reverse<(u64, IpNet)>>);
+
+impl Ends {
+    /// The ends of the verdicts that there are.
+    pub(super) fn read(object: &Object) -> Result<Self, FilterError> {
+        let all = entries(object)?.into_iter();
+        Ok(Self(
+            all.map(|(source, value)| Reverse((value.expires, source)))
+                .collect(),
+        ))
+    }
+
+    /// Notes a verdict that has been written and lasts `ttl`.
+    pub(super) fn note(&mut self, source: IpNet, ttl: Duration) {
+        let ttl = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+        self.0.push(Reverse((boot_time().saturating_add(ttl), source)));
     }
 }
 
-pub(super) fn forget_expired(object: &mut Object) -> Result<usize, FilterError> {
+/// Deletes what has ended, and says how much that was.
+pub(super) fn forget_expired(object: &mut Object, ends: &mut Ends) -> Result<usize, FilterError> {
     let now = boot_time();
-    let expired: Vec<_> = entries(object)?
-        .into_iter()
-        .filter(|(_, value)| !value.denies(now))
-        .map(|(key, _)| key)
-        .collect();
-    let mut map: HashMap<_, [u8; 16], VerdictValue> = object.map_mut(NAME)?;
-    for key in &expired {
-        match map.remove(key) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(error) if is_absent(&error) => {}
-            Err(error) => return Err(FilterError::map(NAME, error)),
+    let (mut forgotten, mut settle_after) = (0, false);
+    while let Some(Reverse((end, source))) = ends.0.peek().copied()
+        && end <= now
+    {
+        ends.0.pop();
+        // A verdict that has been renewed meanwhile has another end.
+        if find(object, source)?.is_none() && remove(object, source)? {
+            forgotten += 1;
+            settle_after |= !is_address(source);
         }
     }
-    Ok(expired.len())
+    if settle_after {
+        settle(object)?;
+    }
+    if forgotten > 0 {
+        retract(object)?;
+    }
+    Ok(forgotten)
 }
 
-fn entries(object: &Object) -> Result<Vec<([u8; 16], VerdictValue)>, FilterError> {
-    let map: HashMap<_, [u8; 16], VerdictValue> = object.map(NAME)?;
-    map.iter()
-        .collect::<Result<_, _>>()
-        .map_err(|error| FilterError::map(NAME, error))
+/// Tells the program that there may be verdicts of this form, before the first one is written.
+fn announce(object: &mut Object, source: IpNet) -> Result<(), FilterError> {
+    let Some(control) = policy::control(object)? else {
+        return Ok(());
+    };
+    let announced = Control {
+        verdicts: control.verdicts || is_address(source),
+        prefix_verdicts: control.prefix_verdicts || !is_address(source),
+        ..control
+    };
+    if announced == control {
+        return Ok(());
+    }
+    policy::set_control(object, announced)
 }
 
-fn verdict(key: &[u8; 16], value: &VerdictValue, now: u64) -> Option<Verdict> {
-    value.denies(now).then(|| Verdict {
-        source: address(key),
+/// Tells the program which forms of verdicts there are, where none are left.
+pub(super) fn retract(object: &mut Object) -> Result<(), FilterError> {
+    let Some(control) = policy::control(object)? else {
+        return Ok(());
+    };
+    let addresses: HashMap<_, [u8; 16], VerdictValue> = object.map(ADDRESSES)?;
+    let verdicts = addresses.keys().next().is_some();
+    let left = Control {
+        verdicts,
+        prefix_verdicts: !prefixes(object)?.is_empty(),
+        ..control
+    };
+    if left == control {
+        return Ok(());
+    }
+    policy::set_control(object, left)
+}
+
+/// Has each prefix say what the prefixes that cover it say: the program finds the longest one alone.
+fn settle(object: &mut Object) -> Result<(), FilterError> {
+    let now = boot_time();
+    let all = prefixes(object)?;
+    let mut map: LpmTrie<_, [u8; 16], VerdictValue> = object.map_mut(PREFIXES)?;
+    for (source, value) in &all {
+        let settled = settled(*source, value, &all, now);
+        if settled != *value {
+            let (length, address) = prefix(*source);
+            map.insert(&Key::new(length, address), settled, 0)
+                .map_err(|error| refused(PREFIXES, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn settled(source: IpNet, value: &VerdictValue, all: &[(IpNet, VerdictValue)], now: u64) -> VerdictValue {
+    let mut settled = *value;
+    (settled.deny_until, settled.trust_until) = (0, 0);
+    let covering = all.iter().filter(|(other, _)| other.contains(&source));
+    for (_, other) in covering.filter(|(_, other)| other.is_in_force(now)) {
+        match other.kind() {
+            Some(VerdictKind::Deny) => settled.deny_until = settled.deny_until.max(other.expires),
+            Some(VerdictKind::Trust) => settled.trust_until = settled.trust_until.max(other.expires),
+            None => {}
+        }
+    }
+    settled
+}
+
+/// False if there was none, ended or not.
+fn remove(object: &mut Object, source: IpNet) -> Result<bool, FilterError> {
+    let (name, removed) = if is_address(source) {
+        let mut map: HashMap<_, [u8; 16], VerdictValue> = object.map_mut(ADDRESSES)?;
+        (ADDRESSES, map.remove(&key(source.addr())))
+    } else {
+        let (length, address) = prefix(source);
+        let mut map: LpmTrie<_, [u8; 16], VerdictValue> = object.map_mut(PREFIXES)?;
+        (PREFIXES, map.remove(&Key::new(length, address)))
+    };
+    match removed {
+        Ok(()) => Ok(true),
+        Err(MapError::KeyNotFound) => Ok(false),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(FilterError::map(name, error)),
+    }
+}
+
+fn entries(object: &Object) -> Result<Vec<(IpNet, VerdictValue)>, FilterError> {
+    let map: HashMap<_, [u8; 16], VerdictValue> = object.map(ADDRESSES)?;
+    let mut all = prefixes(object)?;
+    for entry in map.iter() {
+        let (key, value) = entry.map_err(|error| FilterError::map(ADDRESSES, error))?;
+        all.push((IpNet::from(address(&key)), value));
+    }
+    Ok(all)
+}
+
+fn prefixes(object: &Object) -> Result<Vec<(IpNet, VerdictValue)>, FilterError> {
+    let map: LpmTrie<_, [u8; 16], VerdictValue> = object.map(PREFIXES)?;
+    let mut all = Vec::new();
+    for entry in map.iter() {
+        let (key, value) = entry.map_err(|error| FilterError::map(PREFIXES, error))?;
+        let length = u8::try_from(key.prefix_len()).unwrap_or(128);
+        if let Ok(prefix) = Ipv6Net::new(Ipv6Addr::from(key.data()), length) {
+            all.push((unmapped(prefix), value));
+        }
+    }
+    Ok(all)
+}
+
+fn describe(source: IpNet, value: &VerdictValue, now: u64) -> Option<Verdict> {
+    let kind = value.kind()?;
+    value.is_in_force(now).then(|| Verdict {
+        source,
+        kind,
         reason: value.reason().unwrap_or(Reason::OperatorOrder),
         ordered: value.is_order(),
         remaining: Duration::from_nanos(value.expires - now),
+        hits: value.hits,
     })
+}
+
+fn refused(name: &'static str, error: MapError) -> FilterError {
+    const FULL: [i32; 2] = [nix::libc::E2BIG, nix::libc::ENOSPC];
+    match &error {
+        MapError::SyscallError(syscall)
+            if syscall
+                .io_error
+                .raw_os_error()
+                .is_some_and(|code| FULL.contains(&code)) =>
+        {
+            FilterError::TooManyVerdicts { limit: LIMIT }
+        }
+        _ => FilterError::map(name, error),
+    }
 }
 
 fn is_absent(error: &MapError) -> bool {
     matches!(error, MapError::SyscallError(syscall) if syscall.io_error.raw_os_error() == Some(nix::libc::ENOENT))
+}
+
+fn is_address(source: IpNet) -> bool {
+    source.prefix_len() == source.max_prefix_len()
 }
 
 fn key(source: IpAddr) -> [u8; 16] {
@@ -120,6 +320,23 @@ fn key(source: IpAddr) -> [u8; 16] {
     }
 }
 
-pub(super) fn address(key: &[u8; 16]) -> IpAddr {
+/// A prefix over the form in which the program has addresses.
+fn prefix(source: IpNet) -> (u32, [u8; 16]) {
+    let family = if source.addr().is_ipv4() { 96 } else { 0 };
+    (family + u32::from(source.prefix_len()), key(source.network()))
+}
+
+fn unmapped(prefix: Ipv6Net) -> IpNet {
+    match prefix.addr().to_ipv4_mapped() {
+        Some(address) if prefix.prefix_len() >= 96 => {
+            IpNet::new(IpAddr::V4(address), prefix.prefix_len() - 96).unwrap_or(IpNet::V6(prefix))
+        }
+        _ => IpNet::V6(prefix),
+    }
+}
+
+/// An address in the form that the program has it in.
+#[must_use]
+pub fn address(key: &[u8; 16]) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from(*key)).to_canonical()
 }

@@ -16,6 +16,9 @@ use crate::{
 impl Gateway {
     pub(super) fn record_handshake(&self, peer: SocketAddr, client: &VerifiedClient, session: &Session) {
         self.counters.handshake_accepted();
+        if let Err(error) = self.verdicts.trust(peer.ip()) {
+            tracing::warn!(source = %peer.ip(), %error, "the source keeps the small handshake budget");
+        }
         let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Allow);
         record.peer = Some(peer);
         record.certificate = Some(certificate(client.certificate(), Some(client)));

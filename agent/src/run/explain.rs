@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use spinegate_common::Reason;
+use spinegate_common::{Reason, VerdictKind};
 
 use super::{Agent, lock};
 use crate::{
     authz::{self, Described, Verdict},
-    control::{Check, Decision, Explanation, Failure, FailureKind, Outcome, Question},
+    control::{Check, Decision, Explanation, Failure, FailureKind, Outcome, Question, Target},
     nrl::{Asid, Fqdn, InteractionId, OdsCode},
 };
 
@@ -48,22 +48,20 @@ impl Agent {
                 .to_vec());
         };
         let source = source.to_canonical();
-        let verdict = lock(&self.filter)
+        let verdicts = lock(&self.filter)
             .as_ref()
-            .map(|filter| filter.verdict_on(source))
-            .transpose();
-        let verdict = verdict
-            .map_err(|error| Failure::new(FailureKind::Internal, error.to_string(), "see the agent's log"))?
-            .flatten();
-        let verdict = match verdict {
+            .map_or(Ok(Vec::new()), |filter| filter.verdicts_over(source))
+            .map_err(|error| Failure::new(FailureKind::Internal, error.to_string(), "see the agent's log"))?;
+        let denial = verdicts.iter().find(|verdict| verdict.kind == VerdictKind::Deny);
+        let verdict = match denial {
             None => passed(VERDICT, format!("There is none on {source}")),
             Some(verdict) => {
                 let remaining = humantime::format_duration(verdict.remaining);
-                let reason = verdict.reason.as_str();
+                let (on, reason) = (Target::from(verdict.source), verdict.reason.as_str());
                 failed(
                     VERDICT,
                     Reason::VerdictDeny,
-                    format!("{source} is denied for {remaining} more: {reason}"),
+                    format!("{on} is denied for {remaining} more: {reason}"),
                 )
             }
         };

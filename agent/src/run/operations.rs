@@ -1,22 +1,21 @@
 //! What operators can have the agent do, and its record of what they had it do.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, Parts, lock};
+use super::{Agent, lock, lockout, reload::internal};
 use crate::{
     audit::{Decision, Event, Operator, Record},
-    config::{self, Cidr, Config, FilterMode, Source},
+    config::{self, Cidr, Source},
     control::{
-        self, CrlStatus, Failure, FailureKind, FilterStats, InterfaceStatus, Operations, Origin, Peer,
-        Request, Response, SourceEntry, Status, Tally, VerdictEntry, VerdictKind,
+        CrlStatus, Failure, FailureKind, FilterStats, Guard, InterfaceStatus, Operations, Origin, Peer,
+        Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
-    filter::{Counters, Filter, FilterError},
+    filter::{self, Counters, Filter, FilterError, Outcomes, Owner},
     metrics::Observed,
-    sources::{Sources, SourcesError},
     verdict::OrderError,
 };
 
@@ -45,30 +44,33 @@ impl Agent {
                     .unwrap_or_default();
                 Ok(Response::Stats(Box::new(self.counters.stats(filter))))
             }
-            Request::SourcesList => Ok(Response::Sources(
-                self.sources_listed
-                    .load()
-                    .with_origin()
-                    .map(source_entry)
-                    .collect(),
-            )),
+            Request::SourcesList => self
+                .list_sources()
+                .map(Response::Sources)
+                .map_err(|error| internal(&error)),
             Request::SourcesAdd {
                 cidr,
                 name,
                 kind,
                 services,
+                reply_ports,
+                ends_in,
             } => {
                 let source = Source {
                     cidr: cidr.network(),
                     name: name.as_str().to_owned(),
                     kind,
                     services,
+                    reply_ports,
+                    expires: ends_in
+                        .and_then(|ends_in| SystemTime::now().checked_add(Duration::from_secs(ends_in))),
                 };
-                self.change_sources(|sources| sources.with(source)).await?;
+                self.change_sources(Guard::default(), |sources| sources.with(source))
+                    .await?;
                 Ok(Response::Done(format!("{cidr} is on the allowlist")))
             }
-            Request::SourcesRemove { cidr } => {
-                self.change_sources(|sources| sources.without(cidr.network()))
+            Request::SourcesRemove { cidr, guard } => {
+                self.change_sources(guard, |sources| sources.without(cidr.network()))
                     .await?;
                 Ok(Response::Done(format!("{cidr} is off the allowlist")))
             }
@@ -76,8 +78,20 @@ impl Agent {
                 let verdicts = self.verdicts.list().map_err(|error| internal(&error))?;
                 Ok(Response::Verdicts(verdicts.iter().map(verdict_entry).collect()))
             }
-            Request::VerdictsAdd { source, ttl } => self.deny(source, ttl.map(Duration::from_secs)),
-            Request::VerdictsRemove { source } => match self.verdicts.lift(source) {
+            Request::VerdictsAdd {
+                source,
+                kind,
+                ttl,
+                guard,
+            } => self.order(source, kind, ttl.map(Duration::from_secs), guard),
+            Request::VerdictsClear { source } => {
+                let lifted = self
+                    .verdicts
+                    .clear(source.map(Target::network))
+                    .map_err(|error| refused_order(&error))?;
+                Ok(Response::Done(format!("{lifted} verdicts are lifted")))
+            }
+            Request::VerdictsRemove { source } => match self.verdicts.lift(source.network()) {
                 Ok(true) => Ok(Response::Done(format!("the verdict on {source} is lifted"))),
                 Ok(false) => {
                     let mend = "`spinegate verdicts list` shows those in force";
@@ -89,112 +103,92 @@ impl Agent {
                 }
                 Err(error) => Err(refused_order(&error)),
             },
-            Request::Reload => self.reload().await.map(Response::Done),
+            Request::Reload {
+                guard,
+                confirm_within,
+            } => self
+                .reload(guard, confirm_within.map(Duration::from_secs))
+                .await
+                .map(Response::Done),
+            Request::Confirm => self.confirm().map(Response::Done),
+            Request::Attach => self.attach().map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
+            Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
+            Request::Events => Err(Failure::new(
+                FailureKind::Internal,
+                "events are not a single answer",
+                "use the `spinegate` command of the running agent",
+            )),
         }
     }
 
-    fn deny(&self, source: IpAddr, ttl: Option<Duration>) -> Result<Response, Failure> {
-        let ttl = ttl.unwrap_or_else(|| self.config.load().verdict.ttl_max);
+    fn order(
+        &self,
+        source: Target,
+        kind: VerdictKind,
+        ttl: Option<Duration>,
+        guard: Guard,
+    ) -> Result<Response, Failure> {
+        let config = self.config.load();
+        if kind == VerdictKind::Deny && !guard.force {
+            let cut = |address: IpAddr| source.network().contains(&address.to_canonical());
+            lockout::check_verdict(&config.filter, guard.session, cut)?;
+        }
+        let ttl = ttl.unwrap_or(config.verdict.ttl_max);
+        let (kind, done) = match kind {
+            VerdictKind::Deny => (spinegate_common::VerdictKind::Deny, "denied"),
+            VerdictKind::Trust => (spinegate_common::VerdictKind::Trust, "trusted"),
+        };
         self.verdicts
-            .order(source, ttl)
+            .order(source.network(), kind, ttl)
             .map_err(|error| refused_order(&error))?;
         Ok(Response::Done(format!(
-            "{source} is denied for {}",
+            "{source} is {done} for {}",
             humantime::format_duration(ttl)
         )))
     }
 
-    /// Changes the allowlist: in the file, then in the filter. If the filter refuses, the file is as before.
-    async fn change_sources(
-        &self,
-        change: impl FnOnce(&Sources) -> Result<Sources, SourcesError>,
-    ) -> Result<(), Failure> {
-        let mut sources = self.sources.lock().await;
-        let changed = change(&sources).map_err(|error| refused_change(&error))?;
-        changed.save().map_err(|error| refused_change(&error))?;
-        let config = self.config.load_full();
-        if let Err(failure) = self.apply_filter(&config, &changed).await {
-            sources.save().map_err(|error| refused_change(&error))?;
-            return Err(failure);
-        }
-        self.verdicts.replace(config.verdict.clone(), changed.all());
-        self.sources_listed.store(Arc::new(changed.clone()));
-        *sources = changed;
-        Ok(())
+    fn list_sources(&self) -> Result<Vec<SourceEntry>, FilterError> {
+        let filter = lock(&self.filter);
+        let listed = self.sources_listed.load();
+        let entries = listed.with_origin().map(|(source, added)| {
+            let passed = filter.as_ref().map(|filter| filter.passed(source)).transpose()?;
+            Ok(SourceEntry {
+                passed: passed.flatten().map(tally),
+                ..source_entry((source, added))
+            })
+        });
+        entries.collect()
     }
 
-    /// Reads the configuration again, and takes it over if it is sound and can be changed while running.
-    pub(super) async fn reload(&self) -> Result<String, Failure> {
-        let mut sources = self.sources.lock().await;
-        let file = self.source.clone();
-        let loading = tokio::task::spawn_blocking(move || {
-            let loaded = config::load(&file)?;
-            let parts = Parts::load(&loaded.config).map_err(|problems| {
-                problems
-                    .iter()
-                    .map(|problem| loaded.source.diagnose(problem))
-                    .collect::<Vec<_>>()
-            })?;
-            Ok((loaded, parts))
-        });
-        let (loaded, parts) = loading.await.map_err(|error| internal(&error))?.map_err(
-            |problems: Vec<config::Diagnostic>| {
-                let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                Failure::new(
-                    FailureKind::Usage,
-                    lines.join("\n"),
-                    "nothing was changed: the old configuration holds",
-                )
-            },
-        )?;
-        let config = loaded.config;
-        check_changeable(&self.config.load(), &config)?;
-
-        // The filter first: if the kernel refuses it, nothing else has changed.
-        self.apply_filter(&config, &parts.sources).await?;
-        let Parts {
-            tls,
-            policy,
-            sources: changed,
-        } = parts;
-        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(tls.warnings.iter().cloned());
-        self.acceptor.swap(tls);
-        self.gateway.replace(policy);
-        self.verdicts.replace(config.verdict.clone(), changed.all());
-        self.audit.reopen().map_err(|error| internal(&error))?;
-        self.warnings.store(Arc::new(warnings));
-        self.sources_listed.store(Arc::new(changed.clone()));
-        *sources = changed;
-        self.config.store(Arc::new(config));
-        Ok("the configuration is in force".to_owned())
-    }
-
-    async fn apply_filter(&self, config: &Config, sources: &Sources) -> Result<(), Failure> {
-        let (filter, settings, sources) = (Arc::clone(&self.filter), config.filter.clone(), sources.all());
-        let applied = tokio::task::spawn_blocking(move || {
-            lock(&filter)
-                .as_mut()
-                .map_or(Ok(()), |filter| filter.apply(&settings, &sources))
-        });
-        applied
-            .await
-            .map_err(|error| internal(&error))?
-            .map_err(|error| internal(&error))
+    fn attach(&self) -> Result<String, Failure> {
+        let config = self.config.load();
+        let mut filter = lock(&self.filter);
+        let Some(filter) = filter.as_mut() else {
+            return Err(refused_order(&OrderError::FilterOff));
+        };
+        filter
+            .attach(&config.filter)
+            .map_err(|error| Failure::new(FailureKind::Refused, error.to_string(), "nothing was changed"))?;
+        let names: Vec<_> = filter
+            .attachments()
+            .iter()
+            .map(|attachment| {
+                let mode = if attachment.native { "native" } else { "generic" };
+                format!("{} ({mode})", attachment.name)
+            })
+            .collect();
+        Ok(format!("the filter is attached to {}", names.join(", ")))
     }
 
     fn status(&self) -> Result<Status, FilterError> {
         let config = self.config.load();
-        let filter = lock(&self.filter);
-        let attachments = filter.as_ref().map(Filter::attachments).unwrap_or_default();
-        let interfaces = attachments.iter().map(|attachment| InterfaceStatus {
-            name: attachment.name.clone(),
-            index: attachment.index,
-            attach: if attachment.native { "native" } else { "generic" }.to_owned(),
-            program_id: attachment.program,
-        });
-        let verdicts = filter.as_ref().map_or(Ok(Vec::new()), Filter::verdicts)?;
+        let mut filter = lock(&self.filter);
+        let interfaces = filter
+            .as_mut()
+            .map(|filter| interfaces(filter, &config.filter))
+            .unwrap_or_default();
+        let verdicts = filter.as_ref().map_or(Ok(0), Filter::count_verdicts)?;
         let crls = self.acceptor.trust().crls().into_iter().map(|crl| CrlStatus {
             issuer: crl.issuer,
             number: crl.number,
@@ -209,16 +203,25 @@ impl Agent {
             config: self.source.clone(),
             mode: config.filter.mode.as_str().to_owned(),
             scope: config.filter.scope.as_str().to_owned(),
-            interfaces: interfaces.collect(),
+            interfaces,
             listen: config.listen.addresses.clone(),
             upstream: config.gateway.upstream.to_string(),
-            services: config.filter.services.clone(),
+            services: config
+                .filter
+                .services
+                .iter()
+                .map(|guarded| guarded.service)
+                .collect(),
             sources: self.sources_listed.load().with_origin().count(),
-            verdicts: verdicts.len(),
+            verdicts,
             systems: self.gateway.policy().registry().len(),
             connections: self.gateway.connections(),
             openssl: openssl::version::version().to_owned(),
             policy_generation: filter.as_ref().map_or(0, Filter::generation),
+            policy_bytes: filter.as_ref().map_or(0, Filter::policy_bytes),
+            confirm_until: lock(&self.trial)
+                .as_ref()
+                .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
             crls: crls.collect(),
             warnings: self.warnings.load().to_vec(),
         })
@@ -265,53 +268,73 @@ impl Agent {
     }
 }
 
-/// What a process can't change about itself while it serves.
-fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
-    let changed = [
-        ("filter.pin_dir", old.filter.pin_dir != new.filter.pin_dir),
-        (
-            "filter.mode",
-            (old.filter.mode == FilterMode::Off) != (new.filter.mode == FilterMode::Off),
-        ),
-        ("listen.addresses", old.listen.addresses != new.listen.addresses),
-        (
-            "gateway.max_connections",
-            old.gateway.max_connections != new.gateway.max_connections,
-        ),
-        ("control.socket", old.control.socket != new.control.socket),
-        ("metrics.listen", old.metrics.listen != new.metrics.listen),
-        ("audit.file", old.audit.file != new.audit.file),
-    ];
-    let keys: Vec<_> = changed
-        .iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(key, _)| *key)
-        .collect();
-    if keys.is_empty() {
-        return Ok(());
+fn filter_stats(counters: Counters) -> FilterStats {
+    let ServiceStats {
+        drops,
+        would_drops,
+        passes,
+    } = service_stats(counters.all);
+    FilterStats {
+        drops,
+        would_drops,
+        passes,
+        services: counters
+            .services
+            .into_iter()
+            .map(|(name, outcomes)| (name, service_stats(outcomes)))
+            .collect(),
+        lost_events: counters.lost_events,
     }
-    let message = format!("{} can't be changed while the agent runs", keys.join(", "));
-    let mend = "nothing was changed: restart the agent, the filter stays in force meanwhile";
-    Err(Failure::new(FailureKind::Refused, message, mend))
 }
 
-fn filter_stats(counters: Counters) -> FilterStats {
-    let named = |tallies: std::collections::BTreeMap<&'static str, crate::filter::Tally>| {
-        let tally = |tally: crate::filter::Tally| Tally {
-            packets: tally.packets,
-            bytes: tally.bytes,
-        };
+fn service_stats(outcomes: Outcomes) -> ServiceStats {
+    let named = |tallies: BTreeMap<&'static str, filter::Tally>| {
         tallies
             .into_iter()
             .map(|(name, found)| (name.to_owned(), tally(found)))
             .collect()
     };
-    FilterStats {
-        drops: named(counters.drops),
-        would_drops: named(counters.would_drops),
-        passes: named(counters.passes),
-        lost_events: counters.lost_events,
+    ServiceStats {
+        drops: named(outcomes.drops),
+        would_drops: named(outcomes.would_drops),
+        passes: named(outcomes.passes),
     }
+}
+
+const fn tally(tally: filter::Tally) -> Tally {
+    Tally {
+        packets: tally.packets,
+        bytes: tally.bytes,
+    }
+}
+
+fn interfaces(filter: &mut Filter, config: &config::Filter) -> Vec<InterfaceStatus> {
+    let attachments = filter.attachments().to_vec();
+    config
+        .interfaces
+        .iter()
+        .map(|name| {
+            let attached = attachments.iter().find(|attachment| attachment.name == *name);
+            let owner = match filter.owner(config, name) {
+                Owner::Spinegate => "spinegate".to_owned(),
+                Owner::Other { program, name } => format!("program {program} {name:?}"),
+                Owner::Nobody => "nothing".to_owned(),
+                Owner::Gone => "gone".to_owned(),
+            };
+            InterfaceStatus {
+                name: name.clone(),
+                index: attached.map_or(0, |attachment| attachment.index),
+                attach: match attached {
+                    Some(attachment) if attachment.native => "native",
+                    Some(_) => "generic",
+                    None => "none",
+                }
+                .to_owned(),
+                program_id: attached.map_or(0, |attachment| attachment.program),
+                owner,
+            }
+        })
+        .collect()
 }
 
 fn source_entry((source, added): (&Source, bool)) -> SourceEntry {
@@ -320,6 +343,11 @@ fn source_entry((source, added): (&Source, bool)) -> SourceEntry {
         name: source.name.clone(),
         kind: source.kind,
         services: source.services.clone(),
+        reply_ports: source.reply_ports.clone(),
+        expires: source
+            .expires
+            .map(|expires| humantime::format_rfc3339_seconds(expires).to_string()),
+        passed: None,
         origin: if added {
             Origin::Operator
         } else {
@@ -330,8 +358,11 @@ fn source_entry((source, added): (&Source, bool)) -> SourceEntry {
 
 fn verdict_entry(verdict: &crate::filter::Verdict) -> VerdictEntry {
     VerdictEntry {
-        source: verdict.source,
-        kind: VerdictKind::Deny,
+        source: Target::from(verdict.source),
+        kind: match verdict.kind {
+            spinegate_common::VerdictKind::Deny => VerdictKind::Deny,
+            spinegate_common::VerdictKind::Trust => VerdictKind::Trust,
+        },
         reason: verdict.reason.as_str().to_owned(),
         // A verdict in force never shows as nothing left.
         remaining_seconds: verdict
@@ -345,30 +376,14 @@ fn verdict_entry(verdict: &crate::filter::Verdict) -> VerdictEntry {
         } else {
             Origin::Agent
         },
+        hits: verdict.hits,
     }
-}
-
-fn internal(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(
-        FailureKind::Internal,
-        error.to_string(),
-        "nothing was changed; the agent's log may say more",
-    )
 }
 
 fn refused_order(error: &OrderError) -> Failure {
     let kind = match error {
         OrderError::FilterOff => FailureKind::Refused,
         OrderError::Filter(_) => FailureKind::Internal,
-    };
-    Failure::new(kind, error.to_string(), "nothing was changed")
-}
-
-fn refused_change(error: &SourcesError) -> control::Failure {
-    let kind = match error {
-        SourcesError::Absent { .. } => FailureKind::NotFound,
-        SourcesError::Present { .. } | SourcesError::Configured { .. } => FailureKind::Refused,
-        SourcesError::File { .. } | SourcesError::Content { .. } => FailureKind::Internal,
     };
     Failure::new(kind, error.to_string(), "nothing was changed")
 }

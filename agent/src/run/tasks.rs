@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::{Agent, lock};
 use crate::{
     audit::{Decision, Event, Record},
+    control::Guard,
     filter::{Drop, Filter},
 };
 
 const SWEEP: Duration = Duration::from_secs(10);
+const ATTACH: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(200);
 
 /// Deletes expired verdicts and faded strikes, until `end`.
@@ -28,6 +30,40 @@ pub(super) async fn sweep(agent: Arc<Agent>, end: CancellationToken) {
         }
         if let Err(error) = agent.verdicts.sweep(Instant::now()) {
             tracing::warn!(%error, "expired verdicts could not be deleted");
+        }
+        agent.drop_ended_sources().await;
+    }
+}
+
+/// Attaches to interfaces that went away and came back, until `end`.
+pub(super) async fn keep_attached(agent: Arc<Agent>, end: CancellationToken) {
+    let mut ticks = interval(ATTACH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        agent.attach_returned().await;
+    }
+}
+
+/// Goes back to the old configuration when nobody has confirmed the new one in time, until `end`.
+pub(super) async fn end_trials(agent: Arc<Agent>, end: CancellationToken) {
+    loop {
+        let until = lock(&agent.trial).as_ref().map(|trial| trial.until);
+        let over = async {
+            match until {
+                Some(until) => {
+                    tokio::time::sleep(until.duration_since(SystemTime::now()).unwrap_or_default()).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = agent.trial_began.notified() => {}
+            () = over => agent.end_trial().await,
         }
     }
 }
@@ -76,7 +112,7 @@ pub(super) async fn reload_on_hangup(agent: Arc<Agent>, end: CancellationToken) 
             () = end.cancelled() => return,
             signal = hangup.recv() => if signal.is_none() { return },
         }
-        match agent.reload().await {
+        match agent.reload(Guard::default(), None).await {
             Ok(done) => agent.record(Decision::Done, done),
             Err(failure) => {
                 tracing::error!("the configuration was not taken over:\n{failure}");

@@ -39,6 +39,9 @@ pub struct Session {
     pub extended_master_secret: bool,
 }
 
+/// What was in force at some time.
+pub struct InForce(Arc<Generation>);
+
 /// Context and trust belong together: a handshake sees both of one load.
 pub(super) struct Generation {
     pub(super) context: SslContext,
@@ -55,9 +58,15 @@ impl Acceptor {
         }
     }
 
-    /// Puts another load in force for every handshake that begins from now on, and for rechecks.
-    pub fn swap(&self, loaded: Loaded) {
-        self.current.store(Arc::new(loaded.generation));
+    /// Puts another load in force for every handshake that begins from now on, and for rechecks. Gives the one that was
+    /// in force.
+    pub fn swap(&self, loaded: Loaded) -> InForce {
+        InForce(self.current.swap(Arc::new(loaded.generation)))
+    }
+
+    /// Puts what was in force before in force again.
+    pub fn restore(&self, before: InForce) {
+        self.current.store(before.0);
     }
 
     /// The trust in force.

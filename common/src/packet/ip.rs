@@ -29,9 +29,10 @@ pub(super) fn parse_v4<F: Frame>(frame: &F, start: usize, packet: &mut Packet) -
         return Err(Reason::PacketBadHeader);
     }
     let end = start + total_length;
-    if end > frame.length() {
+    if !frame.reaches(end) {
         return Err(Reason::PacketTruncated);
     }
+    packet.end = end as u32;
 
     let fragment = u16::from_be_bytes([fragment_0, fragment_1]);
     let offset = fragment & OFFSET_MASK_V4;
@@ -49,7 +50,8 @@ pub(super) fn parse_v4<F: Frame>(frame: &F, start: usize, packet: &mut Packet) -
     transport::parse(frame, start + header_length, end, packet)
 }
 
-#[inline(always)]
+// A function of its own in the kernel as well: what the verifier has to follow in its loop ends where it returns.
+#[inline(never)]
 pub(super) fn parse_v6<F: Frame>(frame: &F, start: usize, packet: &mut Packet) -> Result<(), Reason> {
     let [version, _, _, _, length_0, length_1, next, hop_limit]: [u8; 8] = read(frame, start)?;
     packet.network = Network::Ipv6;
@@ -62,9 +64,10 @@ pub(super) fn parse_v6<F: Frame>(frame: &F, start: usize, packet: &mut Packet) -
         return Err(Reason::PacketBadHeader);
     }
     let end = start + IPV6_HEADER + usize::from(u16::from_be_bytes([length_0, length_1]));
-    if end > frame.length() {
+    if !frame.reaches(end) {
         return Err(Reason::PacketTruncated);
     }
+    packet.end = end as u32;
 
     let mut next = next;
     let mut offset = start + IPV6_HEADER;

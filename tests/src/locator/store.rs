@@ -320,7 +320,8 @@ fn write_ahead(connection: &Connection) -> Result<(), StoreError> {
     loop {
         match connection.pragma_update(None, "journal_mode", "wal") {
             Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline =>
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
             {
                 std::thread::sleep(Duration::from_millis(5));
             }

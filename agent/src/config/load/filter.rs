@@ -1,14 +1,18 @@
 //! `[filter]`
 
-use std::path::{Path, PathBuf};
+use std::{collections::HashMap, net::IpAddr, path::Path, time::Duration};
+
+use spinegate_common::policy::{FAILSAFES, GROUP_DESTINATIONS, service as number};
 
 use crate::config::{
-    Filter, FilterMode, Scope, Service, ServiceProtocol, Source, SourceKind, XdpAttach,
+    Failsafe, Filter, FilterMode, GuardedService, HandshakeBudgets, Scope, Service, ServiceMode,
+    ServiceProtocol, Source, SourceKind, XdpAttach,
     reader::{Example, Section},
     values::{self, Fault},
 };
 
 pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Filter> {
+    let defaults = Filter::default();
     let modes = &[
         ("enforce", FilterMode::Enforce),
         ("monitor", FilterMode::Monitor),
@@ -27,21 +31,31 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Filter> {
     let attach = section.or("attach", XdpAttach::Auto, values::choice(attachments));
     let scopes = &[("services", Scope::Services), ("host", Scope::Host)];
     let scope = section.or("scope", Scope::Services, values::choice(scopes));
-    let pin_dir = section.or(
-        "pin_dir",
-        PathBuf::from("/sys/fs/bpf/spinegate"),
-        values::path(folder),
+    let pin_dir = section.or("pin_dir", defaults.pin_dir, values::path(folder));
+    let sources_file = section.or("sources_file", defaults.sources_file, values::path(folder));
+    let events_per_second = section.or(
+        "events_per_second",
+        defaults.events_per_second,
+        values::integer(0..=1_000_000),
     );
-    let sources_file = section.or(
-        "sources_file",
-        PathBuf::from("/var/lib/spinegate/sources.json"),
-        values::path(folder),
+    let control_per_second = section.or(
+        "control_per_second",
+        defaults.control_per_second,
+        values::integer(1..=100_000_000),
     );
-    let events_per_second = section.or("events_per_second", 100, values::integer(0..=1_000_000));
+    let max_sources = section.or("max_sources", defaults.max_sources, values::integer(1..=1 << 20));
+    let control_plane = section.list("control_plane", values::address);
+    let control_plane_ports = section.list("control_plane_ports", values::integer(1..=u16::MAX));
+    let handshake = handshake(section.section("handshake"));
     let services = services(&mut section);
+    let failsafes = failsafes(&mut section);
     let sources = sources(&mut section);
     section.finish();
 
+    let mut control_plane_ports = control_plane_ports?;
+    if control_plane_ports.is_empty() {
+        control_plane_ports = defaults.control_plane_ports;
+    }
     Some(Filter {
         mode: mode?,
         interfaces: interfaces?,
@@ -50,27 +64,60 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Filter> {
         pin_dir: pin_dir?,
         sources_file: sources_file?,
         events_per_second: events_per_second?,
+        control_per_second: control_per_second?,
+        max_sources: max_sources?,
+        control_plane: control_plane?,
+        control_plane_ports,
+        handshake: handshake?,
         services: services?,
+        failsafes: failsafes?,
         sources: sources?,
     })
 }
 
-fn services(section: &mut Section<'_>) -> Option<Vec<Service>> {
+fn handshake(mut section: Section<'_>) -> Option<HandshakeBudgets> {
+    let defaults = HandshakeBudgets::default();
+    let mut rate = |name, default| section.or(name, default, values::integer(1..=1_000_000));
+    let untrusted_per_second = rate("untrusted_per_second", defaults.untrusted_per_second);
+    let untrusted_burst = rate("untrusted_burst", defaults.untrusted_burst);
+    let trusted_per_second = rate("trusted_per_second", defaults.trusted_per_second);
+    let trusted_burst = rate("trusted_burst", defaults.trusted_burst);
+    let limits = Duration::from_secs(10)..=Duration::from_secs(86_400);
+    let trust_ttl = section.or("trust_ttl", defaults.trust_ttl, values::duration(limits));
+    section.finish();
+    Some(HandshakeBudgets {
+        untrusted_per_second: untrusted_per_second?,
+        untrusted_burst: untrusted_burst?,
+        trusted_per_second: trusted_per_second?,
+        trusted_burst: trusted_burst?,
+        trust_ttl: trust_ttl?,
+    })
+}
+
+/// Services that a policy has numbers for.
+const SERVICES_MAX: usize = (number::END - number::FIRST) as usize;
+
+fn services(section: &mut Section<'_>) -> Option<Vec<GuardedService>> {
     let protocols = &[("tcp", ServiceProtocol::Tcp), ("udp", ServiceProtocol::Udp)];
+    let modes = &[
+        ("enforce", ServiceMode::Enforce),
+        ("monitor", ServiceMode::Monitor),
+    ];
     let mut services = Some(Vec::new());
     for mut entry in section.sections("service") {
         let protocol = entry.required("protocol", Example("\"tcp\""), values::choice(protocols));
         let port = entry.required("port", Example("443"), values::integer(1..=u16::MAX));
-        services = match (protocol, port, services) {
-            (Some(protocol), Some(port), Some(mut services)) => {
+        let address = entry.optional("address", values::address);
+        let mode = entry.optional("mode", values::choice(modes));
+        services = match (protocol, port, address, mode, services) {
+            (Some(protocol), Some(port), Some(address), Some(mode), Some(mut services)) => {
                 let service = Service { protocol, port };
-                if services.contains(&service) {
-                    entry.fault(
-                        "port",
-                        Fault::new(format!("{service} is listed already"), "take this entry out"),
-                    );
-                }
-                services.push(service);
+                check_service(&entry, service, address, &services);
+                services.push(GuardedService {
+                    service,
+                    address,
+                    mode,
+                });
                 Some(services)
             }
             _ => None,
@@ -80,32 +127,97 @@ fn services(section: &mut Section<'_>) -> Option<Vec<Service>> {
     services
 }
 
+fn check_service(entry: &Section<'_>, service: Service, address: Option<IpAddr>, known: &[GuardedService]) {
+    if known
+        .iter()
+        .any(|other| other.service == service && other.address == address)
+    {
+        let fault = Fault::new(format!("{service} is listed already"), "take this entry out");
+        entry.fault("port", fault);
+    }
+    let sharing = |other: &&GuardedService| other.service == service && other.address.is_some();
+    if address.is_some() && known.iter().filter(sharing).count() == GROUP_DESTINATIONS {
+        let message = format!("{service} has more than {GROUP_DESTINATIONS} addresses");
+        entry.fault("address", Fault::new(message, "guard the port at all addresses"));
+    }
+    if known.len() == SERVICES_MAX {
+        let message = format!("is one more than the {SERVICES_MAX} services that a filter can guard");
+        entry.fault(
+            "port",
+            Fault::new(message, "guard the whole host with scope `host`"),
+        );
+    }
+}
+
+fn failsafes(section: &mut Section<'_>) -> Option<Vec<Failsafe>> {
+    let mut failsafes = Some(Vec::new());
+    let mut entries = 0;
+    for mut entry in section.sections("failsafe") {
+        let cidr = entry.required("cidr", Example("\"192.0.2.0/28\""), values::cidr);
+        let services = entry.list("services", values::service);
+        failsafes = match (cidr, services, failsafes) {
+            (Some(cidr), Some(services), Some(mut failsafes)) => {
+                entries += services.len().max(1);
+                failsafes.push(Failsafe {
+                    cidr: cidr.network(),
+                    services,
+                });
+                Some(failsafes)
+            }
+            _ => None,
+        };
+        if entries > FAILSAFES {
+            let message = format!("is beyond the {FAILSAFES} networks and services that can be failsafe");
+            entry.fault(
+                "cidr",
+                Fault::new(message, "keep to what an operator needs in an emergency"),
+            );
+            entries = 0;
+        }
+        entry.finish();
+    }
+    failsafes
+}
+
 fn sources(section: &mut Section<'_>) -> Option<Vec<Source>> {
     let kinds = &[("proxy", SourceKind::Proxy), ("system", SourceKind::System)];
     let mut sources = Some(Vec::new());
-    let mut cidrs = Vec::new();
+    let mut cidrs = HashMap::new();
     for mut entry in section.sections("source") {
         let cidr = entry.required("cidr", Example("\"10.239.14.31/32\""), values::cidr);
         if let Some(cidr) = cidr {
-            if let Some((_, first)) = cidrs.iter().find(|(known, _)| *known == cidr) {
+            if let Some(first) = cidrs.get(&cidr) {
                 let mend = "keep one of the two entries";
                 entry.fault(
                     "cidr",
                     Fault::new(format!("{cidr} is the same as that of {first}"), mend),
                 );
+            } else {
+                cidrs.insert(cidr, entry.key_of("cidr"));
             }
-            cidrs.push((cidr, entry.key_of("cidr")));
         }
         let name = entry.required("name", Example("\"ssp-int\""), values::source_name);
         let kind = entry.or("kind", SourceKind::System, values::choice(kinds));
         let services = entry.list("services", values::service);
-        sources = match (cidr, name, kind, services, sources) {
-            (Some(cidr), Some(name), Some(kind), Some(services), Some(mut sources)) => {
+        let reply_ports = entry.list("reply_ports", values::integer(1..=u16::MAX));
+        let expires = entry.optional("expires", values::moment);
+        sources = match (cidr, name, kind, services, reply_ports, expires, sources) {
+            (
+                Some(cidr),
+                Some(name),
+                Some(kind),
+                Some(services),
+                Some(reply_ports),
+                Some(expires),
+                Some(mut sources),
+            ) => {
                 sources.push(Source {
                     cidr: cidr.network(),
                     name: name.into(),
                     kind,
                     services,
+                    reply_ports,
+                    expires,
                 });
                 Some(sources)
             }

@@ -41,7 +41,12 @@ fn with(line: &str, by: &str) -> Vec<String> {
 #[test]
 fn the_least_that_works_loads_with_the_ports_it_listens_on_guarded_and_paths_from_its_folder() {
     let loaded = load_text(least()).unwrap();
-    assert_eq!(loaded.config.filter.services, ["tcp/443".parse().unwrap()]);
+    assert_eq!(
+        loaded.config.filter.services,
+        [crate::config::GuardedService::everywhere(
+            "tcp/443".parse().unwrap()
+        )]
+    );
     assert_eq!(loaded.config.tls.certificate, Path::new("dir/server-chain.pem"));
     assert_eq!(
         loaded.config.audit.file,
@@ -231,7 +236,10 @@ fn an_empty_file_is_told_every_key_that_it_must_have() {
         .collect();
     let documented: Vec<String> = documented
         .into_iter()
-        .filter(|key| !key.starts_with("filter.service.") && !key.starts_with("filter.source."))
+        .filter(|key| {
+            let entries = ["filter.service.", "filter.source.", "filter.failsafe."];
+            !entries.iter().any(|entry| key.starts_with(entry))
+        })
         .collect();
     assert_eq!(keys, documented);
 }
@@ -319,7 +327,9 @@ fn rows() -> Vec<Row> {
 
 /// The example with one more entry or table, so that every section of the schema is read.
 fn every_section() -> String {
-    least() + "[[filter.service]]\nprotocol = \"tcp\"\nport = 443\n"
+    least()
+        + "[[filter.service]]\nprotocol = \"tcp\"\nport = 443\n"
+        + "[[filter.failsafe]]\ncidr = \"192.0.2.0/28\"\n"
 }
 
 #[test]
@@ -349,7 +359,7 @@ fn every_documented_default_is_what_leaving_the_key_out_gives() {
             .filter(|line| !line.starts_with(&format!("{name} =")))
             .collect::<Vec<_>>()
             .join("\n");
-        let header = if table == "filter.source" {
+        let header = if ["filter.source", "filter.service", "filter.failsafe"].contains(&table) {
             format!("[[{table}]]")
         } else {
             format!("[{table}]")

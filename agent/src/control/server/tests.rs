@@ -68,7 +68,7 @@ fn a_request_is_carried_out_under_the_peers_user_id() {
 
 #[test]
 fn a_failure_arrives_with_its_kind_and_mend() {
-    let source = std::net::IpAddr::from([10, 0, 0, 1]);
+    let source = "10.0.0.1".parse().unwrap();
     let response = beside_a_server(|path| call(&path, Request::VerdictsRemove { source })).unwrap();
     assert_eq!(
         response,
@@ -82,8 +82,8 @@ fn a_failure_arrives_with_its_kind_and_mend() {
 
 #[test]
 fn several_calls_on_one_connection_are_answered_in_order() {
-    let line = r#"{"version":1,"request":{"verb":"status"}}
-{"version":1,"request":{"verb":"reload"}}
+    let line = r#"{"version":2,"request":{"verb":"status"}}
+{"version":2,"request":{"verb":"reload"}}
 "#;
     let answers = beside_a_server(|path| exchange(&path, line.as_bytes()));
     let lines: Vec<&str> = answers.lines().collect();
@@ -96,7 +96,7 @@ fn several_calls_on_one_connection_are_answered_in_order() {
 #[test]
 fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
     let answers = beside_a_server(|path| {
-        exchange(&path, b"nonsense\n{\"version\":2,\"request\":{\"new\":1}}\n{\"version\":1,\"request\":{\"verb\":\"status\"}}\n")
+        exchange(&path, b"nonsense\n{\"version\":3,\"request\":{\"new\":1}}\n{\"version\":2,\"request\":{\"verb\":\"status\"}}\n")
     });
     let lines: Vec<&str> = answers.lines().collect();
     assert_eq!(lines.len(), 3, "{answers}");
@@ -106,7 +106,7 @@ fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
         lines[0]
     );
     assert!(
-        lines[1].contains("protocol version 2, the agent speaks 1"),
+        lines[1].contains("protocol version 3, the agent speaks 2"),
         "{}",
         lines[1]
     );
@@ -122,7 +122,7 @@ fn a_line_without_end_is_refused_and_not_kept() {
 #[test]
 fn clients_over_the_limit_are_turned_away_and_the_others_served() {
     beside_a_server(|path| {
-        let line = b"{\"version\":1,\"request\":{\"verb\":\"status\"}}\n";
+        let line = b"{\"version\":2,\"request\":{\"verb\":\"status\"}}\n";
         let mut kept: Vec<Blocking> = Vec::new();
         for _ in 0..MAX_CLIENTS {
             let mut stream = Blocking::connect(&path).unwrap();

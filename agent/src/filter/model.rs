@@ -1,0 +1,117 @@
+//! A policy in memory, judged by the very code of the kernel half: what a policy would do before it is in force.
+
+use std::{cell::Cell, collections::HashMap};
+
+use spinegate_common::{
+    Budget, Judgement, Standing, World, judge,
+    packet::Packet,
+    policy::{Control, Head},
+    tree::{Page, tag},
+};
+
+use super::{
+    FilterError,
+    clock::now,
+    policy::{compile::Compiled, numbers::Numbers},
+};
+use crate::config::{self, Source};
+
+/// A compiled policy without verdicts. Its budgets are never used up.
+pub struct Model {
+    policy: Compiled,
+    prefixes6: HashMap<(u8, u128), u32>,
+    spent: Cell<u64>,
+}
+
+impl Model {
+    /// Compiles the policy.
+    ///
+    /// # Errors
+    /// If it can't be compiled.
+    pub fn new(config: &config::Filter, sources: &[Source]) -> Result<Self, FilterError> {
+        let mut numbers = Numbers::open(None, config.max_sources)?;
+        let policy = Compiled::new(config, sources, &mut numbers, now())?;
+        let prefixes6 = policy
+            .prefixes6
+            .iter()
+            .map(|(address, length, leaf)| ((*length, u128::from_be_bytes(*address)), *leaf))
+            .collect();
+        Ok(Self {
+            policy,
+            prefixes6,
+            spent: Cell::new(0),
+        })
+    }
+
+    /// What would become of a frame.
+    #[must_use]
+    pub fn judge(&self, frame: &[u8]) -> (Judgement, Packet) {
+        let control = Control {
+            slot: 0,
+            verdicts: false,
+            prefix_verdicts: false,
+            generation: 0,
+        };
+        let mut packet = Packet::default();
+        let judgement = judge(&frame, self, control, &self.policy.head, &mut packet);
+        (judgement, packet)
+    }
+
+    /// How often a budget was asked.
+    #[must_use]
+    pub fn spent(&self) -> u64 {
+        self.spent.get()
+    }
+
+    fn spend(&self) -> bool {
+        self.spent.set(self.spent.get() + 1);
+        true
+    }
+}
+
+impl World for Model {
+    type Verdict = ();
+
+    fn head(&self, _slot: u32) -> Option<&Head> {
+        Some(&self.policy.head)
+    }
+
+    fn page(&self, _slot: u32, page: u32) -> Option<&Page> {
+        self.policy.pages.get(usize::try_from(page).ok()?)
+    }
+
+    fn leaf6(&self, _slot: u32, address: &[u8; 16]) -> u32 {
+        let address = u128::from_be_bytes(*address);
+        let longest = (0..=128_u8).rev().find_map(|length| {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or_default();
+            self.prefixes6.get(&(length, address & mask))
+        });
+        longest.copied().unwrap_or(tag::NOTHING)
+    }
+
+    fn verdict(&self, _source: &[u8; 16]) -> Option<Standing<()>> {
+        None
+    }
+
+    fn prefix_verdict(&self, _source: &[u8; 16]) -> Option<Standing<()>> {
+        None
+    }
+
+    fn hit(&self, (): ()) {}
+
+    fn spend_trusted(&self, (): (), _budget: &Budget) -> bool {
+        self.spend()
+    }
+
+    fn spend_untrusted(&self, _source: &[u8; 16], _budget: &Budget) -> bool {
+        self.spend()
+    }
+
+    fn spend_control(&self, _budget: &Budget) -> bool {
+        self.spend()
+    }
+
+    fn boot_time(&self) -> u64 {
+        now().boot
+    }
+}

@@ -1,0 +1,296 @@
+//! Changes of what is in force: all of a change or nothing, never one that cuts off its own author, and on trial if the
+//! operator wants that.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{Agent, Parts, lock, lockout};
+use crate::{
+    audit::Decision,
+    config::{self, Config, FilterMode},
+    control::{Failure, FailureKind, Guard},
+    filter::Owner,
+    gateway::Policy,
+    sources::{Sources, SourcesError},
+    tls,
+};
+
+/// A configuration on trial: what was in force before, and until when it waits for a confirmation.
+pub(super) struct Trial {
+    before: Before,
+    pub(super) until: SystemTime,
+}
+
+struct Before {
+    config: Arc<Config>,
+    tls: tls::InForce,
+    policy: Arc<Policy>,
+    sources: Sources,
+    warnings: Arc<Vec<String>>,
+}
+
+impl Agent {
+    /// Changes the allowlist: in the file, then in the filter. If the filter refuses, the file is as before.
+    pub(super) async fn change_sources(
+        &self,
+        guard: Guard,
+        change: impl FnOnce(&Sources) -> Result<Sources, SourcesError>,
+    ) -> Result<(), Failure> {
+        let mut sources = self.sources.lock().await;
+        let changed = change(&sources).map_err(|error| refused_change(&error))?;
+        let config = self.config.load_full();
+        check_lockout(guard, (&config, &sources), (&config, &changed)).await?;
+        changed.save().map_err(|error| refused_change(&error))?;
+        if let Err(failure) = self.apply_filter(&config, &changed).await {
+            sources.save().map_err(|error| refused_change(&error))?;
+            return Err(failure);
+        }
+        self.verdicts.replace(&config, changed.all());
+        self.sources_listed.store(Arc::new(changed.clone()));
+        *sources = changed;
+        Ok(())
+    }
+
+    /// Reads the configuration again, and takes it over if it is sound, can be changed while running and cuts nobody off
+    /// who must not be.
+    pub(super) async fn reload(
+        &self,
+        guard: Guard,
+        confirm_within: Option<Duration>,
+    ) -> Result<String, Failure> {
+        let mut sources = self.sources.lock().await;
+        let file = self.source.clone();
+        let loading = tokio::task::spawn_blocking(move || {
+            let loaded = config::load(&file)?;
+            let parts = Parts::load(&loaded.config).map_err(|problems| {
+                problems
+                    .iter()
+                    .map(|problem| loaded.source.diagnose(problem))
+                    .collect::<Vec<_>>()
+            })?;
+            Ok((loaded, parts))
+        });
+        let (loaded, parts) = loading.await.map_err(|error| internal(&error))?.map_err(
+            |problems: Vec<config::Diagnostic>| {
+                let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                Failure::new(
+                    FailureKind::Usage,
+                    lines.join("\n"),
+                    "nothing was changed: the old configuration holds",
+                )
+            },
+        )?;
+        let config = loaded.config;
+        let old = self.config.load_full();
+        check_changeable(&old, &config)?;
+        check_lockout(guard, (&old, &sources), (&config, &parts.sources)).await?;
+
+        // The filter first: if the kernel refuses it, nothing else has changed.
+        self.apply_filter(&config, &parts.sources).await?;
+        let Parts {
+            tls,
+            policy,
+            sources: changed,
+        } = parts;
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(tls.warnings.iter().cloned());
+        let before = Before {
+            config: old,
+            tls: self.acceptor.swap(tls),
+            policy: self.gateway.replace(Arc::new(policy)),
+            sources: sources.clone(),
+            warnings: self.warnings.swap(Arc::new(warnings)),
+        };
+        self.verdicts.replace(&config, changed.all());
+        self.audit.reopen().map_err(|error| internal(&error))?;
+        self.sources_listed.store(Arc::new(changed.clone()));
+        *sources = changed;
+        self.config.store(Arc::new(config));
+        Ok(self.begin_trial(before, confirm_within))
+    }
+
+    /// Puts the configuration on trial, or ends the trial that there may be: to reload without one is to confirm.
+    fn begin_trial(&self, before: Before, confirm_within: Option<Duration>) -> String {
+        let mut trial = lock(&self.trial);
+        let Some(within) = confirm_within else {
+            *trial = None;
+            return "the configuration is in force".to_owned();
+        };
+        // A second trial still goes back to what was in force before the first.
+        let before = trial.take().map_or(before, |earlier| earlier.before);
+        let until = SystemTime::now() + within;
+        *trial = Some(Trial { before, until });
+        self.trial_began.notify_one();
+        format!(
+            "the configuration is in force for {}: keep it with `spinegate reload --confirm`",
+            humantime::format_duration(within)
+        )
+    }
+
+    /// Keeps the configuration that is on trial.
+    pub(super) fn confirm(&self) -> Result<String, Failure> {
+        match lock(&self.trial).take() {
+            Some(_) => Ok("the configuration stays in force".to_owned()),
+            None => Err(Failure::new(
+                FailureKind::NotFound,
+                "no configuration is on trial",
+                "if one was, its time was over and the old one is in force again: `spinegate status` shows it",
+            )),
+        }
+    }
+
+    /// Goes back to what was in force before the trial, if its time is over.
+    pub(super) async fn end_trial(&self) {
+        let mut sources = self.sources.lock().await;
+        let before = {
+            let mut trial = lock(&self.trial);
+            match trial.take() {
+                Some(over) if over.until <= SystemTime::now() => over.before,
+                other => {
+                    *trial = other;
+                    return;
+                }
+            }
+        };
+        if let Err(failure) = self.apply_filter(&before.config, &before.sources).await {
+            tracing::error!(%failure, "the filter's old policy is not in force again");
+        }
+        self.acceptor.restore(before.tls);
+        self.gateway.replace(before.policy);
+        self.verdicts.replace(&before.config, before.sources.all());
+        self.warnings.store(before.warnings);
+        self.sources_listed.store(Arc::new(before.sources.clone()));
+        *sources = before.sources;
+        self.config.store(before.config);
+        let said = "nobody confirmed the configuration: the old one is in force again";
+        tracing::warn!("{said}");
+        self.record(Decision::Done, said.to_owned());
+    }
+
+    /// Takes sources off the allowlist whose time is over. The filter has not let them pass since then.
+    pub(super) async fn drop_ended_sources(&self) {
+        let now = SystemTime::now();
+        if self.sources_listed.load().without_ended(now).is_none() {
+            return;
+        }
+        let keep = |sources: &Sources| Ok(sources.without_ended(now).unwrap_or_else(|| sources.clone()));
+        let force = Guard {
+            force: true,
+            session: None,
+        };
+        match self.change_sources(force, keep).await {
+            Ok(()) => self.record(
+                Decision::Done,
+                "sources whose time is over are off the allowlist".to_owned(),
+            ),
+            Err(failure) => tracing::warn!(%failure, "sources whose time is over stay listed"),
+        }
+    }
+
+    /// Attaches to interfaces that went away and came back.
+    pub(super) async fn attach_returned(&self) {
+        let (filter, config) = (Arc::clone(&self.filter), self.config.load_full());
+        let attaching = tokio::task::spawn_blocking(move || {
+            let mut filter = lock(&filter);
+            let filter = filter.as_mut()?;
+            let lost: Vec<String> = config
+                .filter
+                .interfaces
+                .iter()
+                .filter(|name| filter.owner(&config.filter, name) == Owner::Nobody)
+                .cloned()
+                .collect();
+            if lost.is_empty() {
+                return None;
+            }
+            Some((lost, filter.attach(&config.filter)))
+        });
+        match attaching.await {
+            Ok(Some((lost, Ok(())))) => {
+                let said = format!("the filter is attached to {} again", lost.join(", "));
+                tracing::warn!("{said}");
+                self.record(Decision::Done, said);
+            }
+            Ok(Some((_, Err(error)))) => tracing::error!(%error, "an interface is not guarded"),
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    async fn apply_filter(&self, config: &Config, sources: &Sources) -> Result<(), Failure> {
+        let (filter, settings, sources) = (Arc::clone(&self.filter), config.filter.clone(), sources.all());
+        let applied = tokio::task::spawn_blocking(move || {
+            lock(&filter)
+                .as_mut()
+                .map_or(Ok(()), |filter| filter.apply(&settings, &sources))
+        });
+        applied
+            .await
+            .map_err(|error| internal(&error))?
+            .map_err(|error| internal(&error))
+    }
+}
+
+async fn check_lockout(
+    guard: Guard,
+    old: (&Config, &Sources),
+    new: (&Config, &Sources),
+) -> Result<(), Failure> {
+    if guard.force {
+        return Ok(());
+    }
+    let owned = |(config, sources): (&Config, &Sources)| (config.filter.clone(), sources.all());
+    let (old, new) = (owned(old), owned(new));
+    let checking = tokio::task::spawn_blocking(move || {
+        lockout::check_policy((&old.0, &old.1), (&new.0, &new.1), guard.session)
+    });
+    checking.await.map_err(|error| internal(&error))?
+}
+
+/// What a process can't change about itself while it serves.
+fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
+    let changed = [
+        ("filter.pin_dir", old.filter.pin_dir != new.filter.pin_dir),
+        (
+            "filter.mode",
+            (old.filter.mode == FilterMode::Off) != (new.filter.mode == FilterMode::Off),
+        ),
+        ("listen.addresses", old.listen.addresses != new.listen.addresses),
+        (
+            "gateway.max_connections",
+            old.gateway.max_connections != new.gateway.max_connections,
+        ),
+        ("control.socket", old.control.socket != new.control.socket),
+        ("metrics.listen", old.metrics.listen != new.metrics.listen),
+        ("audit.file", old.audit.file != new.audit.file),
+    ];
+    let keys: Vec<_> = changed
+        .iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(key, _)| *key)
+        .collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} can't be changed while the agent runs", keys.join(", "));
+    let mend = "nothing was changed: restart the agent, the filter stays in force meanwhile";
+    Err(Failure::new(FailureKind::Refused, message, mend))
+}
+
+pub(super) fn internal(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        FailureKind::Internal,
+        error.to_string(),
+        "nothing was changed; the agent's log may say more",
+    )
+}
+
+fn refused_change(error: &SourcesError) -> Failure {
+    let kind = match error {
+        SourcesError::Absent { .. } => FailureKind::NotFound,
+        SourcesError::Present { .. } | SourcesError::Configured { .. } => FailureKind::Refused,
+        SourcesError::File { .. } | SourcesError::Content { .. } => FailureKind::Internal,
+    };
+    Failure::new(kind, error.to_string(), "nothing was changed")
+}
