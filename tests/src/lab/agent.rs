@@ -63,7 +63,7 @@ impl Agent {
             .context("`verdicts list --json` printed no list")?;
         Ok(verdicts
             .iter()
-            .find(|verdict| *at(verdict, "/source") == source)
+            .find(|verdict| *at(verdict, "/source") == source && *at(verdict, "/kind") == "deny")
             .cloned())
     }
 
