@@ -1,5 +1,6 @@
 //! The agent's hold on the kernel half: load, attach, pin, upgrade; the policy swapped atomically; counters; events.
 
+mod address;
 mod attachment;
 mod clock;
 mod counters;
@@ -15,10 +16,12 @@ mod verdicts;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
+use aya::programs::ProgramFd;
 use ipnet::IpNet;
 
 use crate::config::{self, Source};
 
+pub use address::address;
 pub use attachment::{Attachment, Owner, detach};
 pub use counters::{Counters, Outcomes, Tally};
 pub use error::FilterError;
@@ -26,7 +29,7 @@ pub use events::{Drop, Events};
 pub use explain::Explained;
 pub use model::Model;
 pub use preflight::problems;
-pub use verdicts::{NewVerdict, Verdict, address};
+pub use verdicts::{NewVerdict, Verdict};
 
 /// The loaded filter. Dropping it leaves everything in force: only [`detach`] takes the filter away.
 pub struct Filter {
@@ -231,6 +234,14 @@ impl Filter {
     /// If the kernel refuses, for example a frame shorter than an Ethernet header.
     pub fn test(&self, frame: &[u8], repeat: u32) -> Result<(bool, Duration), FilterError> {
         self.object.test(frame, repeat)
+    }
+
+    /// The program's descriptor, for those who run it in ways of their own.
+    ///
+    /// # Errors
+    /// If the kernel has no descriptor left to give.
+    pub fn descriptor(&mut self) -> Result<ProgramFd, FilterError> {
+        self.object.descriptor()
     }
 
     /// What the loaded program would do with a frame, without counting it or using anything up.

@@ -8,8 +8,8 @@
 use crate::{
     Budget, Count, Outcome, Pass, Reason,
     count::OUTCOMES,
-    packet::{self, Fragment, Frame, Network, Packet, protocol},
-    policy::{Control, GROUP_DESTINATIONS, Head, port_index, service, words},
+    packet::{self, Address, Fragment, Frame, Network, Packet, protocol},
+    policy::{Control, GROUP_DESTINATIONS, Head, port_index, service},
     tree::{self, Page},
 };
 
@@ -18,22 +18,20 @@ pub trait World {
     /// Names a verdict that was found.
     type Verdict: Copy;
 
-    /// The policy's part of fixed size.
-    fn head(&self, slot: u32) -> Option<&Head>;
     /// A page of the policy.
     fn page(&self, slot: u32, page: u32) -> Option<&Page>;
     /// The leaf of an IPv6 address.
-    fn leaf6(&self, slot: u32, address: &[u8; 16]) -> u32;
+    fn leaf6(&self, slot: u32, address: &Address) -> u32;
     /// The verdict on an address.
-    fn verdict(&self, source: &[u8; 16]) -> Option<Standing<Self::Verdict>>;
+    fn verdict(&self, source: &Address) -> Option<Standing<Self::Verdict>>;
     /// The verdict on the longest prefix of an address that has one.
-    fn prefix_verdict(&self, source: &[u8; 16]) -> Option<Standing<Self::Verdict>>;
+    fn prefix_verdict(&self, source: &Address) -> Option<Standing<Self::Verdict>>;
     /// Counts a packet that a verdict decided on.
     fn hit(&self, verdict: Self::Verdict);
     /// Takes a handshake out of a trusted source's budget; false if it is used up.
     fn spend_trusted(&self, verdict: Self::Verdict, budget: &Budget) -> bool;
     /// Takes a handshake out of the budget of a source that is not trusted; false if it is used up.
-    fn spend_untrusted(&self, source: &[u8; 16], budget: &Budget) -> bool;
+    fn spend_untrusted(&self, source: &Address, budget: &Budget) -> bool;
     /// Takes a packet out of the budget for control traffic; false if it is used up.
     fn spend_control(&self, budget: &Budget) -> bool;
     /// Nanoseconds since boot, suspended time included.
@@ -149,10 +147,9 @@ fn decide<F: Frame, W: World>(
 
     let leaf = match packet.network {
         Network::Ipv4 => {
-            let [.., a, b, c, d] = packet.source;
-            let root = usize::from(u16::from_be_bytes([a, b]));
-            let root = head.root.get(root).copied().unwrap_or_default();
-            tree::find(world, control.slot, root, [a, b, c, d])
+            let address = packet.source.number4();
+            let root = head.root.get((address >> 16) as usize).copied();
+            tree::find(world, control.slot, root.unwrap_or_default(), address)
         }
         _ => world.leaf6(control.slot, &packet.source),
     };
@@ -254,7 +251,7 @@ fn at_destination(head: &Head, group: u32, packet: &Packet) -> u32 {
     let Some(group) = head.groups.get(group as usize) else {
         return service::NONE;
     };
-    let address = words(&packet.destination);
+    let address = packet.destination.halves();
     for position in 0..GROUP_DESTINATIONS {
         if position >= usize::from(group.length) {
             break;
@@ -274,7 +271,7 @@ fn is_failsafe(head: &Head, packet: &Packet) -> bool {
     if !matches!(packet.network, Network::Ipv4 | Network::Ipv6) {
         return false;
     }
-    let [upper, lower] = words(&packet.source);
+    let [upper, lower] = packet.source.halves();
     let mut position = 0;
     for entry in &head.failsafe {
         if position >= head.failsafes {

@@ -120,28 +120,51 @@ impl Frame for Captured<'_> {
     }
 }
 
-/// What each CPU has left to report and to let through, and what it could not report.
+/// What belongs to one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct CpuState {
-    /// The state of the budget for events.
-    pub events: u64,
-    /// The state of the budget for control traffic.
+pub struct Cpu {
+    /// What it has left to report, and what it could not report.
+    pub reports: Reports,
+    /// The state of its budget for control traffic.
     pub control: u64,
+    /// The packet that it is judging.
+    pub packet: Packet,
+}
+
+/// A [`Cpu`] as the agent reads it.
+pub type CpuWords = [u64; size_of::<Cpu>() / 8];
+
+impl Reports {
+    /// What a CPU says of its reports.
+    #[must_use]
+    pub const fn of(cpu: &CpuWords) -> Self {
+        let [budget, skip, lost, ..] = *cpu;
+        Self { budget, skip, lost }
+    }
+}
+
+/// What a CPU has left to report, and what it could not report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Reports {
+    /// The state of the budget for events.
+    pub budget: u64,
+    /// Drops that are not reported before the clock is asked again whether the budget has room.
+    pub skip: u64,
     /// Events that were not reported, since the map was made: over the budget, or the ring buffer was full.
     pub lost: u64,
 }
 
-#[cfg(feature = "user")]
-mod user {
-    // SAFETY: `repr(C)`, three `u64`s, no padding, every bit pattern is a value.
-    unsafe impl aya::Pod for super::CpuState {}
+impl Reports {
+    /// In a flood, the clock is asked about one drop in so many.
+    pub const SKIP: u64 = 16;
 }
 
 #[cfg(test)]
 mod tests {
     use super::{DropEvent, EVENT_BYTES, HEADER};
-    use crate::{Judgement, Outcome, Pass, Reason, packet::mapped};
+    use crate::{Judgement, Outcome, Pass, Reason, packet::Address};
 
     fn judged(outcome: Outcome) -> Judgement {
         Judgement {
@@ -172,12 +195,12 @@ mod tests {
         event.frame[46] = 0x50;
         event.captured = 128;
         let packet = event.packet();
-        assert_eq!(packet.source, mapped([192, 0, 2, 7]));
+        assert_eq!(packet.source, Address::v4([192, 0, 2, 7]));
         assert_eq!(packet.destination_port, 443);
         event.captured = 30;
         assert_eq!(
             event.packet().source,
-            [0; 16],
+            Address::default(),
             "the IP header was not captured whole"
         );
     }

@@ -19,6 +19,6 @@ pub mod verdict;
 pub use budget::Budget;
 pub use count::{Count, Outcome, Pass};
 pub use decision::{Judgement, Standing, World, judge};
-pub use event::{CpuState, DropEvent};
+pub use event::DropEvent;
 pub use reason::{Layer, Reason};
 pub use verdict::{VerdictKind, VerdictOrigin, VerdictValue};

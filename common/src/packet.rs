@@ -62,30 +62,93 @@ pub enum Fragment {
     Later,
 }
 
+/// An address in the form that maps have it in: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291 section
+/// 2.5.5.2). They are kept as four words, so that the kernel half moves and hashes words and not bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Address([u32; 4]);
+
+impl Address {
+    /// An IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        Self([
+            0,
+            0,
+            u32::from_ne_bytes([0, 0, 0xff, 0xff]),
+            u32::from_ne_bytes(octets),
+        ])
+    }
+
+    /// An IPv6 address, or an IPv4 one in its clothes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v6(octets: [u8; 16]) -> Self {
+        #[rustfmt::skip]
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ])
+    }
+
+    /// Its bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn octets(&self) -> [u8; 16] {
+        let [first, second, third, fourth] = self.0;
+        let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        let ([i, j, k, l], [m, n, o, p]) = (third.to_ne_bytes(), fourth.to_ne_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// The number that an IPv4 address is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number4(&self) -> u32 {
+        let [.., last] = self.0;
+        u32::from_be(last)
+    }
+
+    /// The upper and the lower half of the number that it is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(&self) -> [u64; 2] {
+        let [a, b, c, d] = self.0;
+        [
+            (u32::from_be(a) as u64) << 32 | u32::from_be(b) as u64,
+            (u32::from_be(c) as u64) << 32 | u32::from_be(d) as u64,
+        ]
+    }
+}
+
 /// What the headers say. [`parse`] fills it as far as it comes, so that even a refused packet's source can be reported.
 ///
-/// Aligned so that the kernel half clears and copies it word by word, without calling out.
+/// Aligned and in this order, so that the kernel half clears and copies it word by word, without calling out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(align(8))]
+#[repr(C, align(8))]
 pub struct Packet {
-    /// The network layer.
-    pub network: Network,
-    /// The source address; IPv4 as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
-    pub source: [u8; 16],
-    /// The destination address, in the same form.
-    pub destination: [u8; 16],
+    /// The source address.
+    pub source: Address,
+    /// The destination address.
+    pub destination: Address,
     /// Where the IP packet ends in the frame; 0 as long as that is not certain.
     pub end: u32,
-    /// Hop limit, or IPv4's time to live.
-    pub hop_limit: u8,
-    /// Whole or fragment.
-    pub fragment: Fragment,
-    /// The protocol behind the IP headers (IANA number). In a later IPv6 fragment it may be an extension header's.
-    pub protocol: u8,
     /// Source port of TCP and UDP.
     pub source_port: u16,
     /// Destination port of TCP and UDP.
     pub destination_port: u16,
+    /// The network layer.
+    pub network: Network,
+    /// Whole or fragment.
+    pub fragment: Fragment,
+    /// The protocol behind the IP headers (IANA number). In a later IPv6 fragment it may be an extension header's.
+    pub protocol: u8,
+    /// Hop limit, or IPv4's time to live.
+    pub hop_limit: u8,
     /// TCP's flags (RFC 9293 section 3.1), from FIN in the lowest bit.
     pub tcp_flags: u8,
     /// Type of an ICMP or ICMPv6 message.
@@ -169,12 +232,10 @@ impl Frame for &[u8] {
     }
 }
 
-/// An IPv4 address in the form of [`Packet::source`].
-#[inline(always)]
-#[must_use]
-pub const fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = v4;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: transparent over words, every bit pattern is a value.
+    unsafe impl aya::Pod for super::Address {}
 }
 
 #[cfg(test)]

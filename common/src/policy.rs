@@ -158,19 +158,11 @@ pub const fn port_index(protocol: u8, port: u16) -> Option<usize> {
     }
 }
 
-/// An address as two words, in the form of [`crate::packet::Packet::source`].
-#[inline(always)]
-#[must_use]
-pub const fn words(address: &[u8; 16]) -> [u64; 2] {
-    let whole = u128::from_be_bytes(*address);
-    [(whole >> 64) as u64, whole as u64]
-}
-
 /// A source prefix and a destination that always pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Failsafe {
-    /// The prefix' address, host bits zero.
+    /// The halves of the prefix' address, host bits zero.
     pub network: [u64; 2],
     /// Ones where the prefix is fixed.
     pub mask: [u64; 2],
@@ -221,7 +213,7 @@ impl Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Destination {
-    /// The address.
+    /// The halves of the address.
     pub address: [u64; 2],
     /// The service at it.
     pub service: u64,
@@ -243,7 +235,7 @@ mod user {
 
 #[cfg(test)]
 mod tests {
-    use super::{Control, Destination, Failsafe, Group, Head, words};
+    use super::{Control, Destination, Failsafe, Group, Head};
 
     #[test]
     fn the_control_word_round_trips_and_zero_means_unconfigured() {
@@ -266,13 +258,5 @@ mod tests {
         assert_eq!(size_of::<Destination>(), 24);
         let parts = 4 * 8 + 4 * 16 + 8 + 32 * 40 + 64 * 4 + 128 * 24 + 2 * (2 << 16) + 4 * (1 << 16);
         assert_eq!(size_of::<Head>(), parts);
-    }
-
-    #[test]
-    fn an_address_is_two_words() {
-        let mut address = [0; 16];
-        address[0] = 0x20;
-        address[15] = 7;
-        assert_eq!(words(&address), [0x20 << 56, 7]);
     }
 }

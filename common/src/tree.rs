@@ -7,7 +7,7 @@
 //!
 //! A leaf is a `u32` of a [`tag`] and an index. It says what an address is granted: nothing, everything, or a grant.
 
-use crate::World;
+use crate::{World, packet::Address};
 
 /// 4 KiB of a generation: nodes, leaves or grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +43,9 @@ pub mod tag {
 
 /// The leaf of an address. What can't be followed is [`tag::NOTHING`].
 #[inline(always)]
-pub fn find<W: World>(world: &W, slot: u32, root: u32, address: [u8; 4]) -> u32 {
-    let [_, _, upper, lower] = address;
+pub fn find<W: World>(world: &W, slot: u32, root: u32, address: u32) -> u32 {
     let mut leaf = root;
-    for child in [upper, lower] {
+    for child in [address >> 8 & 0xff, address & 0xff] {
         if leaf & tag::MASK != tag::NODE {
             return leaf;
         }
@@ -62,7 +61,7 @@ pub fn find<W: World>(world: &W, slot: u32, root: u32, address: [u8; 4]) -> u32 
 }
 
 #[inline(always)]
-fn step<W: World>(world: &W, slot: u32, node: u32, child: u8) -> Option<u32> {
+fn step<W: World>(world: &W, slot: u32, node: u32, child: u32) -> Option<u32> {
     const PER_PAGE: u32 = (WORDS / NODE_WORDS) as u32;
     let page = world.page(slot, node / PER_PAGE)?;
     let first = (node % PER_PAGE) as usize * NODE_WORDS;
@@ -139,7 +138,7 @@ fn granted_by<W: World>(world: &W, slot: u32, leaf: u32, needed: u64) -> u64 {
 const REFUSED: u64 = u64::MAX;
 
 /// A key of the IPv6 trie.
-pub type Source6 = [u8; 16];
+pub type Source6 = Address;
 
 #[cfg(feature = "user")]
 mod user {

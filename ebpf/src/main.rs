@@ -18,25 +18,30 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use spinegate_common::{Judgement, World as _, judge, packet::Packet, policy::Head};
-
-use crate::{
-    frame::KernelFrame,
-    world::{KernelWorld, control},
+use spinegate_common::{
+    Judgement, judge,
+    policy::{Control, Head},
 };
+
+use crate::{frame::KernelFrame, world::KernelWorld};
 
 /// The hook. What can't be judged is dropped; nothing leaves by another way than these two. The decision itself, step
 /// by step, is `decide` in `common/src/decision.rs`.
 #[xdp(frags)]
 fn spinegate(context: XdpContext) -> u32 {
     let frame = KernelFrame::new(&context);
-    let Some(packet) = maps::packet() else {
+    let Some((control_budget, reports, packet)) = maps::cpu() else {
         return XDP_DROP;
     };
-    let (judgement, head) = decide::<true>(&frame, packet);
+    let Some((control, head)) = policy() else {
+        report::count(&frame, &Judgement::UNCONFIGURED, packet);
+        return XDP_DROP;
+    };
+    let world = KernelWorld::<true>::new(control_budget);
+    let judgement = judge(&frame, &world, control, head, packet);
     report::count(&frame, &judgement, packet);
     if !judgement.outcome.passes() || judgement.is_monitored() {
-        report::event(&context, &frame, &judgement, packet, head);
+        report::event(&context, &frame, &judgement, packet, reports, head);
     }
     action(&judgement)
 }
@@ -45,24 +50,26 @@ fn spinegate(context: XdpContext) -> u32 {
 /// it on packets that an operator asks about.
 #[xdp(frags)]
 fn spinegate_explain(context: XdpContext) -> u32 {
-    let Some(packet) = maps::packet() else {
+    let frame = KernelFrame::new(&context);
+    let Some((control_budget, _, packet)) = maps::cpu() else {
         return XDP_DROP;
     };
-    let (judgement, _) = decide::<false>(&KernelFrame::new(&context), packet);
+    let Some((control, head)) = policy() else {
+        report::explain(&Judgement::UNCONFIGURED);
+        return XDP_DROP;
+    };
+    let world = KernelWorld::<false>::new(control_budget);
+    let judgement = judge(&frame, &world, control, head, packet);
     report::explain(&judgement);
     action(&judgement)
 }
 
+/// The policy in force.
 #[inline(always)]
-fn decide<const REAL: bool>(frame: &KernelFrame, packet: &mut Packet) -> (Judgement, Option<&'static Head>) {
-    let world = &KernelWorld::<REAL>;
-    let Some(control) = control() else {
-        return (Judgement::UNCONFIGURED, None);
-    };
-    let Some(head) = world.head(control.slot) else {
-        return (Judgement::UNCONFIGURED, None);
-    };
-    (judge(frame, world, control, head, packet), Some(head))
+fn policy() -> Option<(Control, &'static Head)> {
+    let control = Control::decode(*maps::CONTROL.get(0)?)?;
+    let head = maps::HEADS.get_value(control.slot, &0)?;
+    Some((control, head))
 }
 
 #[inline(always)]

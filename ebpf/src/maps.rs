@@ -8,9 +8,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use spinegate_common::{
-    Count, CpuState, VerdictValue,
+    Count, VerdictValue,
     decision::TALLIES,
-    packet::Packet,
+    event::{Cpu, Reports},
+    packet::{Address, Packet},
     policy::{Head, SLOTS},
     tree::{Page, Source6},
 };
@@ -46,7 +47,7 @@ pub(crate) static PREFIXES6: ArrayOfMaps<
 
 /// Address to verdict; apart from the generations, so that a policy swap loses none.
 #[btf_map]
-pub(crate) static VERDICTS: HashMap<[u8; 16], VerdictValue, VERDICTS_MAX, NO_PREALLOC> = HashMap::new();
+pub(crate) static VERDICTS: HashMap<Address, VerdictValue, VERDICTS_MAX, NO_PREALLOC> = HashMap::new();
 
 /// A verdict that the program writes hits into.
 #[repr(transparent)]
@@ -54,13 +55,13 @@ pub(crate) struct SharedVerdict(pub(crate) UnsafeCell<VerdictValue>);
 
 /// Prefix to verdict.
 #[btf_map]
-pub(crate) static PREFIX_VERDICTS: LpmTrie<[u8; 16], SharedVerdict, VERDICTS_MAX, NO_PREALLOC> =
+pub(crate) static PREFIX_VERDICTS: LpmTrie<Address, SharedVerdict, VERDICTS_MAX, NO_PREALLOC> =
     LpmTrie::new();
 
 /// The handshake budgets of sources that are not trusted. Only allowlisted sources get here, and what is evicted has
 /// its whole burst again, so a flood from many addresses takes nothing from anyone.
 #[btf_map]
-pub(crate) static UNTRUSTED: LruHashMap<[u8; 16], u64, UNTRUSTED_MAX> = LruHashMap::new();
+pub(crate) static UNTRUSTED: LruHashMap<Address, u64, UNTRUSTED_MAX> = LruHashMap::new();
 
 /// What became of the packets, by service and outcome.
 #[btf_map]
@@ -74,25 +75,23 @@ pub(crate) static ENTRY_COUNTS: PerCpuArray<Count, ENTRIES> = PerCpuArray::new()
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<(), EVENTS_BYTES> = RingBuf::new();
 
-/// What each CPU has left to report and to let through.
+/// What belongs to one CPU. The packet that it is judging is there and not on the stack, where the verifier would tell
+/// each combination of header fields apart and judge every one of them separately; what is in a map it does not know.
 #[btf_map]
-pub(crate) static CPU_STATES: PerCpuArray<CpuState, 1> = PerCpuArray::new();
-
-/// The packet that each CPU is judging. On the stack the verifier would tell each combination of header fields apart, and
-/// judge every one of them separately; what is in a map it does not know.
-#[btf_map]
-pub(crate) static PACKETS: PerCpuArray<Packet, 1> = PerCpuArray::new();
+pub(crate) static CPUS: PerCpuArray<Cpu, 1> = PerCpuArray::new();
 
 /// What the second program says of the last packet that it was run on: outcome, service, entry.
 #[btf_map]
 pub(crate) static EXPLAINED: Array<[u32; 4], 1> = Array::new();
 
-/// This CPU's packet, cleared.
+/// The parts of what belongs to this CPU, the packet cleared.
 #[inline(always)]
-pub(crate) fn packet() -> Option<&'static mut Packet> {
-    let packet = PACKETS.get_ptr_mut(0)?;
-    // SAFETY: the entry is this CPU's own, XDP programs on one CPU don't interrupt each other, and each asks once.
-    let packet = unsafe { &mut *packet };
+pub(crate) fn cpu() -> Option<(*mut u64, &'static mut Reports, &'static mut Packet)> {
+    let cpu = CPUS.get_ptr_mut(0)?;
+    // SAFETY: the entry is this CPU's own, XDP programs on one CPU don't interrupt each other, and each asks once. The
+    // parts don't overlap.
+    let (control, reports, packet) =
+        unsafe { (&raw mut (*cpu).control, &mut (*cpu).reports, &mut (*cpu).packet) };
     *packet = Packet::default();
-    Some(packet)
+    Some((control, reports, packet))
 }

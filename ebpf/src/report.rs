@@ -5,7 +5,12 @@ use aya_ebpf::{
     helpers::generated::{bpf_ktime_get_boot_ns, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
-use spinegate_common::{Count, DropEvent, Judgement, event::SNAPSHOT, packet::Packet, policy::Head};
+use spinegate_common::{
+    Count, DropEvent, Judgement,
+    event::{Reports, SNAPSHOT},
+    packet::Packet,
+    policy::Head,
+};
 
 use crate::{frame::KernelFrame, maps, world::coarse_time};
 
@@ -35,22 +40,24 @@ pub(crate) fn event(
     frame: &KernelFrame,
     judgement: &Judgement,
     packet: &Packet,
-    head: Option<&Head>,
+    reports: &mut Reports,
+    head: &Head,
 ) {
-    let (Some(head), Some(state)) = (head, maps::CPU_STATES.get_ptr_mut(0)) else {
+    if reports.skip != 0 {
+        reports.skip -= 1;
+        reports.lost += 1;
         return;
-    };
-    // SAFETY: the entry is this CPU's own, and XDP programs on one CPU don't interrupt each other.
-    let state = unsafe { &mut *state };
-    match head.events.spend(state.events, coarse_time()) {
-        Some(next) => state.events = next,
+    }
+    match head.events.spend(reports.budget, coarse_time()) {
+        Some(next) => reports.budget = next,
         None => {
-            state.lost += 1;
+            reports.skip = Reports::SKIP - 1;
+            reports.lost += 1;
             return;
         }
     }
     if !submit(context, judgement, length(frame, packet)) {
-        state.lost += 1;
+        reports.lost += 1;
     }
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(

@@ -8,19 +8,16 @@ use aya_ebpf::{
 };
 use spinegate_common::{
     Budget, Standing, VerdictValue, World,
-    policy::{Control, Head},
+    packet::Address,
     tree::{Page, tag},
 };
 
 use crate::maps;
 
 /// The maps. What is judged for real uses up budgets and is counted on verdicts; what is only explained is not.
-pub(crate) struct KernelWorld<const REAL: bool>;
-
-/// The word in force.
-#[inline(always)]
-pub(crate) fn control() -> Option<Control> {
-    Control::decode(*maps::CONTROL.get(0)?)
+pub(crate) struct KernelWorld<const REAL: bool> {
+    /// The state of this CPU's budget for control traffic.
+    control: *mut u64,
 }
 
 /// A clock for rates: as coarse as the kernel's tick, and as cheap as reading memory. It stands still while the host is
@@ -32,6 +29,11 @@ pub(crate) fn coarse_time() -> u64 {
 }
 
 impl<const REAL: bool> KernelWorld<REAL> {
+    #[inline(always)]
+    pub(crate) const fn new(control: *mut u64) -> Self {
+        Self { control }
+    }
+
     #[inline(always)]
     fn spend(budget: &Budget, word: *mut u64) -> bool {
         // SAFETY: the pointer leads to an aligned word of a map's value, which stays readable and writable until this
@@ -71,17 +73,12 @@ impl<const REAL: bool> World for KernelWorld<REAL> {
     type Verdict = *mut VerdictValue;
 
     #[inline(always)]
-    fn head(&self, slot: u32) -> Option<&Head> {
-        maps::HEADS.get_value(slot, &0)
-    }
-
-    #[inline(always)]
     fn page(&self, slot: u32, page: u32) -> Option<&Page> {
         maps::PAGES.get_value(slot, &page)
     }
 
     #[inline(always)]
-    fn leaf6(&self, slot: u32, address: &[u8; 16]) -> u32 {
+    fn leaf6(&self, slot: u32, address: &Address) -> u32 {
         let key = Key::new(128, *address);
         match maps::PREFIXES6.get_value_ptr_mut(slot, &key) {
             // SAFETY: the value stays readable until this program ends (RCU), and nothing ever writes to it.
@@ -91,12 +88,12 @@ impl<const REAL: bool> World for KernelWorld<REAL> {
     }
 
     #[inline(always)]
-    fn verdict(&self, source: &[u8; 16]) -> Option<Standing<Self::Verdict>> {
+    fn verdict(&self, source: &Address) -> Option<Standing<Self::Verdict>> {
         maps::VERDICTS.get_ptr_mut(source).map(standing)
     }
 
     #[inline(always)]
-    fn prefix_verdict(&self, source: &[u8; 16]) -> Option<Standing<Self::Verdict>> {
+    fn prefix_verdict(&self, source: &Address) -> Option<Standing<Self::Verdict>> {
         let key = Key::new(128, *source);
         maps::PREFIX_VERDICTS
             .get(&key)
@@ -119,7 +116,7 @@ impl<const REAL: bool> World for KernelWorld<REAL> {
     }
 
     #[inline(always)]
-    fn spend_untrusted(&self, source: &[u8; 16], budget: &Budget) -> bool {
+    fn spend_untrusted(&self, source: &Address, budget: &Budget) -> bool {
         if let Some(word) = maps::UNTRUSTED.get_ptr_mut(source) {
             return Self::spend(budget, word);
         }
@@ -135,18 +132,7 @@ impl<const REAL: bool> World for KernelWorld<REAL> {
 
     #[inline(always)]
     fn spend_control(&self, budget: &Budget) -> bool {
-        let Some(state) = maps::CPU_STATES.get_ptr_mut(0) else {
-            return false;
-        };
-        // SAFETY: the entry is this CPU's own, and XDP programs on one CPU don't interrupt each other.
-        let state = unsafe { &mut *state };
-        match budget.spend(state.control, coarse_time()) {
-            Some(next) if REAL => {
-                state.control = next;
-                true
-            }
-            next => next.is_some(),
-        }
+        Self::spend(budget, self.control)
     }
 
     #[inline(always)]

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use aya::maps::PerCpuArray;
-use spinegate_common::{Count, CpuState, Layer, Outcome, Pass, Reason, count::OUTCOMES, policy::service};
+use spinegate_common::{
+    Count, Layer, Outcome, Pass, Reason,
+    count::OUTCOMES,
+    event::{CpuWords, Reports},
+    policy::service,
+};
 
 use super::{
     FilterError,
@@ -93,14 +98,12 @@ pub(super) fn read(object: &Object, numbers: &Numbers) -> Result<Counters, Filte
             }
         }
     }
-    let states: PerCpuArray<_, CpuState> = object.map("CPU_STATES")?;
-    let states = states
-        .get(&0, 0)
-        .map_err(|error| FilterError::map("CPU_STATES", error))?;
+    let cpus: PerCpuArray<_, CpuWords> = object.map("CPUS")?;
+    let cpus = cpus.get(&0, 0).map_err(|error| FilterError::map("CPUS", error))?;
     Ok(Counters {
         all,
         services,
-        lost_events: states.iter().map(|state| state.lost).sum(),
+        lost_events: cpus.iter().map(|cpu| Reports::of(cpu).lost).sum(),
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use spinegate_common::{DropEvent, Reason};
 
-use super::{FilterError, clock::boot_time, object::Object, verdicts::address};
+use super::{FilterError, address::address, clock::boot_time, object::Object};
 
 /// A dropped packet, or one that monitor mode would have dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::{cell::Cell, collections::HashMap};
 
 use spinegate_common::{
     Budget, Judgement, Standing, World, judge,
-    packet::Packet,
-    policy::{Control, Head},
+    packet::{Address, Packet},
+    policy::Control,
     tree::{Page, tag},
 };
 
@@ -34,7 +34,7 @@ impl Model {
         let prefixes6 = policy
             .prefixes6
             .iter()
-            .map(|(address, length, leaf)| ((*length, u128::from_be_bytes(*address)), *leaf))
+            .map(|(address, length, leaf)| ((*length, u128::from_be_bytes(address.octets())), *leaf))
             .collect();
         Ok(Self {
             policy,
@@ -72,16 +72,12 @@ impl Model {
 impl World for Model {
     type Verdict = ();
 
-    fn head(&self, _slot: u32) -> Option<&Head> {
-        Some(&self.policy.head)
-    }
-
     fn page(&self, _slot: u32, page: u32) -> Option<&Page> {
         self.policy.pages.get(usize::try_from(page).ok()?)
     }
 
-    fn leaf6(&self, _slot: u32, address: &[u8; 16]) -> u32 {
-        let address = u128::from_be_bytes(*address);
+    fn leaf6(&self, _slot: u32, address: &Address) -> u32 {
+        let address = u128::from_be_bytes(address.octets());
         let longest = (0..=128_u8).rev().find_map(|length| {
             let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or_default();
             self.prefixes6.get(&(length, address & mask))
@@ -89,11 +85,11 @@ impl World for Model {
         longest.copied().unwrap_or(tag::NOTHING)
     }
 
-    fn verdict(&self, _source: &[u8; 16]) -> Option<Standing<()>> {
+    fn verdict(&self, _source: &Address) -> Option<Standing<()>> {
         None
     }
 
-    fn prefix_verdict(&self, _source: &[u8; 16]) -> Option<Standing<()>> {
+    fn prefix_verdict(&self, _source: &Address) -> Option<Standing<()>> {
         None
     }
 
@@ -103,7 +99,7 @@ impl World for Model {
         self.spend()
     }
 
-    fn spend_untrusted(&self, _source: &[u8; 16], _budget: &Budget) -> bool {
+    fn spend_untrusted(&self, _source: &Address, _budget: &Budget) -> bool {
         self.spend()
     }
 

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, time::Duration};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, Map},
-    programs::{ProgramError, TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -30,7 +30,7 @@ const PINNED: [&str; 10] = [
     "UNTRUSTED",
     "OUTCOMES",
     "ENTRY_COUNTS",
-    "CPU_STATES",
+    "CPUS",
 ];
 
 /// A loaded object.
@@ -73,6 +73,16 @@ impl Object {
 
     pub(super) fn program(&mut self) -> Result<&mut Xdp, FilterError> {
         self.program_named(PROGRAM)
+    }
+
+    pub(super) fn descriptor(&mut self) -> Result<ProgramFd, FilterError> {
+        let descriptor = self
+            .program()?
+            .fd()
+            .map_err(|error| program_error("finding", error))?;
+        descriptor
+            .try_clone()
+            .map_err(|error| program_error("finding", ProgramError::IOError(error)))
     }
 
     /// Runs the program on a frame: whether it passes, and the mean time of a run.

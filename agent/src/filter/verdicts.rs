@@ -9,9 +9,15 @@ use std::{
 
 use aya::maps::{HashMap, LpmTrie, MapError, lpm_trie::Key};
 use ipnet::{IpNet, Ipv6Net};
-use spinegate_common::{Reason, VerdictKind, VerdictOrigin, VerdictValue, packet, policy::Control};
+use spinegate_common::{Reason, VerdictKind, VerdictOrigin, VerdictValue, packet::Address, policy::Control};
 
-use super::{FilterError, clock::boot_time, object::Object, policy};
+use super::{
+    FilterError,
+    address::{address, key},
+    clock::boot_time,
+    object::Object,
+    policy,
+};
 
 const ADDRESSES: &str = "VERDICTS";
 const PREFIXES: &str = "PREFIX_VERDICTS";
@@ -53,7 +59,7 @@ pub(super) fn put(object: &mut Object, source: IpNet, new: NewVerdict) -> Result
     let value = VerdictValue::new(new.kind, new.reason, new.origin, boot_time().saturating_add(ttl));
     announce(object, source)?;
     if is_address(source) {
-        let mut map: HashMap<_, [u8; 16], VerdictValue> = object.map_mut(ADDRESSES)?;
+        let mut map: HashMap<_, Address, VerdictValue> = object.map_mut(ADDRESSES)?;
         map.insert(key(source.addr()), value, 0)
             .map_err(|error| refused(ADDRESSES, error))
     } else {
@@ -63,7 +69,7 @@ pub(super) fn put(object: &mut Object, source: IpNet, new: NewVerdict) -> Result
         all.push((source, value));
         let value = settled(source, &value, &all, boot_time());
         let (length, address) = prefix(source);
-        let mut map: LpmTrie<_, [u8; 16], VerdictValue> = object.map_mut(PREFIXES)?;
+        let mut map: LpmTrie<_, Address, VerdictValue> = object.map_mut(PREFIXES)?;
         map.insert(&Key::new(length, address), value, 0)
             .map_err(|error| refused(PREFIXES, error))?;
         settle(object)
@@ -93,14 +99,14 @@ pub(super) fn list(object: &Object) -> Result<Vec<Verdict>, FilterError> {
 
 /// How many verdicts there are, ended ones included until they are swept.
 pub(super) fn count(object: &Object) -> Result<usize, FilterError> {
-    let addresses: HashMap<_, [u8; 16], VerdictValue> = object.map(ADDRESSES)?;
+    let addresses: HashMap<_, Address, VerdictValue> = object.map(ADDRESSES)?;
     Ok(addresses.keys().count() + prefixes(object)?.len())
 }
 
 /// The verdict in force on the very same address or prefix.
 pub(super) fn find(object: &Object, source: IpNet) -> Result<Option<Verdict>, FilterError> {
     let found = if is_address(source) {
-        let map: HashMap<_, [u8; 16], VerdictValue> = object.map(ADDRESSES)?;
+        let map: HashMap<_, Address, VerdictValue> = object.map(ADDRESSES)?;
         match map.get(&key(source.addr()), 0) {
             Ok(value) => Some(value),
             Err(MapError::KeyNotFound) => None,
@@ -194,7 +200,7 @@ pub(super) fn retract(object: &mut Object) -> Result<(), FilterError> {
     let Some(control) = policy::control(object)? else {
         return Ok(());
     };
-    let addresses: HashMap<_, [u8; 16], VerdictValue> = object.map(ADDRESSES)?;
+    let addresses: HashMap<_, Address, VerdictValue> = object.map(ADDRESSES)?;
     let verdicts = addresses.keys().next().is_some();
     let left = Control {
         verdicts,
@@ -211,7 +217,7 @@ pub(super) fn retract(object: &mut Object) -> Result<(), FilterError> {
 fn settle(object: &mut Object) -> Result<(), FilterError> {
     let now = boot_time();
     let all = prefixes(object)?;
-    let mut map: LpmTrie<_, [u8; 16], VerdictValue> = object.map_mut(PREFIXES)?;
+    let mut map: LpmTrie<_, Address, VerdictValue> = object.map_mut(PREFIXES)?;
     for (source, value) in &all {
         let settled = settled(*source, value, &all, now);
         if settled != *value {
@@ -240,11 +246,11 @@ fn settled(source: IpNet, value: &VerdictValue, all: &[(IpNet, VerdictValue)], n
 /// False if there was none, ended or not.
 fn remove(object: &mut Object, source: IpNet) -> Result<bool, FilterError> {
     let (name, removed) = if is_address(source) {
-        let mut map: HashMap<_, [u8; 16], VerdictValue> = object.map_mut(ADDRESSES)?;
+        let mut map: HashMap<_, Address, VerdictValue> = object.map_mut(ADDRESSES)?;
         (ADDRESSES, map.remove(&key(source.addr())))
     } else {
         let (length, address) = prefix(source);
-        let mut map: LpmTrie<_, [u8; 16], VerdictValue> = object.map_mut(PREFIXES)?;
+        let mut map: LpmTrie<_, Address, VerdictValue> = object.map_mut(PREFIXES)?;
         (PREFIXES, map.remove(&Key::new(length, address)))
     };
     match removed {
@@ -256,7 +262,7 @@ fn remove(object: &mut Object, source: IpNet) -> Result<bool, FilterError> {
 }
 
 fn entries(object: &Object) -> Result<Vec<(IpNet, VerdictValue)>, FilterError> {
-    let map: HashMap<_, [u8; 16], VerdictValue> = object.map(ADDRESSES)?;
+    let map: HashMap<_, Address, VerdictValue> = object.map(ADDRESSES)?;
     let mut all = prefixes(object)?;
     for entry in map.iter() {
         let (key, value) = entry.map_err(|error| FilterError::map(ADDRESSES, error))?;
@@ -266,12 +272,12 @@ fn entries(object: &Object) -> Result<Vec<(IpNet, VerdictValue)>, FilterError> {
 }
 
 fn prefixes(object: &Object) -> Result<Vec<(IpNet, VerdictValue)>, FilterError> {
-    let map: LpmTrie<_, [u8; 16], VerdictValue> = object.map(PREFIXES)?;
+    let map: LpmTrie<_, Address, VerdictValue> = object.map(PREFIXES)?;
     let mut all = Vec::new();
     for entry in map.iter() {
         let (key, value) = entry.map_err(|error| FilterError::map(PREFIXES, error))?;
         let length = u8::try_from(key.prefix_len()).unwrap_or(128);
-        if let Ok(prefix) = Ipv6Net::new(Ipv6Addr::from(key.data()), length) {
+        if let Ok(prefix) = Ipv6Net::new(Ipv6Addr::from(key.data().octets()), length) {
             all.push((unmapped(prefix), value));
         }
     }
@@ -313,15 +319,8 @@ fn is_address(source: IpNet) -> bool {
     source.prefix_len() == source.max_prefix_len()
 }
 
-fn key(source: IpAddr) -> [u8; 16] {
-    match source.to_canonical() {
-        IpAddr::V4(address) => packet::mapped(address.octets()),
-        IpAddr::V6(address) => address.octets(),
-    }
-}
-
 /// A prefix over the form in which the program has addresses.
-fn prefix(source: IpNet) -> (u32, [u8; 16]) {
+fn prefix(source: IpNet) -> (u32, Address) {
     let family = if source.addr().is_ipv4() { 96 } else { 0 };
     (family + u32::from(source.prefix_len()), key(source.network()))
 }
@@ -333,10 +332,4 @@ fn unmapped(prefix: Ipv6Net) -> IpNet {
         }
         _ => IpNet::V6(prefix),
     }
-}
-
-/// An address in the form that the program has it in.
-#[must_use]
-pub fn address(key: &[u8; 16]) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::from(*key)).to_canonical()
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use spinegate_common::{
     Outcome,
-    packet::{Fragment, Network, Packet, protocol},
+    packet::{Address, Fragment, Network, Packet, protocol},
 };
 
 use super::{Agent, lock};
@@ -101,7 +101,7 @@ pub(super) fn line(packet: &Packet) -> String {
         protocol::ICMPV6 => "icmpv6".to_owned(),
         other => format!("protocol {other}"),
     };
-    let end = |address: &[u8; 16], port: u16| match (crate::filter::address(address), port) {
+    let end = |address: &Address, port: u16| match (crate::filter::address(address), port) {
         (address, 0) => address.to_string(),
         (IpAddr::V4(address), port) => format!("{address}:{port}"),
         (IpAddr::V6(address), port) => format!("[{address}]:{port}"),

@@ -1,6 +1,6 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers.
 
-use super::{Fragment, Frame, MAX_EXTENSION_HEADERS, Network, Packet, mapped, protocol, read, transport};
+use super::{Address, Fragment, Frame, MAX_EXTENSION_HEADERS, Network, Packet, protocol, read, transport};
 use crate::Reason;
 
 const IPV4_HEADER: usize = 20;
@@ -18,8 +18,8 @@ pub(super) fn parse_v4<F: Frame>(frame: &F, start: usize, packet: &mut Packet) -
     let [version_ihl, _, length_0, length_1, _, _, fragment_0, fragment_1, ttl, next, _, _,
         s0, s1, s2, s3, d0, d1, d2, d3] = header;
     packet.network = Network::Ipv4;
-    packet.source = mapped([s0, s1, s2, s3]);
-    packet.destination = mapped([d0, d1, d2, d3]);
+    packet.source = Address::v4([s0, s1, s2, s3]);
+    packet.destination = Address::v4([d0, d1, d2, d3]);
     packet.hop_limit = ttl;
     packet.protocol = next;
 
@@ -56,8 +56,8 @@ pub(super) fn parse_v6<F: Frame>(frame: &F, start: usize, packet: &mut Packet) -
     let [version, _, _, _, length_0, length_1, next, hop_limit]: [u8; 8] = read(frame, start)?;
     packet.network = Network::Ipv6;
     packet.hop_limit = hop_limit;
-    packet.source = read(frame, start + 8)?;
-    packet.destination = read(frame, start + 24)?;
+    packet.source = Address::v6(read(frame, start + 8)?);
+    packet.destination = Address::v6(read(frame, start + 24)?);
     packet.protocol = next;
 
     if version >> 4 != 6 {

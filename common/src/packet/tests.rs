@@ -67,11 +67,15 @@ fn build(
     };
     let mut expected = Packet {
         network: if v4 { Network::Ipv4 } else { Network::Ipv6 },
-        source: if v4 { mapped(first(source)) } else { source },
-        destination: if v4 {
-            mapped(first(destination))
+        source: if v4 {
+            Address::v4(first(source))
         } else {
-            destination
+            Address::v6(source)
+        },
+        destination: if v4 {
+            Address::v4(first(destination))
+        } else {
+            Address::v6(destination)
         },
         hop_limit,
         source_port,
@@ -108,6 +112,7 @@ fn build(
         }
     }
     .expect("a frame");
+    expected.end = u32::try_from(frame.len()).expect("a short frame");
     Sample { frame, expected }
 }
 

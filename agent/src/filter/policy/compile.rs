@@ -2,15 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::SystemTime,
 };
 
 use ipnet::IpNet;
 use spinegate_common::{
     Budget,
-    packet::{mapped, protocol},
-    policy::{Destination, Failsafe, Group, Head, port_index, service, words},
+    packet::{Address, protocol},
+    policy::{Destination, Failsafe, Group, Head, port_index, service},
     tree::{GRANT_WORDS, MAX_NESTING, NODE_WORDS, Page, Source6, tag},
 };
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{self, FilterMode, Scope, Service, ServiceMode, ServiceProtocol, Source},
-    filter::FilterError,
+    filter::{FilterError, address::key},
 };
 
 /// A policy as it stands in the maps.
@@ -78,7 +78,9 @@ impl Compiled {
                     length: source.cidr.prefix_len(),
                     leaf,
                 }),
-                IpAddr::V6(address) => v6.push((address.octets(), source.cidr.prefix_len(), leaf)),
+                IpAddr::V6(address) => {
+                    v6.push((Address::v6(address.octets()), source.cidr.prefix_len(), leaf))
+                }
             }
         }
         let mut words = grants.words;
@@ -127,7 +129,7 @@ fn settings(config: &config::Filter, head: &mut Head) {
 fn failsafes(config: &config::Filter) -> impl Iterator<Item = Failsafe> {
     config.failsafes.iter().flat_map(|failsafe| {
         let entry = |protocol, port| Failsafe {
-            network: words(&octets(failsafe.cidr.network())),
+            network: key(failsafe.cidr.network()).halves(),
             mask: mask(failsafe.cidr),
             protocol,
             port,
@@ -150,14 +152,7 @@ fn mask(cidr: IpNet) -> [u64; 2] {
     let ones = u128::MAX
         .checked_shl(128 - (family + u32::from(cidr.prefix_len())))
         .unwrap_or_default();
-    words(&ones.to_be_bytes())
-}
-
-pub(super) fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => mapped(address.octets()),
-        IpAddr::V6(address) => Ipv6Addr::octets(&address),
-    }
+    [(ones >> 64) as u64, ones as u64]
 }
 
 const fn number_of(protocol: ServiceProtocol) -> u8 {
@@ -282,7 +277,7 @@ fn port_value(
     for (address, number) in places {
         if let (Some(address), Some(place)) = (address, head.destinations.get_mut(*destinations)) {
             *place = Destination {
-                address: words(&octets(*address)),
+                address: key(*address).halves(),
                 service: u64::from(*number),
             };
             *destinations += 1;

@@ -10,14 +10,13 @@ use std::{
 use aya::maps::{Array, MapData};
 use ipnet::IpNet;
 use spinegate_common::{
-    packet::mapped,
-    policy::{service, words},
+    policy::service,
     tree::{Page, WORDS},
 };
 
 use crate::{
     config::{Service, ServiceProtocol},
-    filter::FilterError,
+    filter::{FilterError, address::key},
 };
 
 const NAME: &str = "NUMBERS";
@@ -184,7 +183,7 @@ impl Numbers {
         }
         for (cidr, number) in &self.entries {
             let (page, at) = page_of(*number);
-            let [upper, lower] = words(&octets(cidr.network()));
+            let [upper, lower] = key(cidr.network()).halves();
             let family = if cidr.addr().is_ipv4() { 96 } else { 0 };
             put(
                 page,
@@ -229,13 +228,6 @@ fn page_of(entry: u32) -> (u32, usize) {
     (1 + entry / per_page, (entry % per_page) as usize * ENTRY_WORDS)
 }
 
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => mapped(address.octets()),
-        IpAddr::V6(address) => address.octets(),
-    }
-}
-
 fn from_words(upper: u64, lower: u64) -> Ipv6Addr {
     Ipv6Addr::from(u128::from(upper) << 64 | u128::from(lower))
 }
@@ -244,14 +236,14 @@ const ANYWHERE: u64 = 1;
 const SOMEWHERE: u64 = 2;
 const REPLY: u64 = 3;
 
-fn service_words(key: Numbered) -> [u64; SERVICE_WORDS] {
+fn service_words(numbered: Numbered) -> [u64; SERVICE_WORDS] {
     let plain = |service: Service| {
         u64::from(service.protocol == ServiceProtocol::Udp) << 16 | u64::from(service.port)
     };
-    match key {
+    match numbered {
         Numbered::Service(service, None) => [ANYWHERE, plain(service), 0, 0],
         Numbered::Service(service, Some(address)) => {
-            let [upper, lower] = words(&octets(address));
+            let [upper, lower] = key(address).halves();
             [SOMEWHERE, plain(service), upper, lower]
         }
         Numbered::Reply(service) => [REPLY, plain(service), 0, 0],

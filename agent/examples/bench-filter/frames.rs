@@ -1,0 +1,52 @@
+//! Frames as the filter meets them.
+
+use etherparse::PacketBuilder;
+
+/// The destination of all frames, and its guarded port.
+pub(crate) const HERE: [u8; 4] = [10, 255, 0, 1];
+pub(crate) const PORT: u16 = 443;
+
+/// A TCP segment of an open connection.
+pub(crate) fn segment(source: [u8; 4], port: u16) -> Vec<u8> {
+    written(|frame| {
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4(source, HERE, 64)
+            .tcp(40000, port, 1, 1024)
+            .ack(1)
+            .write(frame, &[])
+    })
+}
+
+/// A TCP segment that asks for a connection.
+pub(crate) fn syn(source: [u8; 4], port: u16) -> Vec<u8> {
+    written(|frame| {
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4(source, HERE, 64)
+            .tcp(40000, port, 1, 1024)
+            .syn()
+            .write(frame, &[])
+    })
+}
+
+/// A TCP segment of an open connection over IPv6.
+pub(crate) fn segment6(source: [u8; 16]) -> Vec<u8> {
+    let mut here = [0; 16];
+    here[0] = 0x20;
+    here[15] = 1;
+    written(|frame| {
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv6(source, here, 64)
+            .tcp(40000, PORT, 1, 1024)
+            .ack(1)
+            .write(frame, &[])
+    })
+}
+
+fn written(
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), etherparse::err::packet::BuildWriteError>,
+) -> Vec<u8> {
+    let mut frame = Vec::new();
+    // Writing to memory can't fail.
+    let _ = write(&mut frame);
+    frame
+}

@@ -1,0 +1,119 @@
+//! Programs that the benchmark drives the filter and its peers with. The agent knows nothing of them.
+#![no_std]
+#![no_main]
+#![allow(
+    missing_docs,
+    reason = "the xdp attribute moves the hook into a module of its own, without its docs"
+)]
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_ABORTED, XDP_DROP},
+    btf_maps::{Array, ProgramArray},
+    helpers::generated::bpf_redirect,
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+
+const ADDRESSES_MAX: usize = 1 << 20;
+const SOURCE: usize = 26;
+
+/// Sources, in network order.
+#[btf_map]
+static ADDRESSES: Array<u32, ADDRESSES_MAX> = Array::new();
+
+/// The next source.
+#[btf_map]
+static NEXT: Array<u32, 1> = Array::new();
+
+/// The program that is measured, if it is made for frames in several buffers.
+#[btf_map]
+static TARGET_FRAGS: ProgramArray<1> = ProgramArray::new();
+
+/// The program that is measured, if it is not.
+#[btf_map]
+static TARGET: ProgramArray<1> = ProgramArray::new();
+
+/// The interface that frames are sent to.
+#[btf_map]
+static INTERFACE: Array<u32, 1> = Array::new();
+
+/// What every program costs.
+#[xdp(frags)]
+fn empty_frags(_context: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+/// The same, as programs for single buffers are called.
+#[xdp]
+fn empty(_context: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+/// Gives the frame the next source, and hands it to the program that is measured.
+#[xdp(frags)]
+fn vary_frags(context: XdpContext) -> u32 {
+    if vary(&context).is_some() {
+        // SAFETY: the map holds programs of this kind alone, as the kernel checks.
+        unsafe { TARGET_FRAGS.tail_call(&context, 0) };
+    }
+    XDP_ABORTED
+}
+
+/// The same, for programs for single buffers.
+#[xdp]
+fn vary_single(context: XdpContext) -> u32 {
+    if vary(&context).is_some() {
+        // SAFETY: as above.
+        unsafe { TARGET.tail_call(&context, 0) };
+    }
+    XDP_ABORTED
+}
+
+/// Sends the frame out of an interface.
+#[xdp]
+fn send(context: XdpContext) -> u32 {
+    if vary(&context).is_none() {
+        return XDP_ABORTED;
+    }
+    match INTERFACE.get(0) {
+        // SAFETY: the helper has no preconditions.
+        Some(interface) => (unsafe { bpf_redirect(*interface, 0) }) as u32,
+        None => XDP_ABORTED,
+    }
+}
+
+#[inline(always)]
+fn vary(context: &XdpContext) -> Option<()> {
+    let next = NEXT.get_ptr_mut(0)?;
+    // SAFETY: the pointer comes from a map look-up, and the benchmark runs one program at a time.
+    let number = unsafe {
+        let number = *next;
+        *next = number.wrapping_add(1);
+        number
+    };
+    let address = ADDRESSES.get(number & (ADDRESSES_MAX as u32 - 1))?;
+    let (start, end) = (context.data() as *mut u8, context.data_end() as *mut u8);
+    if start.wrapping_add(SOURCE + 4) > end {
+        return None;
+    }
+    // SAFETY: the four bytes lie within the frame, as just checked.
+    unsafe {
+        start
+            .wrapping_add(SOURCE)
+            .cast::<[u8; 4]>()
+            .write(address.to_ne_bytes())
+    };
+    Some(())
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // The verifier refuses a program in which this can be reached.
+    loop {}
+}
+
+// The kernel reads the licence here, before it lets a program call GPL-only helpers.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
