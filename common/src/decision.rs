@@ -18,7 +18,9 @@ pub trait World {
     /// Names a verdict that was found.
     type Verdict: Copy;
 
-    /// A page of the policy.
+    /// A page of the policy, of those in its head.
+    fn head_page<'head>(&self, head: &'head Head, page: u32) -> Option<&'head Page>;
+    /// A page of the policy, of those behind the ones in its head.
     fn page(&self, slot: u32, page: u32) -> Option<&Page>;
     /// The leaf of an IPv6 address.
     fn leaf6(&self, slot: u32, address: &Address) -> u32;
@@ -146,15 +148,11 @@ fn decide<F: Frame, W: World>(
     };
 
     let leaf = match packet.network {
-        Network::Ipv4 => {
-            let address = packet.source.number4();
-            let root = head.root.get((address >> 16) as usize).copied();
-            tree::find(world, control.slot, root.unwrap_or_default(), address)
-        }
+        Network::Ipv4 => tree::find(world, control.slot, head, packet.source.number4()),
         _ => world.leaf6(control.slot, &packet.source),
     };
     let later = packet.fragment == Fragment::Later;
-    match tree::granted(world, control.slot, leaf, needed) {
+    match tree::granted(world, control.slot, head, leaf, needed) {
         Some(counter) => *entry = counter,
         None if later => return Err(Reason::FragmentNotAllowlisted),
         None => {
@@ -162,7 +160,7 @@ fn decide<F: Frame, W: World>(
             if answer == 0 {
                 return Err(Reason::SourceNotAllowlisted);
             }
-            let counter = tree::granted(world, control.slot, leaf, answer);
+            let counter = tree::granted(world, control.slot, head, leaf, answer);
             *entry = counter.ok_or(Reason::SourceNotAllowlisted)?;
             return Ok(Pass::Reply);
         }

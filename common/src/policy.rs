@@ -3,7 +3,7 @@
 //! A policy is one generation: a [`Head`], the [`crate::tree`] of IPv4 prefixes and a trie of IPv6 prefixes, in one of
 //! two slots. [`Control`] names the slot in force, so that a policy changes between two packets and never within one.
 
-use crate::{Budget, packet::protocol};
+use crate::{Budget, packet::protocol, tree::Page};
 
 /// The version of the maps' layout; a part of the path where they are pinned. Raise it with every change of a key, a
 /// value or a map.
@@ -120,32 +120,16 @@ pub struct Head {
     pub replies: [u8; PORTS],
     /// Where the [`crate::tree`] begins: a leaf for each value of an address' upper half.
     pub root: [u32; ROOT],
-}
-
-impl Head {
-    /// A policy that guards nothing and allows nothing.
-    pub const EMPTY: Self = Self {
-        host: 0,
-        monitor: 0,
-        fragments: [0; 2],
-        events: Budget::NONE,
-        control: Budget::NONE,
-        untrusted: Budget::NONE,
-        trusted: Budget::NONE,
-        failsafes: 0,
-        failsafe: [Failsafe::NOTHING; FAILSAFES],
-        groups: [Group::NOTHING; GROUPS],
-        destinations: [Destination::NOTHING; DESTINATIONS],
-        ports: [0; PORTS],
-        replies: [0; PORTS],
-        root: [0; ROOT],
-    };
+    /// Its first pages. In most policies there are no more, and no packet looks for them elsewhere.
+    pub pages: [Page; HEAD_PAGES],
 }
 
 /// Entries of a table by protocol and port.
 pub const PORTS: usize = 2 << 16;
 /// Entries of the tree's root.
 pub const ROOT: usize = 1 << 16;
+/// Pages of a policy that are in its head: 1 MiB, as much as 10 000 networks all over the address space take.
+pub const HEAD_PAGES: usize = 256;
 
 /// Where a port stands in a table of [`PORTS`] entries; none for protocols without ports.
 #[inline(always)]
@@ -231,6 +215,8 @@ impl Destination {
 mod user {
     // SAFETY: `repr(C)`, integers only, the padding is a field, every bit pattern is a value.
     unsafe impl aya::Pod for super::Head {}
+    // SAFETY: as above, so zeros are a value: a policy that guards nothing and allows nothing.
+    unsafe impl bytemuck::Zeroable for super::Head {}
 }
 
 #[cfg(test)]
@@ -256,7 +242,8 @@ mod tests {
         assert_eq!(size_of::<Failsafe>(), 40);
         assert_eq!(size_of::<Group>(), 4);
         assert_eq!(size_of::<Destination>(), 24);
-        let parts = 4 * 8 + 4 * 16 + 8 + 32 * 40 + 64 * 4 + 128 * 24 + 2 * (2 << 16) + 4 * (1 << 16);
+        let parts =
+            4 * 8 + 4 * 16 + 8 + 32 * 40 + 64 * 4 + 128 * 24 + 2 * (2 << 16) + 4 * (1 << 16) + (1 << 20);
         assert_eq!(size_of::<Head>(), parts);
     }
 }

@@ -7,7 +7,11 @@
 //!
 //! A leaf is a `u32` of a [`tag`] and an index. It says what an address is granted: nothing, everything, or a grant.
 
-use crate::{World, packet::Address};
+use crate::{
+    World,
+    packet::Address,
+    policy::{HEAD_PAGES, Head},
+};
 
 /// 4 KiB of a generation: nodes, leaves or grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +47,14 @@ pub mod tag {
 
 /// The leaf of an address. What can't be followed is [`tag::NOTHING`].
 #[inline(always)]
-pub fn find<W: World>(world: &W, slot: u32, root: u32, address: u32) -> u32 {
-    let mut leaf = root;
+pub fn find<W: World>(world: &W, slot: u32, head: &Head, address: u32) -> u32 {
+    let root = head.root.get((address >> 16) as usize).copied();
+    let mut leaf = root.unwrap_or_default();
     for child in [address >> 8 & 0xff, address & 0xff] {
         if leaf & tag::MASK != tag::NODE {
             return leaf;
         }
-        leaf = match step(world, slot, leaf & tag::INDEX, child) {
+        leaf = match step(world, slot, head, leaf & tag::INDEX, child) {
             Some(leaf) => leaf,
             None => return tag::NOTHING,
         };
@@ -61,9 +66,9 @@ pub fn find<W: World>(world: &W, slot: u32, root: u32, address: u32) -> u32 {
 }
 
 #[inline(always)]
-fn step<W: World>(world: &W, slot: u32, node: u32, child: u32) -> Option<u32> {
+fn step<W: World>(world: &W, slot: u32, head: &Head, node: u32, child: u32) -> Option<u32> {
     const PER_PAGE: u32 = (WORDS / NODE_WORDS) as u32;
-    let page = world.page(slot, node / PER_PAGE)?;
+    let page = page(world, slot, head, node / PER_PAGE)?;
     let first = (node % PER_PAGE) as usize * NODE_WORDS;
     let word = (child >> 6) as usize;
     let bits = *page.0.get(first + word)? & (u64::MAX >> (63 - (child & 63)));
@@ -77,16 +82,26 @@ fn step<W: World>(world: &W, slot: u32, node: u32, child: u32) -> Option<u32> {
             let pair = *page.0.get(first + 5 + leaf / 2)?;
             Some((pair >> (32 * (leaf & 1))) as u32)
         }
-        leaves => leaf_at(world, slot, leaves.wrapping_add(leaf as u32)),
+        leaves => leaf_at(world, slot, head, leaves.wrapping_add(leaf as u32)),
     }
 }
 
 #[inline(always)]
-fn leaf_at<W: World>(world: &W, slot: u32, leaf: u32) -> Option<u32> {
+fn leaf_at<W: World>(world: &W, slot: u32, head: &Head, leaf: u32) -> Option<u32> {
     const PER_PAGE: u32 = 2 * WORDS as u32;
-    let page = world.page(slot, leaf / PER_PAGE)?;
+    let page = page(world, slot, head, leaf / PER_PAGE)?;
     let pair = *page.0.get((leaf % PER_PAGE / 2) as usize)?;
     Some((pair >> (32 * (leaf & 1))) as u32)
+}
+
+/// A page of the generation.
+#[inline(always)]
+fn page<'a, W: World>(world: &'a W, slot: u32, head: &'a Head, page: u32) -> Option<&'a Page> {
+    if page < HEAD_PAGES as u32 {
+        world.head_page(head, page)
+    } else {
+        world.page(slot, page - HEAD_PAGES as u32)
+    }
 }
 
 /// How many bits are set. The instruction set of BPF has no instruction for it, and the compiler's own way multiplies
@@ -98,10 +113,10 @@ const fn ones(bits: u64) -> u64 {
 
 /// The counter of the entry that grants one of the `needed` services (a bit each) to the address of a leaf.
 #[inline(always)]
-pub fn granted<W: World>(world: &W, slot: u32, leaf: u32, needed: u64) -> Option<u32> {
+pub fn granted<W: World>(world: &W, slot: u32, head: &Head, leaf: u32, needed: u64) -> Option<u32> {
     match leaf & tag::MASK {
         tag::ALL => Some(leaf & tag::INDEX),
-        tag::GRANT => u32::try_from(granted_by(world, slot, leaf, needed)).ok(),
+        tag::GRANT => u32::try_from(granted_by(world, slot, head, leaf, needed)).ok(),
         _ => None,
     }
 }
@@ -110,7 +125,7 @@ pub fn granted<W: World>(world: &W, slot: u32, leaf: u32, needed: u64) -> Option
 ///
 /// A grant that is not enough, or has expired, leaves the word to the prefix that covers its own.
 #[inline(never)]
-fn granted_by<W: World>(world: &W, slot: u32, leaf: u32, needed: u64) -> u64 {
+fn granted_by<W: World>(world: &W, slot: u32, head: &Head, leaf: u32, needed: u64) -> u64 {
     const PER_PAGE: u32 = (WORDS / GRANT_WORDS) as u32;
     let mut leaf = leaf;
     for _ in 0..MAX_NESTING {
@@ -120,7 +135,7 @@ fn granted_by<W: World>(world: &W, slot: u32, leaf: u32, needed: u64) -> u64 {
             tag::GRANT => {}
             _ => return REFUSED,
         }
-        let Some(page) = world.page(slot, index / PER_PAGE) else {
+        let Some(page) = page(world, slot, head, index / PER_PAGE) else {
             return REFUSED;
         };
         let first = (index % PER_PAGE) as usize * GRANT_WORDS;

@@ -9,6 +9,7 @@ use aya_ebpf::{
 use spinegate_common::{
     Budget, Standing, VerdictValue, World,
     packet::Address,
+    policy::{HEAD_PAGES, Head},
     tree::{Page, tag},
 };
 
@@ -71,6 +72,20 @@ fn standing(verdict: *mut VerdictValue) -> Standing<*mut VerdictValue> {
 
 impl<const REAL: bool> World for KernelWorld<REAL> {
     type Verdict = *mut VerdictValue;
+
+    #[inline(always)]
+    fn head_page<'head>(&self, head: &'head Head, page: u32) -> Option<&'head Page> {
+        let mut page = u64::from(page);
+        // The compiler knows the bound and would check it on another register than the one that it adds to the address;
+        // here the verifier sees it, and the compiler does not look in.
+        //
+        // SAFETY: the instruction changes the register and nothing else.
+        unsafe {
+            asm!("{page} &= {mask}", page = inout(reg) page, mask = const HEAD_PAGES - 1, options(pure, nomem))
+        };
+        // SAFETY: the index is smaller than the number of pages.
+        Some(unsafe { &*head.pages.as_ptr().wrapping_add(page as usize) })
+    }
 
     #[inline(always)]
     fn page(&self, slot: u32, page: u32) -> Option<&Page> {

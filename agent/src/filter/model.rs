@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::HashMap};
 use spinegate_common::{
     Budget, Judgement, Standing, World, judge,
     packet::{Address, Packet},
-    policy::Control,
+    policy::{Control, Head},
     tree::{Page, tag},
 };
 
@@ -71,6 +71,10 @@ impl Model {
 
 impl World for Model {
     type Verdict = ();
+
+    fn head_page<'head>(&self, head: &'head Head, page: u32) -> Option<&'head Page> {
+        head.pages.get(usize::try_from(page).ok()?)
+    }
 
     fn page(&self, _slot: u32, page: u32) -> Option<&Page> {
         self.policy.pages.get(usize::try_from(page).ok()?)

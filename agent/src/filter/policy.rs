@@ -101,10 +101,11 @@ impl Maps {
     fn make(compiled: &Compiled) -> Result<Self, FilterError> {
         let heads = |error| FilterError::map("HEADS", error);
         let mut head = Array::create(1, 0).map_err(heads)?;
-        head.set(0, *compiled.head, 0).map_err(heads)?;
+        head.set(0, &*compiled.head, 0).map_err(heads)?;
 
         let paging = |error| FilterError::map("PAGES", error);
-        let length = u32::try_from(compiled.pages.len()).unwrap_or(u32::MAX);
+        // A map has one element at the least.
+        let length = u32::try_from(compiled.pages.len().max(1)).unwrap_or(u32::MAX);
         let mut pages = Array::create(length, ANY_SIZE).map_err(paging)?;
         for (number, page) in (0..).zip(&compiled.pages) {
             pages.set(number, page, 0).map_err(paging)?;

@@ -6,11 +6,12 @@ use std::{
     time::SystemTime,
 };
 
+use bytemuck::allocation::zeroed_box;
 use ipnet::IpNet;
 use spinegate_common::{
     Budget,
     packet::{Address, protocol},
-    policy::{Destination, Failsafe, Group, Head, port_index, service},
+    policy::{Destination, Failsafe, Group, HEAD_PAGES, Head, port_index, service},
     tree::{GRANT_WORDS, MAX_NESTING, NODE_WORDS, Page, Source6, tag},
 };
 
@@ -26,6 +27,7 @@ use crate::{
 /// A policy as it stands in the maps.
 pub(in crate::filter) struct Compiled {
     pub(in crate::filter) head: Box<Head>,
+    /// The pages behind those in the head.
     pub(in crate::filter) pages: Vec<Page>,
     /// IPv6 prefixes with their lengths and leaves.
     pub(in crate::filter) prefixes6: Vec<(Source6, u8, u32)>,
@@ -58,7 +60,7 @@ impl Compiled {
         now: Now,
     ) -> Result<Self, FilterError> {
         let services = Services::number(config, sources, numbers)?;
-        let mut head = Box::new(Head::EMPTY);
+        let mut head: Box<Head> = zeroed_box();
         services.write(config, &mut head);
         settings(config, &mut head);
 
@@ -87,21 +89,26 @@ impl Compiled {
         words.resize(words.len().next_multiple_of(NODE_WORDS), 0);
         let tree = Tree::build(&v4, words.len() / NODE_WORDS);
         tree.write(&mut words);
-        head.root = *tree.root;
+        head.root.copy_from_slice(tree.root.as_slice());
+        let mut pages = pages(&words);
+        let behind = pages.split_off(pages.len().min(HEAD_PAGES));
+        for (place, page) in head.pages.iter_mut().zip(&pages) {
+            *place = *page;
+        }
         Ok(Self {
             head,
-            pages: pages(&words),
+            pages: behind,
             prefixes6: v6,
         })
     }
 
     /// A policy that guards everything and allows nothing: what is put where a policy was.
     pub(in crate::filter) fn closed() -> Self {
-        let mut head = Box::new(Head::EMPTY);
+        let mut head: Box<Head> = zeroed_box();
         head.host = 1;
         Self {
             head,
-            pages: pages(&[]),
+            pages: Vec::new(),
             prefixes6: Vec::new(),
         }
     }

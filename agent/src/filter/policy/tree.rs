@@ -152,7 +152,7 @@ fn pairs(leaves: &[u32]) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Words as pages, of which there is at least one.
+/// Words as pages.
 pub(super) fn pages(words: &[u64]) -> Vec<Page> {
     let page = |words: &[u64]| {
         let mut page = Page([0; WORDS]);
@@ -161,9 +161,6 @@ pub(super) fn pages(words: &[u64]) -> Vec<Page> {
         }
         page
     };
-    if words.is_empty() {
-        return vec![page(&[])];
-    }
     words.chunks(WORDS).map(page).collect()
 }
 
