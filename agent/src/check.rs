@@ -7,34 +7,52 @@ use crate::{
     run::Parts,
 };
 
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// With any of these the agent does not start.
+    pub problems: Vec<Problem>,
+    /// It starts with these, but they should be seen to.
+    pub warnings: Vec<Problem>,
+}
+
 /// Asks each room about its part of the configuration and about what that part names.
 #[must_use]
-pub fn problems(config: &Config) -> Vec<Problem> {
-    let named = Parts::load(config).err().unwrap_or_default();
-    [
+pub fn findings(config: &Config) -> Findings {
+    let (named, warnings) = match Parts::load(config) {
+        Ok(parts) => (Vec::new(), parts.warnings().to_vec()),
+        Err(problems) => (problems, Vec::new()),
+    };
+    let problems = [
         filter::problems(&config.filter),
         named,
         listening(config),
         control::problems(&config.control),
         audit::problems(&config.audit),
     ]
-    .concat()
+    .concat();
+    Findings { problems, warnings }
 }
 
 /// Addresses that can't be listened on. A running agent holds its own, so nothing is said of them then.
 fn listening(config: &Config) -> Vec<Problem> {
+    const MEND: &str =
+        "give an address of this host, and a port that nothing else has (`ss -ltnp` shows who listens)";
     let running = || control::call(&config.control.socket, control::Request::Status).is_ok();
+    let requests = config.listen.addresses.iter().enumerate();
+    let requests = requests.map(|(position, address)| (format!("listen.addresses[{position}]"), *address));
+    let metrics = config
+        .metrics
+        .listen
+        .map(|address| ("metrics.listen".to_owned(), address));
     let mut problems = Vec::new();
-    for (position, address) in config.listen.addresses.iter().enumerate() {
-        if let Err(error) = gateway::bind(*address)
-            && !running()
-        {
-            let mend = "give an address of this host, and a port that nothing else has (`ss -ltnp` shows who listens)";
-            problems.push(Problem::new(
-                format!("listen.addresses[{position}]"),
-                error.to_string(),
-                mend,
-            ));
+    // Held to the end, so that of two keys with one port the second is told so.
+    let mut held = Vec::new();
+    for (key, address) in requests.chain(metrics) {
+        match gateway::bind(address) {
+            Ok(listener) => held.push(listener),
+            Err(_) if running() => {}
+            Err(error) => problems.push(Problem::new(key, error.fault(), MEND)),
         }
     }
     problems

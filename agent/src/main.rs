@@ -1,6 +1,9 @@
 //! Spinegate.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -22,9 +25,12 @@ fn log_to_stderr() -> anyhow::Result<()> {
         .from_env()
         .context(
             "SPINEGATE_LOG is not a filter; write a level, as in `debug`, or `spinegate::tls=debug,info`",
-        )?;
+        )?
+        // It warns of each link attribute that is newer than it.
+        .add_directive("netlink_packet_route=error".parse()?);
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .try_init()
         .map_err(|error| anyhow::anyhow!("the log can't be opened: {error}"))

@@ -142,7 +142,11 @@ impl Agent {
 
         let Parts { tls, policy, sources } = parts;
         let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        said.extend(tls.warnings.iter().cloned());
+        said.extend(
+            tls.warnings
+                .iter()
+                .map(|warning| source.diagnose(warning).to_string()),
+        );
         let filter: SharedFilter = Arc::new(Mutex::new(filter));
         let verdicts = Arc::new(Verdicts::new(&config, sources.all(), Arc::clone(&filter)));
         let acceptor = Arc::new(Acceptor::new(tls));

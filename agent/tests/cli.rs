@@ -152,6 +152,30 @@ fn check_finds_what_the_rooms_find_and_gives_it_its_line() {
 }
 
 #[test]
+fn check_names_the_registry_for_what_is_wrong_in_it_and_the_configuration_where_it_is_missing() {
+    let folder = folder_with(SOUND);
+    let found = || -> serde_json::Value {
+        let output = spinegate(folder.path(), &["check", "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let of = |found: &serde_json::Value, key: &str| {
+        let problems = found["problems"].as_array().unwrap();
+        let problem = problems.iter().find(|problem| problem["key"] == key);
+        problem.map(|problem| (problem["file"].clone(), problem["line"].clone()))
+    };
+    assert_eq!(of(&found(), "registry.file"), Some(("a.toml".into(), 17.into())));
+    fs::write(
+        folder.path().join("registry.toml"),
+        "\n[[system]]\nods = \"RR8\"\ninteractions = []\n",
+    )
+    .unwrap();
+    assert_eq!(
+        of(&found(), "system[0].asid"),
+        Some(("registry.toml".into(), 2.into()))
+    );
+}
+
+#[test]
 fn run_starts_nothing_on_a_faulty_configuration() {
     let folder = folder_with(&SOUND.replace("addresses", "address"));
     let output = spinegate(folder.path(), &["run"]);

@@ -1,6 +1,8 @@
-//! Real clients, run in a host's namespace: `curl` for requests, `openssl s_client` for handshakes, a bare socket for the rest.
+//! Real clients, run in a host's namespace: `curl` for requests, `openssl s_client` for handshakes, OpenSSL itself for a
+//! connection that is kept, a bare socket for the rest.
 
 mod handshake;
+mod kept;
 mod message;
 mod pointer;
 mod request;

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use spinegate_tests::{
     client::{Knock, Message, NHS_NUMBER},
-    command::Finished,
+    command::{Finished, Run},
     json::at,
     lab::{CONSUMER, Lab},
     netns::{Family, Host, INTERFACE},
@@ -22,16 +22,20 @@ fn main() -> ExitCode {
             an_unknown_key_is_named,
             a_value_of_the_wrong_type_is_named,
             a_missing_file_is_named,
+            a_key_that_cannot_be_read_is_named,
             a_key_file_that_holds_no_key_is_named,
             a_key_that_does_not_match_the_certificate_is_named,
             an_expired_own_certificate_is_named,
             a_crl_that_does_not_verify_is_named,
+            a_crl_that_is_stale_is_warned_of,
             a_cidr_with_host_bits_is_named,
             two_systems_with_one_asid_are_named,
             an_interface_that_does_not_exist_is_named,
             an_interface_with_another_xdp_program_is_left_alone_and_the_program_named,
             a_pin_folder_that_is_not_on_bpffs_is_named,
+            a_kernel_without_btf_is_named,
             a_port_in_use_is_named,
+            a_port_of_the_metrics_in_use_is_named,
             text_that_is_no_toml_is_named_with_its_line,
             a_configuration_that_is_not_there_is_named,
             every_faulty_value_of_a_file_is_reported_at_once,
@@ -63,6 +67,16 @@ fn a_missing_file_is_named(lab: &mut Lab) -> Result<()> {
         lab,
         |table| set(table, "tls", "certificate", "absent.pem"),
         &["tls.certificate", "absent.pem"],
+    )
+}
+
+fn a_key_that_cannot_be_read_is_named(lab: &mut Lab) -> Result<()> {
+    // Root may read any file, but no folder.
+    let folder = lab.files().pki().to_string_lossy().into_owned();
+    faulty(
+        lab,
+        |table| set(table, "tls", "private_key", folder.as_str()),
+        &["tls.private_key", &folder, "readable"],
     )
 }
 
@@ -121,6 +135,22 @@ fn a_crl_that_does_not_verify_is_named(lab: &mut Lab) -> Result<()> {
     faulty(lab, edit, &["tls.client.crls", "sub.pem"])
 }
 
+fn a_crl_that_is_stale_is_warned_of(lab: &mut Lab) -> Result<()> {
+    lab.pki().publish_crls(Validity::days(-30, -1))?;
+    let finished = lab.at_edge(&lab.files().config(), &["check"]);
+    lab.pki().publish_crls(Validity::days(-1, 30))?;
+    let finished = finished?;
+    ensure!(finished.code == Some(0), "{}", finished.said());
+    for word in ["warning: ", "tls.client.crls", "CN=Lab Authentication"] {
+        ensure!(
+            finished.stdout.contains(word),
+            "{word} is not named: {}",
+            finished.said()
+        );
+    }
+    Ok(())
+}
+
 fn a_cidr_with_host_bits_is_named(lab: &mut Lab) -> Result<()> {
     faulty(
         lab,
@@ -136,11 +166,17 @@ fn two_systems_with_one_asid_are_named(lab: &mut Lab) -> Result<()> {
         "twice.toml",
         registry.replace("200000000102", "200000000101").as_bytes(),
     )?;
-    faulty(
-        lab,
-        |table| set(table, "registry", "file", path),
-        &["200000000101", "twice.toml"],
-    )
+    let config = altered(lab, |table| set(table, "registry", "file", path.as_str()))?;
+    let finished = lab.at_edge(&config, &["check"])?;
+    names(&finished, &["on line 3"])?;
+    ensure!(
+        finished
+            .stdout
+            .starts_with(&format!("{path}:10: system[1].asid: 200000000101 ")),
+        "{}",
+        finished.said()
+    );
+    Ok(())
 }
 
 fn an_interface_that_does_not_exist_is_named(lab: &mut Lab) -> Result<()> {
@@ -185,6 +221,18 @@ fn a_pin_folder_that_is_not_on_bpffs_is_named(lab: &mut Lab) -> Result<()> {
     )
 }
 
+fn a_kernel_without_btf_is_named(lab: &mut Lab) -> Result<()> {
+    let run = Run::inside(&lab.network().namespace(Host::Edge), "unshare")
+        .args(["--mount", "sh", "-c"])
+        .arg("mount -t tmpfs none /sys/kernel/btf && exec \"$@\"")
+        .arg("sh")
+        .arg(lab.binary())
+        .arg("--config")
+        .arg(lab.files().config())
+        .arg("check");
+    names(&run.output()?, &["filter.mode", "BTF", "CONFIG_DEBUG_INFO_BTF"])
+}
+
 fn a_port_in_use_is_named(lab: &mut Lab) -> Result<()> {
     let edit = |table: &mut Table| {
         set(table, "filter", "mode", "off");
@@ -192,6 +240,17 @@ fn a_port_in_use_is_named(lab: &mut Lab) -> Result<()> {
     };
     let finished = lab.at_edge(&altered(lab, edit)?, &["run"])?;
     names(&finished, &[&lab.gateway(Family::V4).to_string(), "in use"])
+}
+
+fn a_port_of_the_metrics_in_use_is_named(lab: &mut Lab) -> Result<()> {
+    // The record locator's.
+    let edit = |table: &mut Table| {
+        elsewhere(lab, table);
+        set(table, "filter", "mode", "off");
+        set(table, "listen", "addresses", vec!["127.0.0.1:4443"]);
+        table.insert("metrics".into(), toml::toml! { listen = "127.0.0.1:8080" }.into());
+    };
+    faulty(lab, edit, &["metrics.listen", "127.0.0.1:8080", "in use"])
 }
 
 fn text_that_is_no_toml_is_named_with_its_line(lab: &mut Lab) -> Result<()> {
@@ -257,7 +316,14 @@ fn a_faulty_configuration_starts_nothing(lab: &mut Lab) -> Result<()> {
 /// `check` refuses the lab's configuration after this change, and names the file and these things.
 fn faulty(lab: &Lab, edit: impl FnOnce(&mut Table), words: &[&str]) -> Result<()> {
     let config = altered(lab, edit)?;
-    names(&lab.at_edge(&config, &["check"])?, words)
+    let finished = lab.at_edge(&config, &["check"])?;
+    ensure!(
+        finished.code == Some(2),
+        "{:?}: {}",
+        finished.code,
+        finished.said()
+    );
+    names(&finished, words)
 }
 
 fn names(finished: &Finished, words: &[&str]) -> Result<()> {

@@ -278,6 +278,7 @@ fn reload_of_a_faulty_file_leaves_the_old_policy_in_force_and_says_so(lab: &mut 
 fn check_accepts_the_configuration_of_the_lab(lab: &mut Lab) -> Result<()> {
     let finished = lab.at_edge(&lab.files().config(), &["check"])?;
     ensure!(finished.code == Some(0), "{}", finished.said());
+    ensure!(finished.stderr.is_empty(), "it said more: {}", finished.stderr);
     Ok(())
 }
 

@@ -97,15 +97,20 @@ fn an_asid_that_is_switched_off_is_refused(lab: &mut Lab) -> Result<()> {
 
 fn an_interaction_that_the_asid_lacks_is_refused(lab: &mut Lab) -> Result<()> {
     let id = created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
-    for (message, system) in [
-        (Message::read(&id), WRITER),
-        (search(), WRITER),
-        (Message::update(&id), WRITER),
-        (Message::delete(&id), WRITER),
-        (Message::create(&pointer(CONSUMER.ods, NHS_NUMBER)), CONSUMER),
+    let create = Message::create(&pointer(CONSUMER.ods, NHS_NUMBER));
+    for (message, system, interaction) in [
+        (Message::read(&id), WRITER, Interaction::Read),
+        (search(), WRITER, Interaction::Search),
+        (Message::update(&id), WRITER, Interaction::Update),
+        (Message::delete(&id), WRITER, Interaction::Delete),
+        (create, CONSUMER, Interaction::Create),
     ] {
-        let refused = refused_unchanged(lab, &message.from(&system), 403, "interaction_not_allowed")?;
-        ensure!(refused.spine_code() == "ACCESS_DENIED", "{refused}");
+        let message = message.from(&system);
+        let declaring = message.clone().header("InteractionID", interaction.urn());
+        for message in [message, declaring] {
+            let refused = refused_unchanged(lab, &message, 403, "interaction_not_allowed")?;
+            ensure!(refused.spine_code() == "ACCESS_DENIED", "{refused}");
+        }
     }
     allowed(
         lab,
@@ -150,7 +155,13 @@ fn another_owners_pointer_cannot_be_superseded(lab: &mut Lab) -> Result<()> {
         400,
         "target_not_owner",
     )?)?;
-    not_owned(&refused_unchanged(lab, &new(PROVIDER.ods), 400, "not_owner")?)
+    not_owned(&refused_unchanged(lab, &new(PROVIDER.ods), 400, "not_owner")?)?;
+    // One's own pointer can't be replaced by another owner's either.
+    let own = pointer(OTHER_PROVIDER.ods, NHS_NUMBER);
+    allowed(lab, &Message::create(&own).from(&OTHER_PROVIDER), 201)?;
+    let new = superseding(pointer(PROVIDER.ods, NHS_NUMBER), &own);
+    let message = Message::create(&new).from(&OTHER_PROVIDER);
+    not_owned(&refused_unchanged(lab, &message, 400, "not_owner")?)
 }
 
 fn another_owners_pointer_cannot_be_updated(lab: &mut Lab) -> Result<()> {

@@ -1,8 +1,14 @@
 //! Handshakes and client certificates (R6 to R12): what is refused, with which reason, and what is not.
 
-use std::{fs, process::ExitCode};
+use std::{
+    fs,
+    process::ExitCode,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, ensure};
+use openssl::x509::X509;
 use spinegate_tests::{
     client::{Client, Message, NHS_NUMBER, Offer},
     expect::{agreed, handshake_refused},
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
             a_certificate_of_a_revoked_subca_is_refused,
             without_a_crl_of_the_issuer_no_configuration_comes_into_force,
             a_certificate_is_refused_where_the_crl_of_its_issuer_is_stale,
+            an_open_connection_is_refused_once_its_certificate_is_revoked,
+            an_open_connection_is_refused_once_its_certificate_has_expired,
             a_certificate_without_client_auth_is_refused,
             a_certificate_of_another_fqdn_is_refused,
             a_certificate_with_the_right_cn_but_another_san_is_refused,
@@ -242,6 +250,36 @@ fn a_certificate_is_refused_where_the_crl_of_its_issuer_is_stale(lab: &mut Lab) 
     restore_crls(lab)
 }
 
+fn an_open_connection_is_refused_once_its_certificate_is_revoked(lab: &mut Lab) -> Result<()> {
+    let client = lab.client(Host::Ssp);
+    let good = X509::from_pem(&fs::read(&lab.pki().leaf("good")?.cert)?)?;
+    let crl = lab.pki().sub_authority.crl(&[&good], Validity::days(-1, 30))?;
+    refused_from_now_on(lab, &client, "certificate_revoked", || {
+        fs::write(lab.pki().crls.join("sub.pem"), &crl)?;
+        lab.agent().order(&["reload"]).map(drop)
+    })?;
+    restore_crls(lab)
+}
+
+fn an_open_connection_is_refused_once_its_certificate_has_expired(lab: &mut Lab) -> Result<()> {
+    let end = SystemTime::now() + Duration::from_secs(2);
+    let validity = Validity {
+        to: end,
+        ..Validity::present()
+    };
+    let identity = own(lab, "ending", |key| {
+        let leaf = Leaf::client(SSP_FQDN).valid(validity);
+        lab.pki().sub_authority.issue(&leaf, key)
+    })?;
+    let client = lab.client(Host::Ssp).with_identity(identity);
+    refused_from_now_on(lab, &client, "certificate_expired", || {
+        // Its last second counts.
+        let over = end + Duration::from_secs(1);
+        thread::sleep(over.duration_since(SystemTime::now()).unwrap_or_default());
+        Ok(())
+    })
+}
+
 fn a_certificate_without_client_auth_is_refused(lab: &mut Lab) -> Result<()> {
     leaf_refused(lab, "no_client_auth", "wrong_usage")
 }
@@ -292,8 +330,30 @@ fn garbage_instead_of_a_handshake_is_refused(lab: &mut Lab) -> Result<()> {
 fn leaf_refused(lab: &Lab, leaf: &str, wanted: &str) -> Result<()> {
     let client = lab.client(Host::Ssp).with(leaf)?;
     handshake_refused(lab, &client, Offer::RIGHT, wanted)?;
+    let mark = lab.audit().mark()?;
     let outcome = client.send(&Message::search(NHS_NUMBER).from(&CONSUMER))?;
     ensure!(outcome.status().is_none(), "{leaf} got an answer: {outcome}");
+    // The client is gone before the log has its refusal, which the next test would take for its own.
+    let reason = lab.audit().refusal(mark, &client.address())?;
+    ensure!(
+        reason == wanted,
+        "{leaf} was refused for {reason}, not for {wanted}"
+    );
+    Ok(())
+}
+
+/// A connection that served a request refuses the next one, after what happens in between.
+fn refused_from_now_on(
+    lab: &Lab,
+    client: &Client<'_>,
+    wanted: &str,
+    act: impl FnOnce() -> Result<()> + Send,
+) -> Result<()> {
+    let mark = lab.audit().mark()?;
+    let statuses = client.before_and_after(&Message::search(NHS_NUMBER).from(&CONSUMER), act)?;
+    ensure!(statuses == (200, 403), "{statuses:?}");
+    let reason = lab.audit().refusal(mark, &client.address())?;
+    ensure!(reason == wanted, "refused for {reason}, not for {wanted}");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::config::{self, Diagnostic, Loaded};
 pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Failure> {
     let file = place.config();
     let (problems, warnings) = match load(&file) {
-        Ok(loaded) => (Vec::new(), loaded.warnings),
+        Ok((loaded, of_rooms)) => (Vec::new(), [loaded.warnings, of_rooms].concat()),
         Err(problems) => (problems, Vec::new()),
     };
     if format.json {
@@ -28,16 +28,20 @@ pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Failure> {
     })
 }
 
-/// The configuration if it, and all that it names, is sound.
-pub(super) fn load(file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+/// The configuration if it, and all that it names, is sound; and what the rooms warn of in what it names.
+pub(super) fn load(file: &Path) -> Result<(Loaded, Vec<Diagnostic>), Vec<Diagnostic>> {
     let loaded = config::load(file)?;
-    let mut problems: Vec<Diagnostic> = crate::check::problems(&loaded.config)
-        .iter()
-        .map(|problem| loaded.source.diagnose(problem))
-        .collect();
-    problems.sort_by_key(|problem| problem.line);
+    let found = crate::check::findings(&loaded.config);
+    let [problems, warnings] = [found.problems, found.warnings].map(|found| {
+        let mut found: Vec<Diagnostic> = found
+            .iter()
+            .map(|problem| loaded.source.diagnose(problem))
+            .collect();
+        found.sort_by_key(|problem| (problem.file != file, problem.line));
+        found
+    });
     if problems.is_empty() {
-        Ok(loaded)
+        Ok((loaded, warnings))
     } else {
         Err(problems)
     }

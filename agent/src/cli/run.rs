@@ -7,7 +7,8 @@ use crate::config::Diagnostic;
 
 pub(super) fn run(place: &Place) -> Result<Exit, Failure> {
     let loaded = match check::load(&place.config()) {
-        Ok(loaded) => loaded,
+        // What the rooms warn of is in the agent's log and in its status.
+        Ok((loaded, _)) => loaded,
         Err(problems) => {
             report("", &problems);
             let message =

@@ -9,7 +9,7 @@ use super::Problem;
 /// One line of what `check` prints: `FILE:LINE: KEY: what is wrong; mend`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// The configuration file.
+    /// The configuration file, or one that it names.
     pub file: PathBuf,
     /// Counted from 1; none where the fault is with the file itself.
     pub line: Option<usize>,
@@ -23,7 +23,9 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub(super) fn new(file: impl Into<PathBuf>, line: Option<usize>, problem: Problem) -> Self {
-        let Problem { key, message, mend } = problem;
+        let Problem {
+            key, message, mend, ..
+        } = problem;
         Self {
             file: file.into(),
             line,

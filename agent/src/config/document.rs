@@ -69,10 +69,15 @@ impl Document {
         }
     }
 
-    /// Gives a problem its file and the line of its key, or of the nearest table above it that the file has.
+    /// Gives a problem its file and the line of its key, or of the nearest table above it that the file has. One of another
+    /// file keeps its own.
     #[must_use]
     pub fn diagnose(&self, problem: &Problem) -> Diagnostic {
-        Diagnostic::new(&self.file, Some(self.line_of(&problem.key)), problem.clone())
+        let (file, line) = match &problem.place {
+            Some((file, line)) => (file, *line),
+            None => (&self.file, self.line_of(&problem.key)),
+        };
+        Diagnostic::new(file, Some(line), problem.clone())
     }
 
     /// The file's path as it was given.
@@ -227,6 +232,13 @@ roots = []
 
         #[test]
         fn any_text_parses_or_is_refused_without_a_panic(text in "[\\x00-\\x7fé\\[\\]=\"\\n]{0,80}") {
+            let _ = Document::parse(Path::new("a.toml"), text);
+        }
+
+        #[test]
+        fn lines_that_are_almost_toml_parse_or_are_refused_without_a_panic(
+            text in "((\\[?[ab]\\]?|[ab]\\.[ab]) ?=? ?=? ?(1|\"|\\[|\\[\\]|\\{|)\n){0,8}",
+        ) {
             let _ = Document::parse(Path::new("a.toml"), text);
         }
     }

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, said so that it can be mended.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 /// One fault of a configuration. Every room that reads configuration reports in this form; [`super`] adds file and line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub mend: String,
+    /// File and line, where the fault is in another file, that the configuration names.
+    pub place: Option<(PathBuf, usize)>,
 }
 
 impl Problem {
@@ -20,12 +22,25 @@ impl Problem {
             key: key.into(),
             message: message.into(),
             mend: mend.into(),
+            place: None,
+        }
+    }
+
+    /// The problem as one of a line, counted from 1, of a file that the configuration names.
+    #[must_use]
+    pub fn within(self, file: impl Into<PathBuf>, line: usize) -> Self {
+        Self {
+            place: Some((file.into(), line)),
+            ..self
         }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((file, line)) = &self.place {
+            write!(f, "{}:{line}: ", file.display())?;
+        }
         write!(f, "{}: {} ({})", self.key, self.message, self.mend)
     }
 }

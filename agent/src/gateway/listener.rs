@@ -22,11 +22,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A listening address that can't be had.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "listening on {address}: {error}; `listen.addresses` must be this host's own, and free (`ss -ltnp` shows who listens)"
+    "{}; `listen.addresses` must be this host's own, and free (`ss -ltnp` shows who listens)",
+    self.fault()
 )]
 pub struct ListenError {
     address: SocketAddr,
     error: io::Error,
+}
+
+impl ListenError {
+    /// What is wrong, without the mend.
+    #[must_use]
+    pub fn fault(&self) -> String {
+        format!("listening on {}: {}", self.address, self.error)
+    }
 }
 
 /// Binds an address. IPv6 sockets take IPv6 alone, so that `0.0.0.0` and `[::]` can stand side by side.

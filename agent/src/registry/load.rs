@@ -22,8 +22,9 @@ pub(super) fn load(path: &Path) -> Result<Registry, Vec<Problem>> {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&file, &text),
         Err(error) => {
-            let mend = "check `registry.file`, and that the file is UTF-8 text the agent may read";
-            Err(vec![Problem::new(file, format!("can't be read: {error}"), mend)])
+            let mend = "correct the path, and see that the file is UTF-8 text the agent may read";
+            let message = format!("{file}: can't be read: {error}");
+            Err(vec![Problem::new("registry.file", message, mend)])
         }
     }
 }
@@ -264,8 +265,8 @@ struct Report<'t> {
 impl Report<'_> {
     fn add(&mut self, at: Option<Range<usize>>, key: &str, message: impl Into<String>, mend: &str) {
         let line = self.line(at);
-        let key = format!("{}:{line}: {key}", self.file);
-        self.problems.push((line, Problem::new(key, message, mend)));
+        let problem = Problem::new(key, message, mend).within(self.file, line);
+        self.problems.push((line, problem));
     }
 
     /// The line, from 1. What has no place in the text stands on the first line.
@@ -440,6 +441,8 @@ interactions = "urn:a"
     #[test]
     fn a_file_that_is_no_toml_or_no_list_of_systems_is_refused() {
         assert!(problems("\n\n[[system]\n")[0].starts_with("registry.toml:3: syntax: is not TOML: "));
+        // toml_edit before 0.25 panicked at this.
+        assert!(problems("a = = 1\na.b = 1\n")[0].starts_with("registry.toml:1: syntax: is not TOML: "));
         assert!(problems("system = 1\n")[0].starts_with("registry.toml:1: system: is an integer"));
         assert!(problems("\nsystem = [1]\n")[0].starts_with("registry.toml:2: system[0]: is not a table"));
         assert!(

@@ -42,4 +42,10 @@ impl Parts {
                 .collect()),
         }
     }
+
+    /// What is allowed, but should be seen to.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.tls.warnings
+    }
 }

@@ -95,7 +95,11 @@ impl Agent {
             sources: changed,
         } = parts;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(tls.warnings.iter().cloned());
+        warnings.extend(
+            tls.warnings
+                .iter()
+                .map(|warning| loaded.source.diagnose(warning).to_string()),
+        );
         let before = Before {
             config: old,
             tls: self.acceptor.swap(tls),

@@ -28,7 +28,7 @@ const FAST_DHE: i64 = 0x3040_0000;
 pub struct Loaded {
     pub(super) generation: Generation,
     /// What is allowed, but should be seen to.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
 }
 
 /// Loads everything that `[tls]` names.
@@ -42,7 +42,7 @@ pub fn load(config: &config::Tls, now: SystemTime) -> Result<Loaded, Vec<Problem
     let key = own_key(config, certificate.as_ref(), &mut faults);
     let roots = authorities("tls.client.roots", &config.client.roots, &mut faults);
     let issuers = authorities("tls.client.issuers", &config.client.issuers, &mut faults);
-    check_authorities(&roots, &issuers, &mut faults);
+    check_authorities(&roots, &issuers, now, &mut faults);
     if config.client.fqdns.is_empty() {
         faults.add(
             "tls.client.fqdns",
@@ -87,7 +87,7 @@ pub fn load(config: &config::Tls, now: SystemTime) -> Result<Loaded, Vec<Problem
                 mend,
             )]
         })?;
-    faults.warnings.extend(general_warnings(config));
+    warn_generally(config, &mut faults);
     Ok(Loaded {
         generation,
         warnings: faults.warnings,
@@ -97,12 +97,16 @@ pub fn load(config: &config::Tls, now: SystemTime) -> Result<Loaded, Vec<Problem
 #[derive(Default)]
 struct Faults {
     problems: Vec<Problem>,
-    warnings: Vec<String>,
+    warnings: Vec<Problem>,
 }
 
 impl Faults {
     fn add(&mut self, key: &str, message: impl Into<String>, mend: &str) {
         self.problems.push(Problem::new(key, message, mend));
+    }
+
+    fn warn(&mut self, key: &str, message: impl Into<String>, mend: &str) {
+        self.warnings.push(Problem::new(key, message, mend));
     }
 }
 
@@ -201,8 +205,20 @@ fn authorities(list: &str, paths: &[PathBuf], faults: &mut Faults) -> Vec<Found>
     found
 }
 
-/// Roots sign themselves, and issuers are signed by a root.
-fn check_authorities(roots: &[Found], issuers: &[Found], faults: &mut Faults) {
+/// Roots sign themselves, and issuers are signed by a root. One that has expired is no fault: its successor may stand beside
+/// it.
+fn check_authorities(roots: &[Found], issuers: &[Found], now: Time, faults: &mut Faults) {
+    for found in roots.iter().chain(issuers) {
+        if let Ok(end) = Time::of(found.certificate.not_after())
+            && end < now
+        {
+            let message = format!(
+                "{} expired on {end}, so all under it is refused",
+                found.path.display()
+            );
+            faults.warn(&found.key, message, "name its successor in its place");
+        }
+    }
     let signed_by = |certificate: &X509, authority: &X509| {
         authority.issued(certificate) == X509VerifyResult::OK
             && authority
@@ -283,7 +299,9 @@ fn revocations(
                 mend,
             );
         }
-        faults.warnings.extend(revocations.stale(&print, now));
+        if let Some(fault) = revocations.stale(&print, now) {
+            faults.warn(KEY, fault, "fetch the CRL that its issuer has now");
+        }
     }
     revocations
 }
@@ -359,16 +377,19 @@ fn read(key: &str, path: &Path, faults: &mut Faults) -> Option<Vec<u8>> {
     }
 }
 
-fn general_warnings(config: &config::Tls) -> Vec<String> {
-    let mut warnings = Vec::new();
+fn warn_generally(config: &config::Tls, faults: &mut Faults) {
     if openssl::version::number() < FAST_DHE {
-        warnings.push(format!(
-            "{} checks DHE keys at three times the cost of OpenSSL 3.4: build with the feature `vendored-openssl`",
+        let message = format!(
+            "{} checks DHE keys at three times the cost of OpenSSL 3.4",
             openssl::version::version()
-        ));
+        );
+        faults.warn("tls", message, "build with the feature `vendored-openssl`");
     }
     if config.suites == Suites::Nrl {
-        warnings.push("tls.suites = \"nrl\" allows seven suites besides the mandated one (R7)".to_owned());
+        faults.warn(
+            "tls.suites",
+            "\"nrl\" allows seven suites besides the mandated one (R7)",
+            "set \"strict\" once no client needs them",
+        );
     }
-    warnings
 }

@@ -50,3 +50,37 @@ fn is_unreadable(name: &GeneralNameRef) -> bool {
 fn parse(name: &str) -> Result<Fqdn, String> {
     Fqdn::parse(name).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use openssl::x509::X509Extension;
+
+    use super::fqdns;
+    use crate::tls::testing::{Ca, FQDN, Template, extension, san};
+
+    fn names(common_names: &[&'static str], san: Option<X509Extension>) -> Option<Vec<String>> {
+        let template = Template::leaf().with(|leaf| {
+            leaf.common_names = common_names.to_vec();
+            leaf.extensions.extend(san);
+        });
+        let found = fqdns(&Ca::root("Root").issue(template)).ok()?;
+        Some(found.iter().map(|name| name.as_str().to_owned()).collect())
+    }
+
+    #[test]
+    fn a_san_silences_the_common_name_and_without_one_there_is_one_common_name() {
+        const OTHER: &str = "other.example.nhs.uk";
+        // subjectAltName: a dNSName that is not ASCII, and an address.
+        let unreadable = extension("2.5.29.17", false, &[0x30, 0x03, 0x82, 0x01, 0xff]);
+        let address = extension("2.5.29.17", false, &[0x30, 0x06, 0x87, 0x04, 10, 0, 0, 1]);
+        let own = Some(vec![FQDN.to_owned()]);
+        assert_eq!(names(&[FQDN], None), own);
+        assert_eq!(names(&[FQDN], Some(address)), own);
+        assert_eq!(names(&[FQDN], Some(san(&[OTHER]))), Some(vec![OTHER.to_owned()]));
+        assert_eq!(names(&[FQDN], Some(unreadable)), None);
+        assert_eq!(names(&[FQDN], Some(san(&[FQDN, "*.example.nhs.uk"]))), None);
+        assert_eq!(names(&[FQDN, OTHER], None), None);
+        assert_eq!(names(&["*.example.nhs.uk"], None), None);
+        assert_eq!(names(&[], None), None);
+    }
+}

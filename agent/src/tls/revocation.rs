@@ -216,3 +216,118 @@ fn check_extensions(crl: &X509CrlRef) -> Result<(), CrlError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use openssl::x509::X509Crl;
+
+    use super::*;
+    use crate::tls::testing::{Ca, DAY, Template, at, extension, time};
+
+    fn issuer() -> Ca {
+        Ca::root("Sub")
+    }
+
+    fn added(issuer: &Ca, crl: &X509Crl) -> Result<Revocations, CrlError> {
+        let mut revocations = Revocations::new(config::Revocation::Require);
+        revocations.add(crl, std::slice::from_ref(&issuer.certificate))?;
+        Ok(revocations)
+    }
+
+    fn reason(revocations: &Revocations, issuer: &Ca, leaf: &X509) -> Option<Reason> {
+        let leaf = Certificate::of(leaf).unwrap();
+        let authority = fingerprint(&issuer.certificate).unwrap();
+        let checked = revocations.check(&leaf, &authority, at(0).into());
+        checked.err().map(|(reason, _)| reason)
+    }
+
+    #[test]
+    fn a_crl_that_is_not_its_issuers_whole_list_is_refused() {
+        let issuer = issuer();
+        let with = |oid, critical, der: &[u8]| {
+            let crl = issuer.crl(&[], |crl| {
+                crl.append_extension(extension(oid, critical, der)).unwrap();
+            });
+            added(&issuer, &crl).map(drop)
+        };
+        assert!(matches!(
+            with("2.5.29.27", true, &[0x02, 0x01, 0x01]),
+            Err(CrlError::Delta)
+        ));
+        // onlyContainsUserCerts
+        assert!(matches!(
+            with("2.5.29.28", true, &[0x30, 0x03, 0x81, 0x01, 0xff]),
+            Err(CrlError::Partial)
+        ));
+        assert!(matches!(
+            with("1.2.3.4", true, &[0x05, 0x00]),
+            Err(CrlError::Critical(_))
+        ));
+        assert!(with("1.2.3.4", false, &[0x05, 0x00]).is_ok());
+    }
+
+    #[test]
+    fn a_crl_of_another_signer_or_name_is_refused() {
+        let issuer = issuer();
+        let other = Ca::root("Other").fresh_crl(&[]);
+        assert!(matches!(added(&issuer, &other), Err(CrlError::NotOurs(name)) if name == "CN=Other"));
+    }
+
+    #[test]
+    fn of_several_crls_the_newest_says_how_fresh_they_are_and_all_say_who_is_revoked() {
+        let issuer = issuer();
+        let [early, late, good] = [(); 3].map(|()| issuer.issue(Template::leaf()));
+        let old = issuer.crl(&[&early], |crl| {
+            crl.set_last_update(&time(-3 * DAY)).unwrap();
+            crl.set_next_update(&time(-2 * DAY)).unwrap();
+        });
+        let new = issuer.fresh_crl(&[&late]);
+        for crls in [[&old, &new], [&new, &old]] {
+            let mut revocations = Revocations::new(config::Revocation::Require);
+            for crl in crls {
+                revocations
+                    .add(crl, std::slice::from_ref(&issuer.certificate))
+                    .unwrap();
+            }
+            for revoked in [&early, &late] {
+                assert_eq!(
+                    reason(&revocations, &issuer, revoked),
+                    Some(Reason::CertificateRevoked)
+                );
+            }
+            assert_eq!(reason(&revocations, &issuer, &good), None);
+        }
+    }
+
+    #[test]
+    fn a_crl_that_is_late_early_or_without_a_next_one_is_stale() {
+        let issuer = issuer();
+        let [leaf, revoked] = [(); 2].map(|()| issuer.issue(Template::leaf()));
+        let skew = i64::try_from(SKEW.as_secs()).unwrap();
+        for (from, to, wanted) in [
+            (-DAY, Some(0), None),
+            (-DAY, Some(-1), Some(Reason::CrlStale)),
+            (-DAY, None, Some(Reason::CrlStale)),
+            (skew, Some(DAY), None),
+            (skew + 1, Some(DAY), Some(Reason::CrlStale)),
+        ] {
+            let crl = issuer.crl(&[&revoked], |crl| {
+                crl.set_last_update(&time(from)).unwrap();
+                crl.set_next_update(&time(to.unwrap_or(DAY))).unwrap();
+            });
+            let mut revocations = added(&issuer, &crl).unwrap();
+            if to.is_none() {
+                revocations
+                    .lists
+                    .values_mut()
+                    .for_each(|list| list.next_update = None);
+            }
+            assert_eq!(reason(&revocations, &issuer, &leaf), wanted, "{from} to {to:?}");
+            assert_eq!(
+                reason(&revocations, &issuer, &revoked),
+                Some(Reason::CertificateRevoked),
+                "{from} to {to:?}"
+            );
+        }
+    }
+}

@@ -278,3 +278,198 @@ fn unreadable(error: ErrorStack) -> Fault {
         format!("the certificate can't be read: {error}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use openssl::{
+        ec::{EcGroup, EcKey},
+        nid::Nid,
+        pkey::{PKey, Private},
+        x509::{
+            X509Crl,
+            extension::{ExtendedKeyUsage, KeyUsage},
+        },
+    };
+
+    use super::*;
+    use crate::{
+        config,
+        tls::testing::{self, Ca, DAY, FQDN, Template, at},
+    };
+
+    /// RootCA and SubCA, and what is made of them.
+    struct Pki {
+        root: Ca,
+        sub: Ca,
+    }
+
+    impl Pki {
+        fn new() -> Self {
+            let root = Ca::root("Root");
+            let sub = root.subordinate(Template::ca("Sub"));
+            Self { root, sub }
+        }
+
+        /// With a SubCA of this validity.
+        fn with_sub_valid(validity: (i64, i64)) -> Self {
+            let root = Ca::root("Root");
+            let sub = root.subordinate(Template::ca("Sub").with(|sub| sub.validity = validity));
+            Self { root, sub }
+        }
+
+        fn trust(&self) -> Trust {
+            self.trust_with(&[self.root.fresh_crl(&[]), self.sub.fresh_crl(&[])], FQDN)
+        }
+
+        fn trust_with(&self, crls: &[X509Crl], fqdn: &str) -> Trust {
+            let (roots, issuers) = ([self.root.certificate.clone()], [self.sub.certificate.clone()]);
+            trust(&roots, &issuers, crls, fqdn)
+        }
+    }
+
+    fn trust(roots: &[X509], issuers: &[X509], crls: &[X509Crl], fqdn: &str) -> Trust {
+        let mut revocations = Revocations::new(config::Revocation::Require);
+        for crl in crls {
+            revocations.add(crl, &[roots, issuers].concat()).unwrap();
+        }
+        Trust::new(roots, issuers, vec![Fqdn::parse(fqdn).unwrap()], revocations).unwrap()
+    }
+
+    fn verify(trust: &Trust, leaf: &X509, seconds: i64) -> Result<VerifiedClient, Reason> {
+        let verified = trust.verify(leaf, &Stack::new().unwrap(), at(seconds));
+        verified.map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn r10_a_certificate_counts_from_its_first_second_to_its_last() {
+        let pki = Pki::new();
+        let trust = pki.trust();
+        let leaf = pki
+            .sub
+            .issue(Template::leaf().with(|leaf| leaf.validity = (0, 10)));
+        let reason = |seconds| verify(&trust, &leaf, seconds).err();
+        assert_eq!(reason(-1), Some(Reason::CertificateNotYetValid));
+        assert_eq!((reason(0), reason(10)), (None, None));
+        assert_eq!(reason(11), Some(Reason::CertificateExpired));
+    }
+
+    #[test]
+    fn r10_a_certificate_counts_no_longer_than_its_issuers() {
+        let pki = Pki::with_sub_valid((0, 10));
+        let trust = pki.trust();
+        let leaf = pki.sub.issue(Template::leaf());
+        let reason = |seconds| verify(&trust, &leaf, seconds).err();
+        assert_eq!(reason(-1), Some(Reason::CertificateNotYetValid));
+        assert_eq!(reason(10), None);
+        assert_eq!(reason(11), Some(Reason::CertificateExpired));
+    }
+
+    #[test]
+    fn r8_to_r12_a_verified_client_is_judged_again_by_what_can_have_changed() {
+        let pki = Pki::new();
+        let leaf = pki
+            .sub
+            .issue(Template::leaf().with(|leaf| leaf.validity = (-DAY, 100)));
+        let client = verify(&pki.trust(), &leaf, 0).unwrap();
+        let again = |trust: &Trust, seconds| {
+            let recheck = trust.recheck(&client, at(seconds));
+            recheck.err().map(|refusal| refusal.reason)
+        };
+        let fresh = || [pki.root.fresh_crl(&[]), pki.sub.fresh_crl(&[])];
+
+        assert_eq!(again(&pki.trust(), 100), None);
+        assert_eq!(again(&pki.trust(), 101), Some(Reason::CertificateExpired));
+        let crls = [pki.root.fresh_crl(&[]), pki.sub.fresh_crl(&[&leaf])];
+        assert_eq!(
+            again(&pki.trust_with(&crls, FQDN), 0),
+            Some(Reason::CertificateRevoked)
+        );
+        let crls = [
+            pki.root.fresh_crl(&[&pki.sub.certificate]),
+            pki.sub.fresh_crl(&[]),
+        ];
+        assert_eq!(
+            again(&pki.trust_with(&crls, FQDN), 0),
+            Some(Reason::CertificateRevoked)
+        );
+        let late = pki
+            .sub
+            .crl(&[], |crl| crl.set_next_update(&testing::time(50)).unwrap());
+        assert_eq!(
+            again(&pki.trust_with(&[pki.root.fresh_crl(&[]), late], FQDN), 51),
+            Some(Reason::CrlStale)
+        );
+        assert_eq!(
+            again(&pki.trust_with(&[pki.root.fresh_crl(&[])], FQDN), 0),
+            Some(Reason::CrlMissing)
+        );
+        assert_eq!(
+            again(&pki.trust_with(&fresh(), "other.example.nhs.uk"), 0),
+            Some(Reason::FqdnMismatch)
+        );
+        let successor = Pki {
+            sub: pki.root.subordinate(Template::ca("Successor")),
+            root: pki.root,
+        };
+        assert_eq!(again(&successor.trust(), 0), Some(Reason::IssuerNotPinned));
+    }
+
+    #[test]
+    fn r8_a_chain_is_a_leaf_its_pinned_issuer_and_a_root_even_where_the_root_is_pinned() {
+        let root = Ca::root("Root");
+        let authorities = [root.certificate.clone()];
+        let trust = trust(&authorities, &authorities, &[root.fresh_crl(&[])], FQDN);
+        assert_eq!(
+            verify(&trust, &root.issue(Template::leaf()), 0).err(),
+            Some(Reason::IssuerNotPinned)
+        );
+    }
+
+    fn elliptic() -> PKey<Private> {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_a_clients_is_refused() {
+        let pki = Pki::new();
+        let trust = pki.trust();
+        let server_auth = || ExtendedKeyUsage::new().server_auth().build().unwrap();
+        let encipherment = || KeyUsage::new().key_encipherment().build().unwrap();
+        let table: [(&str, Template, Reason); 5] = [
+            (
+                "a CA's",
+                Template::leaf().with(|leaf| leaf.extensions.push(testing::ca())),
+                Reason::WrongUsage,
+            ),
+            (
+                "no extended key usage",
+                Template::leaf().with(|leaf| leaf.extensions.truncate(1)),
+                Reason::WrongUsage,
+            ),
+            (
+                "a server's",
+                Template::leaf().with(|leaf| leaf.extensions = vec![server_auth()]),
+                Reason::WrongUsage,
+            ),
+            (
+                "not for signatures",
+                Template::leaf().with(|leaf| leaf.extensions = vec![encipherment(), testing::client_auth()]),
+                Reason::WrongUsage,
+            ),
+            (
+                "not RSA",
+                Template::leaf().with(|leaf| leaf.key = elliptic()),
+                Reason::WeakKeyOrDigest,
+            ),
+        ];
+        assert_eq!(verify(&trust, &pki.sub.issue(Template::leaf()), 0).err(), None);
+        for (what, template, reason) in table {
+            assert_eq!(
+                verify(&trust, &pki.sub.issue(template), 0).err(),
+                Some(reason),
+                "{what}"
+            );
+        }
+    }
+}

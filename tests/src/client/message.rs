@@ -149,6 +149,10 @@ impl Message {
         &self.method
     }
 
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+
     pub(super) fn body(&self) -> Option<&str> {
         self.body.as_deref()
     }

@@ -16,11 +16,17 @@ fn r2_an_interaction_that_the_asid_lacks_is_refused_for_each_interaction() {
     for interaction in Interaction::ALL {
         let others = Interaction::ALL.into_iter().filter(|other| *other != interaction);
         let lacking = system(others.flat_map(Interaction::ids));
-        let case = Case::of(interaction).with(|c| c.system = Some(lacking));
+        let silent = Case::of(interaction).with(|c| c.system = Some(lacking));
         assert_eq!(
-            reason(&case),
+            reason(&silent),
             Some(Reason::InteractionNotAllowed),
             "{interaction}"
+        );
+        let declaring = silent.with(|c| c.headers.push(("InteractionID", interaction.ids()[0].to_owned())));
+        assert_eq!(
+            reason(&declaring),
+            Some(Reason::InteractionNotAllowed),
+            "{interaction}, declared"
         );
     }
 }

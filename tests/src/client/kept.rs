@@ -1,0 +1,109 @@
+//! A connection that is kept while something happens, by OpenSSL itself: `curl` ends when its requests are answered.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+};
+
+use anyhow::{Context, Result, anyhow};
+use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVersion};
+
+use super::{CONNECT_LIMIT, Client, LIMIT, Message};
+use crate::{netns, pki::EDGE_FQDN};
+
+impl Client<'_> {
+    /// Sends a request without a body, does something, sends the request again over the same connection, and gives both
+    /// answers' status codes.
+    ///
+    /// # Errors
+    /// There is no handshake, a request is not answered, or what was done failed.
+    pub fn before_and_after(
+        &self,
+        message: &Message,
+        act: impl FnOnce() -> Result<()> + Send,
+    ) -> Result<(u16, u16)> {
+        let connector = self.connector()?;
+        let address = self.gateway();
+        netns::enter(&self.namespace(), || {
+            let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
+                .with_context(|| format!("connecting to {address}"))?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            let stream = connector
+                .connect(EDGE_FQDN, stream)
+                .map_err(|error| anyhow!("no handshake: {error}"))?;
+            let mut stream = BufReader::new(stream);
+            let mut status = || {
+                stream.get_mut().write_all(head(message).as_bytes())?;
+                read_answer(&mut stream).with_context(|| format!("{message} was not answered"))
+            };
+            let before = status()?;
+            act()?;
+            Ok((before, status()?))
+        })
+    }
+
+    fn connector(&self) -> Result<SslConnector> {
+        let mut connector = SslConnector::builder(SslMethod::tls_client())?;
+        connector.set_max_proto_version(Some(SslVersion::TLS1_2))?;
+        connector.set_cipher_list("DHE-RSA-AES256-SHA256")?;
+        connector.set_ca_file(&self.lab.pki().server_ca)?;
+        if let Some(identity) = &self.identity {
+            connector.set_certificate_chain_file(&identity.cert)?;
+            connector.set_private_key_file(&identity.key, SslFiletype::PEM)?;
+        }
+        Ok(connector.build())
+    }
+}
+
+fn head(message: &Message) -> String {
+    let fields: String = message
+        .headers()
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    format!(
+        "{} {} HTTP/1.1\r\nHost: {EDGE_FQDN}\r\n{fields}\r\n",
+        message.method(),
+        message.target()
+    )
+}
+
+/// Reads an answer to its end, and gives its status code.
+fn read_answer(stream: &mut impl BufRead) -> Result<u16> {
+    let mut line = || -> Result<String> {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    };
+    let first = line()?;
+    let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.with_context(|| format!("no status code in {first:?}"))?;
+    let mut length = None;
+    loop {
+        let field = line()?;
+        match field.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = Some(value.trim().parse::<usize>()?);
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut body = vec![0; length.context("the answer does not say how long it is")?];
+    stream.read_exact(&mut body)?;
+    Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_one_after_the_other() {
+        let mut two =
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 403 \r\ncontent-length: 0\r\n\r\n"[..];
+        assert_eq!(read_answer(&mut two).unwrap(), 200);
+        assert_eq!(read_answer(&mut two).unwrap(), 403);
+        assert!(read_answer(&mut two).is_err());
+    }
+}
