@@ -8,7 +8,6 @@
 
 use std::{
     fs,
-    net::IpAddr,
     path::Path,
     process::{Command, Output, Stdio},
     sync::Arc,
@@ -257,6 +256,12 @@ impl Operations for Fixed {
                 name: "ssp".to_owned(),
                 kind: SourceKind::Proxy,
                 services: vec!["tcp/443".parse().unwrap()],
+                reply_ports: Vec::new(),
+                expires: None,
+                passed: Some(Tally {
+                    packets: 5,
+                    bytes: 300,
+                }),
                 origin: Origin::Operator,
             }]),
             Request::SourcesAdd {
@@ -264,20 +269,25 @@ impl Operations for Fixed {
                 name,
                 kind,
                 services,
+                reply_ports,
+                ends_in,
             } => Response::Done(format!(
-                "{cidr} {} {} {}",
+                "{cidr} {} {} {} {reply_ports:?} {ends_in:?}",
                 name.as_str(),
                 kind.as_str(),
                 services.len()
             )),
             Request::VerdictsList => Response::Verdicts(vec![VerdictEntry {
-                source: IpAddr::from([10, 0, 0, 1]),
+                source: "10.0.0.1".parse().unwrap(),
                 kind: VerdictKind::Deny,
                 reason: "certificate_missing".to_owned(),
                 remaining_seconds: 90,
                 origin: Origin::Agent,
+                hits: 7,
             }]),
-            Request::VerdictsAdd { source, ttl } => Response::Done(format!("{source} {ttl:?}")),
+            Request::VerdictsAdd {
+                source, kind, ttl, ..
+            } => Response::Done(format!("{} {source} {ttl:?}", kind.as_str())),
             Request::Explain(question) => Response::Explanation(Explanation {
                 checks: vec![Check {
                     check: "interaction".to_owned(),
@@ -288,7 +298,7 @@ impl Operations for Fixed {
                 decision: Decision::Refuse,
                 reason: Some("interaction_not_allowed".to_owned()),
             }),
-            Request::Reload => {
+            Request::Reload { .. } => {
                 let message = "a.toml:1: x: is wrong; mend it";
                 return Err(Failure::new(
                     FailureKind::Usage,
@@ -296,7 +306,7 @@ impl Operations for Fixed {
                     "the old policy is in force",
                 ));
             }
-            Request::SourcesRemove { cidr } => {
+            Request::SourcesRemove { cidr, .. } => {
                 return Err(Failure::new(
                     FailureKind::Refused,
                     format!("{cidr} is configured"),
@@ -310,6 +320,7 @@ impl Operations for Fixed {
                     "see the list",
                 ));
             }
+            other => Response::Done(other.verb().to_owned()),
         })
     }
 }
@@ -326,6 +337,8 @@ fn status() -> Status {
         listen: vec!["127.0.0.1:8443".parse().unwrap()],
         upstream: "http://127.0.0.1:8080/".to_owned(),
         services: vec!["tcp/8443".parse().unwrap()],
+        policy_bytes: 4096,
+        confirm_until: None,
         sources: 1,
         verdicts: 2,
         systems: 3,
@@ -407,10 +420,10 @@ fn what_an_agent_refuses_ends_with_1_and_a_bad_reload_with_2() {
 #[test]
 fn orders_reach_the_agent_with_their_values() {
     beside_an_agent(|folder| {
-        let table: [(&[&str], &str); 4] = [
+        let table: [(&[&str], &str); 8] = [
             (
                 &["sources", "add", "10.0.0.0/8", "--name", "n"],
-                "10.0.0.0/8 n system 0\n",
+                "10.0.0.0/8 n system 0 [] None\n",
             ),
             (
                 &[
@@ -423,14 +436,25 @@ fn orders_reach_the_agent_with_their_values() {
                     "proxy",
                     "--service",
                     "tcp/443",
+                    "--reply-port",
+                    "53",
+                    "--for",
+                    "8h",
                 ],
-                "2001:db8::/64 n proxy 1\n",
+                "2001:db8::/64 n proxy 1 [53] Some(28800)\n",
             ),
             (
                 &["verdicts", "add", "::ffff:10.0.0.1", "--ttl", "10m"],
-                "10.0.0.1 Some(600)\n",
+                "deny 10.0.0.1 Some(600)\n",
             ),
-            (&["verdicts", "add", "10.0.0.1"], "10.0.0.1 None\n"),
+            (&["verdicts", "add", "10.0.0.1"], "deny 10.0.0.1 None\n"),
+            (
+                &["verdicts", "add", "10.0.0.0/8", "--trust"],
+                "trust 10.0.0.0/8 None\n",
+            ),
+            (&["verdicts", "clear"], "verdicts clear\n"),
+            (&["reload", "--confirm"], "reload confirm\n"),
+            (&["attach"], "attach\n"),
         ];
         for (arguments, said) in table {
             let output = spinegate(folder, arguments);
@@ -449,12 +473,13 @@ fn tables_are_aligned_and_hold_no_control_characters() {
         let said = |arguments: &[&str]| stdout(&spinegate(folder, arguments));
         assert_eq!(
             said(&["sources", "list"]),
-            "SOURCE      NAME  KIND   SERVICES  FROM\n10.0.0.0/8  ssp   proxy  tcp/443   operator\n"
+            "SOURCE      NAME  KIND   SERVICES  UNTIL  FROM      PACKETS  BYTES\n\
+             10.0.0.0/8  ssp   proxy  tcp/443   -      operator  5        300\n"
         );
         assert_eq!(
             said(&["verdicts", "list"]),
-            "SOURCE    VERDICT  REASON               REMAINING  FROM\n\
-             10.0.0.1  deny     certificate_missing  1m 30s     agent\n"
+            "SOURCE    VERDICT  REASON               REMAINING  FROM   HITS\n\
+             10.0.0.1  deny     certificate_missing  1m 30s     agent  7\n"
         );
         let status = said(&["status"]);
         assert!(
@@ -502,6 +527,7 @@ fn json_has_the_documented_keys() {
             "systems",
             "connections",
             "openssl",
+            "policy_bytes",
             "policy_generation",
             "crls",
             "warnings",
@@ -518,7 +544,7 @@ fn json_has_the_documented_keys() {
                         "source_not_allowlisted": { "packets": 3, "bytes": 180 },
                         "verdict_deny": { "packets": 0, "bytes": 0 },
                     },
-                    "would_drops": {}, "passes": {}, "lost_events": 0,
+                    "would_drops": {}, "passes": {}, "services": {}, "lost_events": 0,
                 },
                 "handshakes": { "accepted": 0 },
                 "requests": { "allowed": 0, "refused": 0 },
@@ -529,14 +555,15 @@ fn json_has_the_documented_keys() {
         assert_eq!(
             json(&["sources", "list", "--json"]),
             serde_json::json!([{
-                "cidr": "10.0.0.0/8", "name": "ssp", "kind": "proxy", "services": ["tcp/443"], "origin": "operator",
+                "cidr": "10.0.0.0/8", "name": "ssp", "kind": "proxy", "services": ["tcp/443"],
+                "passed": { "packets": 5, "bytes": 300 }, "origin": "operator",
             }])
         );
         assert_eq!(
             json(&["verdicts", "list", "--json"]),
             serde_json::json!([{
                 "source": "10.0.0.1", "kind": "deny", "reason": "certificate_missing", "remaining_seconds": 90,
-                "origin": "agent",
+                "origin": "agent", "hits": 7,
             }])
         );
         assert_eq!(

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use spinegate::{config::{Filter as Settings, Source, XdpAttach}, filter::Filter};
+use spinegate::{
+    config::{Filter as Settings, Source, XdpAttach},
+    filter::Filter,
+};
 
 use crate::{
     driver::Driver,
@@ -25,7 +28,9 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let sources = policies::hosts(SOURCES);
     let mut driver = Driver::load()?;
     let mut random = Random::new(3);
-    let strangers: Vec<u32> = (0..crate::driver::SOURCES).map(|_| random.next() | 0x8000_0000).collect();
+    let strangers: Vec<u32> = (0..crate::driver::SOURCES)
+        .map(|_| random.next() | 0x8000_0000)
+        .collect();
     driver.set_sources(|number| strangers.get(number).copied().unwrap_or_default())?;
     // Each drops on a pair of its own, so that all are there at once and take turns.
     let pairs = ["none", "ours", "theirs", "nft0", "nft1"]
@@ -49,7 +54,14 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
             rates.push(f64::from(FRAMES) / took.max(Duration::from_nanos(1)).as_secs_f64());
         }
     }
-    let dropped: u64 = filter.0.counters()?.all.drops.values().map(|tally| tally.packets).sum();
+    let dropped: u64 = filter
+        .0
+        .counters()?
+        .all
+        .drops
+        .values()
+        .map(|tally| tally.packets)
+        .sum();
     let sent = u64::from(FRAMES) * ROUNDS as u64;
     ensure!(
         dropped * 100 >= sent * 99,

@@ -58,7 +58,10 @@ fn measure_sizes(
         }
         let net = median(&totals) - median(&floors);
         report.add(&format!("varied_{name}_{size}_net_ns"), net);
-        report.add(&format!("policy_{size}_kib"), filter.policy_bytes() as f64 / 1024.0);
+        report.add(
+            &format!("policy_{size}_kib"),
+            filter.policy_bytes() as f64 / 1024.0,
+        );
         nets.push(net);
     }
     Ok(nets)
@@ -67,7 +70,10 @@ fn measure_sizes(
 /// An address of one of the sources.
 fn allowed(sources: &[Source], random: &mut Random) -> u32 {
     let number = random.next() as usize % sources.len().max(1);
-    match sources.get(number).map(|source| (source.cidr.network(), source.cidr.prefix_len())) {
+    match sources
+        .get(number)
+        .map(|source| (source.cidr.network(), source.cidr.prefix_len()))
+    {
         Some((IpAddr::V4(network), length)) => {
             let host = random.next().checked_shr(length.into()).unwrap_or_default();
             u32::from(network) | host

@@ -32,6 +32,9 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         seconds.push(begun.elapsed().as_secs_f64());
     }
     report.add("swap_1m_seconds", median(&seconds));
-    report.add("swap_1m_worst_seconds", seconds.iter().copied().fold(0.0, f64::max));
+    report.add(
+        "swap_1m_worst_seconds",
+        seconds.iter().copied().fold(0.0, f64::max),
+    );
     Ok(())
 }

@@ -10,7 +10,11 @@ use ipnet::IpNet;
 use spinegate::filter::NewVerdict;
 use spinegate_common::{Reason, VerdictKind, VerdictOrigin};
 
-use crate::{frames::{PORT, segment}, policies, report::Report};
+use crate::{
+    frames::{PORT, segment},
+    policies,
+    report::Report,
+};
 
 const OTHERS: u32 = 100_000;
 const ROUNDS: usize = 2000;
@@ -31,7 +35,10 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     for round in 0..ROUNDS as u32 {
         let address = Ipv4Addr::from(0x0a00_0000 + round);
         let frame = segment(address.octets(), PORT);
-        ensure!(filter.test(&frame, 1)?.0, "{address} is denied before its verdict");
+        ensure!(
+            filter.test(&frame, 1)?.0,
+            "{address} is denied before its verdict"
+        );
         let begun = Instant::now();
         filter.judge(IpNet::from(IpAddr::from(address)), verdict)?;
         let (passed, _) = filter.test(&frame, 1)?;
@@ -39,7 +46,12 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         ensure!(!passed, "a packet of {address} passed after its verdict");
     }
     times.sort_by(f64::total_cmp);
-    let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
+    let at = |share: f64| {
+        times
+            .get((times.len() as f64 * share) as usize)
+            .copied()
+            .unwrap_or_default()
+    };
     report.add("verdict_p50_ms", at(0.5));
     report.add("verdict_p99_ms", at(0.99));
     Ok(())
