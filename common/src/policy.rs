@@ -124,6 +124,9 @@ pub struct Head {
     pub pages: [Page; HEAD_PAGES],
 }
 
+/// A head as the maps have it: see [`Page`] for why.
+pub type HeadWords = [u64; size_of::<Head>() / 8];
+
 /// Entries of a table by protocol and port.
 pub const PORTS: usize = 2 << 16;
 /// Entries of the tree's root.

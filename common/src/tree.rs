@@ -14,9 +14,10 @@ use crate::{
 };
 
 /// 4 KiB of a generation: nodes, leaves or grants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Page(pub [u64; WORDS]);
+///
+/// (Not a struct: kernels before 6.2 take a map with a struct's BTF and one without BTF, as the agent makes them, for
+/// maps of different kinds.)
+pub type Page = [u64; WORDS];
 
 /// Words in a page.
 pub const WORDS: usize = 512;
@@ -71,15 +72,15 @@ fn step<W: World>(world: &W, slot: u32, head: &Head, node: u32, child: u32) -> O
     let page = page(world, slot, head, node / PER_PAGE)?;
     let first = (node % PER_PAGE) as usize * NODE_WORDS;
     let word = (child >> 6) as usize;
-    let bits = *page.0.get(first + word)? & (u64::MAX >> (63 - (child & 63)));
-    let place = *page.0.get(first + 4)?;
+    let bits = *page.get(first + word)? & (u64::MAX >> (63 - (child & 63)));
+    let place = *page.get(first + 4)?;
     let before = place >> (32 + 8 * word) & 0xff;
     // The first child always has its bit.
     let leaf = (before + ones(bits)).wrapping_sub(1);
     match place as u32 {
         0 => {
             let leaf = (leaf & 7) as usize;
-            let pair = *page.0.get(first + 5 + leaf / 2)?;
+            let pair = *page.get(first + 5 + leaf / 2)?;
             Some((pair >> (32 * (leaf & 1))) as u32)
         }
         leaves => leaf_at(world, slot, head, leaves.wrapping_add(leaf as u32)),
@@ -90,7 +91,7 @@ fn step<W: World>(world: &W, slot: u32, head: &Head, node: u32, child: u32) -> O
 fn leaf_at<W: World>(world: &W, slot: u32, head: &Head, leaf: u32) -> Option<u32> {
     const PER_PAGE: u32 = 2 * WORDS as u32;
     let page = page(world, slot, head, leaf / PER_PAGE)?;
-    let pair = *page.0.get((leaf % PER_PAGE / 2) as usize)?;
+    let pair = *page.get((leaf % PER_PAGE / 2) as usize)?;
     Some((pair >> (32 * (leaf & 1))) as u32)
 }
 
@@ -139,7 +140,7 @@ fn granted_by<W: World>(world: &W, slot: u32, head: &Head, leaf: u32, needed: u6
             return REFUSED;
         };
         let first = (index % PER_PAGE) as usize * GRANT_WORDS;
-        let word = |at: usize| page.0.get(first + at).copied().unwrap_or_default();
+        let word = |at: usize| page.get(first + at).copied().unwrap_or_default();
         let (services, expires, parent_and_counter) = (word(0), word(1), word(2));
         if services & needed != 0 && (expires == 0 || world.boot_time() < expires) {
             return parent_and_counter >> 32;
@@ -154,9 +155,3 @@ const REFUSED: u64 = u64::MAX;
 
 /// A key of the IPv6 trie.
 pub type Source6 = Address;
-
-#[cfg(feature = "user")]
-mod user {
-    // SAFETY: `repr(C)`, integers only, no padding, every bit pattern is a value.
-    unsafe impl aya::Pod for super::Page {}
-}

@@ -68,7 +68,7 @@ fn spinegate_explain(context: XdpContext) -> u32 {
 #[inline(always)]
 fn policy() -> Option<(Control, &'static Head)> {
     let control = Control::decode(*maps::CONTROL.get(0)?)?;
-    let head = maps::HEADS.get_value(control.slot, &0)?;
+    let head = maps::head(control.slot)?;
     Some((control, head))
 }
 

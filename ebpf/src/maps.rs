@@ -12,7 +12,7 @@ use spinegate_common::{
     decision::TALLIES,
     event::{Cpu, Reports},
     packet::{Address, Packet},
-    policy::{Head, SLOTS},
+    policy::{Head, HeadWords, SLOTS},
     tree::{Page, Source6},
 };
 
@@ -32,7 +32,7 @@ pub(crate) static CONTROL: Array<u64, 1> = Array::new();
 
 /// Per generation: what has a fixed size.
 #[btf_map]
-pub(crate) static HEADS: ArrayOfMaps<Array<Head, 1>, { SLOTS as usize }> = ArrayOfMaps::new();
+pub(crate) static HEADS: ArrayOfMaps<Array<HeadWords, 1>, { SLOTS as usize }> = ArrayOfMaps::new();
 
 /// Per generation: the tree of IPv4 prefixes, and all grants.
 #[btf_map]
@@ -94,4 +94,13 @@ pub(crate) fn cpu() -> Option<(*mut u64, &'static mut Reports, &'static mut Pack
         unsafe { (&raw mut (*cpu).control, &mut (*cpu).reports, &mut (*cpu).packet) };
     *packet = Packet::default();
     Some((control, reports, packet))
+}
+
+/// The head of a generation.
+#[inline(always)]
+pub(crate) fn head(slot: u32) -> Option<&'static Head> {
+    let words: *const HeadWords = HEADS.get_value(slot, &0)?;
+    // SAFETY: as long as a head, aligned like one, and every bit pattern is one; only the agent writes to it, before it
+    // is in a slot.
+    Some(unsafe { &*words.cast::<Head>() })
 }

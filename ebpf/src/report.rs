@@ -1,5 +1,7 @@
 //! Counters for every packet, events for a sample of the dropped ones.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     EbpfContext as _,
     helpers::generated::{bpf_ktime_get_boot_ns, bpf_xdp_load_bytes},
@@ -80,26 +82,30 @@ fn submit(context: &XdpContext, judgement: &Judgement, length: u64) -> bool {
         return false;
     };
     let event = entry.write(header);
-    // In 64 bits all the way: the verifier does not carry a bound from a register over to its truncated copy.
-    let captured = if length > SNAPSHOT as u64 {
+    let mut captured = if length > SNAPSHOT as u64 {
         SNAPSHOT as u64
     } else {
         length
     };
-    // The verifier wants to see that there is something to copy.
-    if captured != 0 {
-        // SAFETY: the helper writes `captured` bytes, which the event has room for, or none.
-        let copied = unsafe {
-            bpf_xdp_load_bytes(
-                context.as_ptr().cast(),
-                0,
-                event.frame.as_mut_ptr().cast(),
-                captured as u32,
-            )
-        };
-        if copied == 0 {
-            event.captured = captured as u16;
-        }
+    // Nothing changes here: it is between 1 and 128. But verifiers of older kernels don't know, and the compiler, which
+    // does, would leave out anything that told them.
+    //
+    // SAFETY: the instructions change the register and nothing else.
+    unsafe {
+        asm!("{captured} += -1", "{captured} &= 127", "{captured} += 1", captured = inout(reg) captured,
+            options(pure, nomem));
+    }
+    // SAFETY: the helper writes `captured` bytes, which the event has room for, or none.
+    let copied = unsafe {
+        bpf_xdp_load_bytes(
+            context.as_ptr().cast(),
+            0,
+            event.frame.as_mut_ptr().cast(),
+            captured as u32,
+        )
+    };
+    if copied == 0 {
+        event.captured = captured as u16;
     }
     entry.submit(0);
     true

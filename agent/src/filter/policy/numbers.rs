@@ -170,10 +170,10 @@ impl Numbers {
             return Ok(());
         };
         let mut pages: HashMap<u32, Page> =
-            changed.into_iter().map(|page| (page, Page([0; WORDS]))).collect();
+            changed.into_iter().map(|page| (page, [0; WORDS])).collect();
         let mut put = |page: u32, at: usize, values: &[u64]| {
             if let Some(page) = pages.get_mut(&page) {
-                for (place, value) in page.0.iter_mut().skip(at).zip(values) {
+                for (place, value) in page.iter_mut().skip(at).zip(values) {
                     *place = *value;
                 }
             }
@@ -200,7 +200,7 @@ impl Numbers {
 
     fn read(&mut self, map: &Array<MapData, Page>) -> Result<(), FilterError> {
         let page = |number: u32| map.get(&number, 0).map_err(|error| FilterError::map(NAME, error));
-        for (number, chunk) in (0_u8..).zip(page(0)?.0.chunks_exact(SERVICE_WORDS)) {
+        for (number, chunk) in (0_u8..).zip(page(0)?.chunks_exact(SERVICE_WORDS)) {
             if let Some(key) = service_from(chunk) {
                 self.services.insert(key, number);
             }
@@ -210,7 +210,7 @@ impl Numbers {
             .min((map.len().saturating_sub(1)).saturating_mul(ENTRIES_PER_PAGE as u32));
         for number in 1..map.len() {
             let first = (number - 1) * ENTRIES_PER_PAGE as u32;
-            for (at, chunk) in (first..).zip(page(number)?.0.chunks_exact(ENTRY_WORDS)) {
+            for (at, chunk) in (first..).zip(page(number)?.chunks_exact(ENTRY_WORDS)) {
                 if let Some(cidr) = entry_from(chunk) {
                     self.entries.insert(cidr, at);
                     self.next = self.next.max(at + 1);

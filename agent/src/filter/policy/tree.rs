@@ -155,8 +155,8 @@ fn pairs(leaves: &[u32]) -> impl Iterator<Item = u64> {
 /// Words as pages.
 pub(super) fn pages(words: &[u64]) -> Vec<Page> {
     let page = |words: &[u64]| {
-        let mut page = Page([0; WORDS]);
-        for (place, word) in page.0.iter_mut().zip(words) {
+        let mut page = [0; WORDS];
+        for (place, word) in page.iter_mut().zip(words) {
             *place = *word;
         }
         page
