@@ -139,8 +139,8 @@ impl Reports {
     /// What a CPU says of its reports.
     #[must_use]
     pub const fn of(cpu: &CpuWords) -> Self {
-        let [budget, skip, lost, ..] = *cpu;
-        Self { budget, skip, lost }
+        let [budget, tick, lost, ..] = *cpu;
+        Self { budget, tick, lost }
     }
 }
 
@@ -150,15 +150,10 @@ impl Reports {
 pub struct Reports {
     /// The state of the budget for events.
     pub budget: u64,
-    /// Drops that are not reported before the clock is asked again whether the budget has room.
-    pub skip: u64,
+    /// The kernel's tick in which the budget was used up. Until it ends no clock is asked.
+    pub tick: u64,
     /// Events that were not reported, since the map was made: over the budget, or the ring buffer was full.
     pub lost: u64,
-}
-
-impl Reports {
-    /// In a flood, the clock is asked about one drop in so many.
-    pub const SKIP: u64 = 16;
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use aya_ebpf::{
 };
 
 const ADDRESSES_MAX: usize = 1 << 20;
+const CHECKSUM: usize = 24;
 const SOURCE: usize = 26;
 
 /// Sources, in network order.
@@ -96,14 +97,29 @@ fn vary(context: &XdpContext) -> Option<()> {
     if start.wrapping_add(SOURCE + 4) > end {
         return None;
     }
-    // SAFETY: the four bytes lie within the frame, as just checked.
+    // SAFETY: all that is read and written lies within the frame, as just checked.
     unsafe {
-        start
-            .wrapping_add(SOURCE)
-            .cast::<[u8; 4]>()
-            .write(address.to_ne_bytes())
-    };
+        let source = start.wrapping_add(SOURCE).cast::<[u8; 4]>();
+        let checksum = start.wrapping_add(CHECKSUM).cast::<[u8; 2]>();
+        let changed = changed_checksum(
+            u16::from_be_bytes(checksum.read()),
+            u32::from_be_bytes(source.read()),
+            u32::from_be(*address),
+        );
+        source.write(address.to_ne_bytes());
+        checksum.write(changed.to_be_bytes());
+    }
     Some(())
+}
+
+/// The header's checksum after one of its addresses has changed (RFC 1624 section 3).
+#[inline(always)]
+const fn changed_checksum(checksum: u16, old: u32, new: u32) -> u16 {
+    let mut sum = (!checksum) as u32;
+    sum += (!(old >> 16) & 0xffff) + (!old & 0xffff) + (new >> 16) + (new & 0xffff);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    !(sum as u16)
 }
 
 #[cfg(not(test))]

@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::generated::{bpf_ktime_get_boot_ns, bpf_xdp_load_bytes},
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
 use spinegate_common::{
@@ -45,15 +45,16 @@ pub(crate) fn event(
     reports: &mut Reports,
     head: &Head,
 ) {
-    if reports.skip != 0 {
-        reports.skip -= 1;
+    // SAFETY: the helper has no preconditions; where there is a compiler for programs, it is a load from memory.
+    let tick = unsafe { bpf_jiffies64() };
+    if reports.tick == tick {
         reports.lost += 1;
         return;
     }
     match head.events.spend(reports.budget, coarse_time()) {
         Some(next) => reports.budget = next,
         None => {
-            reports.skip = Reports::SKIP - 1;
+            reports.tick = tick;
             reports.lost += 1;
             return;
         }

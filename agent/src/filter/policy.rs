@@ -4,12 +4,11 @@ pub(super) mod compile;
 pub(super) mod numbers;
 mod tree;
 
-use std::collections::HashSet;
-
 use aya::{
     maps::{Array, ArrayOfMaps, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key},
     util::nr_cpus,
 };
+use rustc_hash::FxHashSet;
 use spinegate_common::{
     Count,
     policy::{Control, Head},
@@ -44,7 +43,9 @@ pub(super) fn put_in_force(object: &mut Object, compiled: &Compiled) -> Result<u
     // Writing to a map of maps returns when every program that runs now has ended. So after this, no packet is being
     // judged by the other slot any more, and what it holds can be let go of. The kernel frees it on a thread of its own.
     set_inner(object, "HEADS", slot, &maps.head)?;
-    Maps::make(&Compiled::closed())?.install(object, 1 - slot)?;
+    let closed = Maps::make(&Compiled::closed())?;
+    set_inner(object, "PAGES", 1 - slot, &closed.pages)?;
+    set_inner(object, "PREFIXES6", 1 - slot, &closed.prefixes6)?;
     Ok(generation)
 }
 
@@ -56,7 +57,7 @@ pub(super) fn retire(
 ) -> Result<(), FilterError> {
     const NAME: &str = "ENTRY_COUNTS";
     if numbers.len() > sources.len() {
-        let kept: HashSet<_> = sources.iter().map(|source| source.cidr).collect();
+        let kept: FxHashSet<_> = sources.iter().map(|source| source.cidr).collect();
         let gone = numbers.retire(|cidr| kept.contains(cidr));
         let cpus =
             nr_cpus().map_err(|(_, error)| FilterError::map(NAME, aya::maps::MapError::IoError(error)))?;

@@ -12,7 +12,7 @@ use spinegate_common::{
     Budget,
     packet::{Address, protocol},
     policy::{Destination, Failsafe, Group, HEAD_PAGES, Head, port_index, service},
-    tree::{GRANT_WORDS, MAX_NESTING, NODE_WORDS, Page, Source6, tag},
+    tree::{GRANT_WORDS, MAX_NESTING, Page, Source6, tag},
 };
 
 use super::{
@@ -66,13 +66,14 @@ impl Compiled {
 
         let mut v4 = Vec::new();
         let mut v6 = Vec::new();
-        let mut sorted: Vec<&Source> = sources
+        let mut sorted: Vec<_> = sources
             .iter()
             .filter(|source| source.is_in_force(now.wall))
+            .map(|source| (order(source.cidr), source))
             .collect();
-        sorted.sort_by_key(|source| (source.cidr.network(), source.cidr.prefix_len()));
+        sorted.sort_by_key(|(order, _)| *order);
         let mut grants = Grants::default();
-        for source in sorted {
+        for (_, source) in sorted {
             let leaf = grants.leaf(source, &services, numbers, now)?;
             match source.cidr.network() {
                 IpAddr::V4(address) => v4.push(Entry {
@@ -85,12 +86,9 @@ impl Compiled {
                 }
             }
         }
-        let mut words = grants.words;
-        words.resize(words.len().next_multiple_of(NODE_WORDS), 0);
-        let tree = Tree::build(&v4, words.len() / NODE_WORDS);
-        tree.write(&mut words);
+        let tree = Tree::build(&v4, grants.words);
         head.root.copy_from_slice(tree.root.as_slice());
-        let mut pages = pages(&words);
+        let mut pages = pages(&tree.words);
         let behind = pages.split_off(pages.len().min(HEAD_PAGES));
         for (place, page) in head.pages.iter_mut().zip(&pages) {
             *place = *page;
@@ -117,6 +115,15 @@ impl Compiled {
     pub(in crate::filter) fn bytes(&self) -> usize {
         size_of::<Head>() + self.pages.len() * size_of::<Page>() + self.prefixes6.len() * 2 * 64
     }
+}
+
+/// IPv4 before IPv6, then by address, then wider prefixes first.
+fn order(cidr: IpNet) -> (bool, u128, u8) {
+    let address = match cidr.network() {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    };
+    (cidr.addr().is_ipv6(), address, cidr.prefix_len())
 }
 
 /// Budgets and modes.

@@ -9,6 +9,7 @@ use std::{
 
 use aya::maps::{Array, MapData};
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 use spinegate_common::{
     policy::service,
     tree::{Page, WORDS},
@@ -36,7 +37,8 @@ pub(in crate::filter) enum Numbered {
 /// Who has which number.
 pub(in crate::filter) struct Numbers {
     services: HashMap<Numbered, u8>,
-    entries: HashMap<IpNet, u32>,
+    /// Hashed fast: the keys are the operator's, and there may be a million of them in each policy.
+    entries: FxHashMap<IpNet, u32>,
     /// Freed numbers of entries, their counters at zero.
     free: BTreeSet<u32>,
     /// The first number that no entry has had.
@@ -52,7 +54,7 @@ impl Numbers {
     pub(in crate::filter) fn open(folder: Option<&Path>, entries: u32) -> Result<Self, FilterError> {
         let mut numbers = Self {
             services: HashMap::new(),
-            entries: HashMap::new(),
+            entries: FxHashMap::default(),
             free: BTreeSet::new(),
             next: 1,
             end: entries,
@@ -169,8 +171,7 @@ impl Numbers {
         let Some(map) = &mut self.map else {
             return Ok(());
         };
-        let mut pages: HashMap<u32, Page> =
-            changed.into_iter().map(|page| (page, [0; WORDS])).collect();
+        let mut pages: HashMap<u32, Page> = changed.into_iter().map(|page| (page, [0; WORDS])).collect();
         let mut put = |page: u32, at: usize, values: &[u64]| {
             if let Some(page) = pages.get_mut(&page) {
                 for (place, value) in page.iter_mut().skip(at).zip(values) {

@@ -16,24 +16,10 @@ pub(super) struct Entry {
     pub(super) leaf: u32,
 }
 
-/// Nodes and leaves in the order in which they stand in the pages, and the root that leads to them.
+/// The root, and the words that it leads to.
 pub(super) struct Tree {
     pub(super) root: Box<[u32; ROOT]>,
-    /// Nodes' worth of words in front of the first node.
-    offset: usize,
-    nodes: Vec<Node>,
-    leaves: Vec<u32>,
-}
-
-struct Node {
-    bits: [u64; 4],
-    leaves: Leaves,
-}
-
-enum Leaves {
-    Inline([u32; INLINE_LEAVES]),
-    /// Where they begin in the row of leaves.
-    Apart(usize),
+    pub(super) words: Vec<u64>,
 }
 
 /// A stretch of addresses with one leaf: it ends where the next begins.
@@ -44,23 +30,23 @@ struct Run {
 }
 
 impl Tree {
-    /// The tree of prefixes that are in the order of their starts, and of their lengths where these are the same. It is
-    /// to be written behind as many words as `offset` nodes have.
-    pub(super) fn build(entries: &[Entry], offset: usize) -> Self {
+    /// The tree of prefixes that are in the order of their starts, and of their lengths where these are the same. Its
+    /// nodes come behind the `words` that there are.
+    pub(super) fn build(entries: &[Entry], mut words: Vec<u64>) -> Self {
+        words.resize(words.len().next_multiple_of(NODE_WORDS), 0);
         let mut tree = Self {
             root: Box::new([tag::NOTHING; ROOT]),
-            offset,
-            nodes: Vec::new(),
-            leaves: Vec::new(),
+            words,
         };
         let runs = runs(entries);
         let mut rest = runs.as_slice();
         let mut before = tag::NOTHING;
-        let mut root = std::mem::replace(&mut tree.root, Box::new([tag::NOTHING; ROOT]));
-        for (upper, place) in (0_u32..).zip(root.iter_mut()) {
-            *place = tree.block(upper << 16, 16, &mut before, &mut rest);
+        for upper in 0..ROOT {
+            let leaf = tree.block((upper as u32) << 16, 16, &mut before, &mut rest);
+            if let Some(place) = tree.root.get_mut(upper) {
+                *place = leaf;
+            }
         }
-        tree.root = root;
         tree
     }
 
@@ -99,7 +85,8 @@ impl Tree {
         self.node(&children)
     }
 
-    /// A node from its children that differ from the one before, the first of which is child 0.
+    /// A node from its children that differ from the one before, the first of which is child 0. Leaves that it has no
+    /// room for come right behind it.
     fn node(&mut self, children: &[(u8, u32)]) -> u32 {
         let mut bits = [0_u64; 4];
         for (child, _) in children {
@@ -107,41 +94,26 @@ impl Tree {
                 *word |= 1 << (child & 63);
             }
         }
-        let leaves = if children.len() <= INLINE_LEAVES {
-            let mut inline = [tag::NOTHING; INLINE_LEAVES];
-            for (place, (_, leaf)) in inline.iter_mut().zip(children) {
-                *place = *leaf;
-            }
-            Leaves::Inline(inline)
-        } else {
-            let first = self.leaves.len();
-            self.leaves.extend(children.iter().map(|(_, leaf)| leaf));
-            Leaves::Apart(first)
-        };
-        let index = u32::try_from(self.offset + self.nodes.len()).unwrap_or(tag::INDEX);
-        self.nodes.push(Node { bits, leaves });
-        tag::NODE | index
-    }
-
-    /// Appends nodes and leaves.
-    pub(super) fn write(&self, words: &mut Vec<u64>) {
-        let first_leaf = 2 * (self.offset + self.nodes.len()) * NODE_WORDS;
-        for node in &self.nodes {
-            words.extend(node.bits);
-            let mut ranks = 0;
-            let mut before = 0;
-            for (word, bits) in node.bits.iter().enumerate() {
-                ranks |= u64::from(before) << (32 + 8 * word);
-                before += bits.count_ones();
-            }
-            let (place, inline) = match &node.leaves {
-                Leaves::Inline(leaves) => (0, *leaves),
-                Leaves::Apart(first) => ((first_leaf + first) as u64, [0; INLINE_LEAVES]),
-            };
-            words.push(ranks | place);
-            words.extend(pairs(&inline));
+        let mut ranks = 0;
+        let mut before = 0;
+        for (word, bits) in bits.iter().enumerate() {
+            ranks |= u64::from(before) << (32 + 8 * word);
+            before += bits.count_ones();
         }
-        words.extend(pairs(&self.leaves));
+        let node = self.words.len();
+        let leaves: Vec<u32> = children.iter().map(|(_, leaf)| *leaf).collect();
+        self.words.extend(bits);
+        if leaves.len() <= INLINE_LEAVES {
+            self.words.push(ranks);
+            self.words.extend(pairs(&leaves));
+        } else {
+            self.words.push(ranks | 2 * (node + NODE_WORDS) as u64);
+            self.words.resize(node + NODE_WORDS, 0);
+            self.words.extend(pairs(&leaves));
+        }
+        self.words
+            .resize(self.words.len().next_multiple_of(NODE_WORDS), 0);
+        tag::NODE | u32::try_from(node / NODE_WORDS).unwrap_or(tag::INDEX)
     }
 }
 
