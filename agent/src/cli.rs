@@ -3,6 +3,7 @@
 mod attach;
 mod check;
 mod detach;
+mod events;
 mod explain;
 mod failure;
 mod guard;
@@ -76,6 +77,8 @@ enum Command {
     /// Show or change the verdicts on sources.
     #[command(subcommand)]
     Verdicts(verdicts::Command),
+    /// Show the sampled drops, the latest and those to come.
+    Events(events::Arguments),
     /// Show every check of a request without making it.
     Explain(explain::Arguments),
     /// Have the running agent read its configuration again.
@@ -118,6 +121,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Stats(format) => stats::run(&place, format),
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
+        Command::Events(arguments) => events::run(&place, arguments),
         Command::Explain(arguments) => explain::run(&place, arguments),
         Command::Reload(arguments) => reload::run(&place, &arguments),
         Command::Attach => attach::run(&place),

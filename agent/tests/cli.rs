@@ -16,8 +16,8 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        Check, Decision, Explanation, Failure, FailureKind, Operations, Origin, Outcome, Peer, Request,
-        Response, Server, SourceEntry, Stats, Status, Tally, VerdictEntry, VerdictKind,
+        Check, Decision, Explanation, Failure, FailureKind, Journal, Operations, Origin, Outcome, Peer,
+        Request, Response, Server, SourceEntry, Stats, Status, Tally, VerdictEntry, VerdictKind,
     },
 };
 use tempfile::TempDir;
@@ -244,9 +244,16 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 /// Answers as an agent would, from fixed values.
-struct Fixed;
+#[derive(Default)]
+struct Fixed {
+    journal: Journal,
+}
 
 impl Operations for Fixed {
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     async fn perform(&self, _peer: Peer, request: Request) -> Result<Response, Failure> {
         Ok(match request {
             Request::Status => Response::Status(Box::new(status())),
@@ -380,7 +387,7 @@ fn beside_an_agent(with: impl FnOnce(&Path)) {
         let _inside = runtime.enter();
         Server::bind(&folder.path().join("control.sock")).unwrap()
     };
-    let serving = runtime.spawn(server.serve(Arc::new(Fixed), stop.clone()));
+    let serving = runtime.spawn(server.serve(Arc::new(Fixed::default()), stop.clone()));
     with(folder.path());
     stop.cancel();
     runtime.block_on(serving).unwrap();
