@@ -79,7 +79,7 @@ enum Command {
     Verdicts(verdicts::Command),
     /// Show the sampled drops, the latest and those to come.
     Events(events::Arguments),
-    /// Show every check of a request without making it.
+    /// Show every check of a request without making it, or what the filter would do with packets without sending them.
     Explain(explain::Arguments),
     /// Have the running agent read its configuration again.
     Reload(reload::Arguments),

@@ -573,8 +573,10 @@ pub struct Explanation {
 pub struct PacketExplanation {
     /// Its headers in a line.
     pub packet: String,
-    /// `drop`, `would_drop` or `pass`.
+    /// `drop`, `would_drop` or `pass`; `not_judged` where the kernel does not take the frame for a trial.
     pub outcome: String,
+    /// The step of the filter that decides.
+    pub step: String,
     /// Why: the reason's code, or the way in which it passes.
     pub reason: String,
     /// What that means.
