@@ -13,6 +13,7 @@ mod run;
 mod sources;
 mod stats;
 mod status;
+mod top;
 mod verdicts;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
@@ -79,6 +80,8 @@ enum Command {
     Verdicts(verdicts::Command),
     /// Show the sampled drops, the latest and those to come.
     Events(events::Arguments),
+    /// Show what happens per second: by reason, by service, by source.
+    Top(top::Arguments),
     /// Show every check of a request without making it, or what the filter would do with packets without sending them.
     Explain(explain::Arguments),
     /// Have the running agent read its configuration again.
@@ -122,6 +125,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
         Command::Events(arguments) => events::run(&place, arguments),
+        Command::Top(arguments) => top::run(&place, &arguments),
         Command::Explain(arguments) => explain::run(&place, arguments),
         Command::Reload(arguments) => reload::run(&place, &arguments),
         Command::Attach => attach::run(&place),

@@ -11,6 +11,7 @@ pub mod filter;
 pub mod gateway;
 pub mod metrics;
 pub mod nrl;
+pub mod rates;
 pub mod registry;
 pub mod run;
 pub mod sources;
