@@ -3,6 +3,7 @@
 mod attach;
 mod check;
 mod detach;
+mod events;
 mod explain;
 mod failure;
 mod guard;
@@ -12,6 +13,7 @@ mod run;
 mod sources;
 mod stats;
 mod status;
+mod top;
 mod verdicts;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
@@ -76,7 +78,11 @@ enum Command {
     /// Show or change the verdicts on sources.
     #[command(subcommand)]
     Verdicts(verdicts::Command),
-    /// Show every check of a request without making it.
+    /// Show the sampled drops, the latest and those to come.
+    Events(events::Arguments),
+    /// Show what happens per second: by reason, by service, by source.
+    Top(top::Arguments),
+    /// Show every check of a request without making it, or what the filter would do with packets without sending them.
     Explain(explain::Arguments),
     /// Have the running agent read its configuration again.
     Reload(reload::Arguments),
@@ -118,6 +124,8 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Stats(format) => stats::run(&place, format),
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
+        Command::Events(arguments) => events::run(&place, arguments),
+        Command::Top(arguments) => top::run(&place, &arguments),
         Command::Explain(arguments) => explain::run(&place, arguments),
         Command::Reload(arguments) => reload::run(&place, &arguments),
         Command::Attach => attach::run(&place),

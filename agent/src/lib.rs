@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod authz;
+pub mod capture;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod filter;
 pub mod gateway;
 pub mod metrics;
 pub mod nrl;
+pub mod rates;
 pub mod registry;
 pub mod run;
 pub mod sources;

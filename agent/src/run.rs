@@ -1,5 +1,6 @@
 //! The agent from start to stop: each room is opened in the order in which nothing is ever served unguarded.
 
+mod drops;
 mod explain;
 mod lockout;
 mod operations;
@@ -112,6 +113,7 @@ struct Agent {
     gateway: Arc<Gateway>,
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
+    journal: control::Journal,
 }
 
 /// A started agent: every socket is bound, the filter is in force, and nothing has been accepted yet.
@@ -173,6 +175,7 @@ impl Agent {
             gateway,
             audit,
             counters,
+            journal: control::Journal::default(),
         });
         Ok(Started {
             agent,
@@ -224,7 +227,7 @@ impl Started {
         }
         services.spawn(control.serve(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::sweep(Arc::clone(&agent), end.clone()));
-        services.spawn(tasks::report_drops(Arc::clone(&agent), end.clone()));
+        services.spawn(drops::report(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::keep_attached(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::reload_on_hangup(Arc::clone(&agent), end.clone()));

@@ -16,8 +16,9 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        Check, Decision, Explanation, Failure, FailureKind, Operations, Origin, Outcome, Peer, Request,
-        Response, Server, SourceEntry, Stats, Status, Tally, VerdictEntry, VerdictKind,
+        Check, Decision, DropReport, Explanation, Failure, FailureKind, Journal, Operations, Origin, Outcome,
+        PacketExplanation, Peer, Request, Response, Server, SourceEntry, Stats, Status, Tally, VerdictEntry,
+        VerdictKind,
     },
 };
 use tempfile::TempDir;
@@ -79,7 +80,7 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn bad_usage_ends_with_2_and_says_what_was_expected() {
     let folder = folder_with(SOUND);
-    let table: [(&[&str], &str); 7] = [
+    let table: [(&[&str], &str); 14] = [
         (&[], "Usage: spinegate"),
         (&["fly"], "unrecognized subcommand 'fly'"),
         (&["status", "--jsn"], "unexpected argument '--jsn'"),
@@ -96,6 +97,31 @@ fn bad_usage_ends_with_2_and_says_what_was_expected() {
             "write a time span such as 10m",
         ),
         (&["explain", "--asid", "1"], "--interaction"),
+        (&["explain"], "<--asid <ASID>|--packet <PACKET>|--pcap <FILE>>"),
+        (
+            &["explain", "--asid", "1", "--interaction", "x", "--pcap", "a.pcap"],
+            "'--asid <ASID>' cannot be used with '--pcap <FILE>'",
+        ),
+        (
+            &[
+                "explain",
+                "--packet",
+                "tcp 192.0.2.7 > 443",
+                "--fqdn",
+                "a.example",
+            ],
+            "cannot be used with",
+        ),
+        (
+            &["explain", "--packet", "tcp 192.0.2.7 443"],
+            "word 3, \"443\": it is not `>`",
+        ),
+        (
+            &["events", "--reason", "verdict_deni"],
+            "a similar value exists: 'verdict_deny'",
+        ),
+        (&["events", "--json", "--pcap", "-"], "both want standard output"),
+        (&["top", "--json"], "--once"),
     ];
     for (arguments, said) in table {
         let output = spinegate(folder.path(), arguments);
@@ -244,9 +270,16 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 /// Answers as an agent would, from fixed values.
-struct Fixed;
+#[derive(Default)]
+struct Fixed {
+    journal: Journal,
+}
 
 impl Operations for Fixed {
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     async fn perform(&self, _peer: Peer, request: Request) -> Result<Response, Failure> {
         Ok(match request {
             Request::Status => Response::Status(Box::new(status())),
@@ -298,6 +331,21 @@ impl Operations for Fixed {
                 decision: Decision::Refuse,
                 reason: Some("interaction_not_allowed".to_owned()),
             }),
+            Request::ExplainPackets { frames } => Response::Packets(
+                frames
+                    .iter()
+                    .map(|frame| PacketExplanation {
+                        packet: format!("{} characters", frame.len()),
+                        outcome: "drop".to_owned(),
+                        step: "allowlist".to_owned(),
+                        reason: "source_not_allowlisted".to_owned(),
+                        meaning: "It is not.".to_owned(),
+                        mend: Some("List it.".to_owned()),
+                        service: "tcp/443".to_owned(),
+                        entry: None,
+                    })
+                    .collect(),
+            ),
             Request::Reload { .. } => {
                 let message = "a.toml:1: x: is wrong; mend it";
                 return Err(Failure::new(
@@ -367,6 +415,27 @@ fn stats() -> Stats {
     stats
 }
 
+/// An agent that has reported two drops.
+fn playing() -> Fixed {
+    let fixed = Fixed::default();
+    for (number, reason) in ["verdict_deny", "source_not_allowlisted"].into_iter().enumerate() {
+        fixed.journal.publish(DropReport {
+            time: format!("2026-01-01T00:00:0{number}.123456789Z"),
+            reason: reason.to_owned(),
+            monitored: false,
+            service: "tcp/443".to_owned(),
+            interface: 2,
+            interface_name: Some("eth0".to_owned()),
+            length: 60,
+            source: Some([192, 0, 2, 7].into()),
+            packet: "tcp 192.0.2.7:40000 > 203.0.113.1:443 flags syn".to_owned(),
+            frame: "AAECAw==".to_owned(),
+        });
+    }
+    fixed.journal.set_lost(3);
+    fixed
+}
+
 /// Runs `with` in a folder whose configuration names the socket of a live agent.
 fn beside_an_agent(with: impl FnOnce(&Path)) {
     let folder = folder_with(SOUND);
@@ -380,7 +449,7 @@ fn beside_an_agent(with: impl FnOnce(&Path)) {
         let _inside = runtime.enter();
         Server::bind(&folder.path().join("control.sock")).unwrap()
     };
-    let serving = runtime.spawn(server.serve(Arc::new(Fixed), stop.clone()));
+    let serving = runtime.spawn(server.serve(Arc::new(playing()), stop.clone()));
     with(folder.path());
     stop.cancel();
     runtime.block_on(serving).unwrap();
@@ -576,5 +645,122 @@ fn json_has_the_documented_keys() {
                 "reason": "interaction_not_allowed",
             })
         );
+    });
+}
+
+#[test]
+fn events_are_printed_from_the_oldest_on_and_those_that_were_lost_are_told() {
+    beside_an_agent(|folder| {
+        let output = spinegate(folder, &["events"]);
+        let said = stdout(&output);
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 3, "{said}");
+        assert_eq!(
+            lines[1],
+            "2026-01-01T00:00:00.123Z  drop        verdict_deny            tcp/443    eth0       \
+             tcp 192.0.2.7:40000 > 203.0.113.1:443 flags syn"
+        );
+        assert!(stderr(&output).contains("3 drops in all were only counted"));
+
+        let output = spinegate(folder, &["events", "--last", "1", "--json"]);
+        let said = stdout(&output);
+        let lines: Vec<serde_json::Value> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[0]["reason"], "source_not_allowlisted");
+        assert_eq!(lines[1], serde_json::json!({ "lost_events": 3 }));
+        let none = stdout(&spinegate(
+            folder,
+            &["events", "--json", "--reason", "packet_truncated"],
+        ));
+        assert_eq!(none, "{\"lost_events\":3}\n");
+    });
+}
+
+#[test]
+fn events_become_a_capture_that_explain_reads() {
+    beside_an_agent(|folder| {
+        let output = spinegate(folder, &["events", "--pcap", "a.pcapng"]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert_eq!(stdout(&output).lines().count(), 3);
+        let streamed = spinegate(folder, &["events", "--pcap", "-"]);
+        assert_eq!(streamed.stdout, fs::read(folder.join("a.pcapng")).unwrap());
+        // Four bytes of sixty: not even the Ethernet header, so nothing is asked about it.
+        let said = stdout(&spinegate(folder, &["explain", "--pcap", "a.pcapng"]));
+        assert!(
+            said.starts_with("1: not judged\n   note: 4 of 60 bytes were captured, too few"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn packets_are_explained_one_by_one() {
+    beside_an_agent(|folder| {
+        let arguments = [
+            "explain",
+            "--packet",
+            "tcp 192.0.2.7 > 443",
+            "--packet",
+            "udp ::1 > 53",
+        ];
+        let said = stdout(&spinegate(folder, &arguments));
+        assert!(
+            said.starts_with(
+                "1: 72 characters\n   drop, decided at allowlist: source_not_allowlisted\n   It is not.\n   \
+                 mend: List it.\n   service: tcp/443\n\n2: 84 characters\n"
+            ),
+            "{said}"
+        );
+        let output = spinegate(folder, &[&arguments[..], &["--json"]].concat());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&json[1]["number"], &json[1]["outcome"]),
+            (&serde_json::json!(2), &serde_json::json!("drop"))
+        );
+    });
+}
+
+#[test]
+fn a_long_capture_is_asked_about_in_several_calls_and_cut_at_the_limit() {
+    beside_an_agent(|folder| {
+        let mut file = Vec::new();
+        for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, 1] {
+            file.extend(word.to_le_bytes());
+        }
+        for _ in 0..1001 {
+            for word in [0_u32, 0, 1514, 1514] {
+                file.extend(word.to_le_bytes());
+            }
+            file.extend([0; 1514]);
+        }
+        fs::write(folder.join("a.pcap"), file).unwrap();
+        let output = spinegate(folder, &["explain", "--pcap", "a.pcap", "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let packets = json.as_array().unwrap();
+        assert_eq!(packets.len(), 1000);
+        assert!(packets.iter().all(|packet| packet["packet"] == "2020 characters"));
+        assert!(
+            stderr(&output).contains("more than 1000 packets"),
+            "{}",
+            stderr(&output)
+        );
+    });
+}
+
+#[test]
+fn top_measures_once_for_a_program() {
+    beside_an_agent(|folder| {
+        let output = spinegate(folder, &["top", "--once", "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(
+            json["seconds"].as_f64().is_some_and(|seconds| seconds >= 1.0),
+            "{json}"
+        );
+        assert_eq!(json["filter"], serde_json::json!([]));
+        let said = stdout(&spinegate(folder, &["top", "--once"]));
+        assert!(said.starts_with("FILTER  REASON  PACKETS/S  BYTES/S\n"), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said}");
     });
 }

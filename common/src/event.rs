@@ -105,9 +105,12 @@ impl DropEvent {
 }
 
 /// The beginning of a frame that was longer.
-struct Captured<'frame> {
-    bytes: &'frame [u8],
-    length: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Captured<'frame> {
+    /// The bytes that were captured.
+    pub bytes: &'frame [u8],
+    /// The frame's own length.
+    pub length: usize,
 }
 
 impl Frame for Captured<'_> {

@@ -36,6 +36,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "namespaces and interfaces of the lab"),
     ("curl", "the lab's HTTP client"),
     ("openssl", "the lab's TLS client"),
+    ("tcpdump", "reads the captures of drop events in the lab"),
     ("qemu-system-x86", "virtual machines with other kernels"),
     ("busybox-static", "the virtual machine's commands"),
     ("cpio", "packs the virtual machine's file system"),

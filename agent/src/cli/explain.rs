@@ -1,37 +1,53 @@
 //! `spinegate explain`
 
-use std::net::IpAddr;
+mod packets;
 
-use clap::Args;
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{ArgGroup, Args};
 
 use super::{
     Exit, Failure, Format, Place,
     output::{self, Table, printable},
 };
-use crate::control::{Explanation, Question, Request, Response};
+use crate::{
+    capture::CraftedPacket,
+    control::{Explanation, Question, Request, Response},
+};
+
+/// What only a request has.
+const OF_A_REQUEST: [&str; 5] = ["asid", "interaction", "custodian", "fqdn", "source"];
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["asid", "packets", "pcap"]))]
 pub(super) struct Arguments {
     /// The requester's ASID.
-    #[arg(long)]
-    asid: String,
+    #[arg(long, requires = "interaction")]
+    asid: Option<String>,
     /// The interaction's ID.
-    #[arg(long)]
-    interaction: String,
+    #[arg(long, requires = "asid")]
+    interaction: Option<String>,
     /// The ODS code of the pointer's custodian, for an interaction that changes one.
-    #[arg(long)]
+    #[arg(long, requires = "asid")]
     custodian: Option<String>,
     /// The name in the client's certificate.
-    #[arg(long)]
+    #[arg(long, requires = "asid")]
     fqdn: Option<String>,
     /// The client's address.
-    #[arg(long)]
+    #[arg(long, requires = "asid")]
     source: Option<IpAddr>,
+    /// A packet, as in 'tcp 192.0.2.7:40000 > 443'; may be repeated. After it may stand: flags syn,ack; type 8 (icmp);
+    /// vlan 5; fragment later.
+    #[arg(long = "packet", value_name = "PACKET", conflicts_with_all = OF_A_REQUEST)]
+    packets: Vec<CraftedPacket>,
+    /// The packets of a capture (pcap or pcapng), the first 1000; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_REQUEST)]
+    pcap: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
 }
 
-/// An explanation that was given is done, whatever the gateway would decide.
+/// An explanation that was given is done, whatever the gateway or the filter would decide.
 pub(super) fn run(place: &Place, arguments: Arguments) -> Result<Exit, Failure> {
     let Arguments {
         asid,
@@ -39,8 +55,16 @@ pub(super) fn run(place: &Place, arguments: Arguments) -> Result<Exit, Failure> 
         custodian,
         fqdn,
         source,
+        packets,
+        pcap,
         format,
     } = arguments;
+    if let Some(path) = pcap {
+        return packets::captured(place, &path, format);
+    }
+    let (Some(asid), Some(interaction)) = (asid, interaction) else {
+        return packets::crafted(place, &packets, format);
+    };
     let question = Question {
         asid,
         interaction,

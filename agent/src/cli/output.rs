@@ -1,6 +1,9 @@
 //! Standard output: lines, tables and JSON. A reader that goes away, as `head` does, is no failure.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    ops::ControlFlow,
+};
 
 use serde::Serialize;
 
@@ -13,21 +16,41 @@ pub(super) fn line(line: &str) -> Result<Exit, Failure> {
 
 /// Prints JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<Exit, Failure> {
-    let json = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(Exit::Refused, format!("the answer can't be printed: {error}")))?;
+    let json = serde_json::to_string_pretty(value).map_err(|error| not_printable(&error))?;
     line(&json)
 }
 
 /// Prints a text that has its own line ends.
 pub(super) fn text(text: &str) -> Result<Exit, Failure> {
+    stream(text).map(|_| Exit::Done)
+}
+
+/// Prints a piece of a text that has no certain end: breaks when nobody reads it any more.
+pub(super) fn stream(text: &str) -> Result<ControlFlow<()>, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Failure::new(
             Exit::Refused,
             format!("standard output can't be written: {error}; free space"),
         )),
-        _ => Ok(Exit::Done),
     }
+}
+
+/// Prints a JSON value as one line of a text that has no certain end.
+pub(super) fn json_line<T: Serialize>(value: &T) -> Result<ControlFlow<()>, Failure> {
+    let json = serde_json::to_string(value).map_err(|error| not_printable(&error))?;
+    stream(&format!("{json}\n"))
+}
+
+/// Tells the operator, beside what is printed.
+pub(super) fn note(note: &str) {
+    let _ = writeln!(io::stderr(), "spinegate: {}", printable(note));
+}
+
+fn not_printable(error: &serde_json::Error) -> Failure {
+    Failure::new(Exit::Refused, format!("the answer can't be printed: {error}"))
 }
 
 /// Rows with aligned columns.

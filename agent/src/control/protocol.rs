@@ -115,8 +115,24 @@ pub enum Request {
         /// The frames, each in base64.
         frames: Vec<String>,
     },
-    /// The sampled drops from now on, each in an answer of its own, until the caller goes away.
-    Events,
+    /// The sampled drops, each in an answer of its own, from [`Response::EventsBegin`] to [`Response::EventsEnd`].
+    /// Another call on the same connection, or its end, ends them too.
+    Events(EventsWanted),
+}
+
+/// Which of the sampled drops a caller wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsWanted {
+    /// How many of the latest come first.
+    #[serde(default)]
+    pub last: usize,
+    /// Whether those that are still to happen come after them.
+    #[serde(default)]
+    pub follow: bool,
+    /// The code of the only reason that is wanted; none: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a change must not cut off.
@@ -234,7 +250,7 @@ impl Request {
             Self::Attach => "attach",
             Self::Explain(_) => "explain",
             Self::ExplainPackets { .. } => "explain packets",
-            Self::Events => "events",
+            Self::Events(_) => "events",
         }
     }
 
@@ -271,8 +287,17 @@ pub enum Response {
     Explanation(Explanation),
     /// To [`Request::ExplainPackets`].
     Packets(Vec<PacketExplanation>),
+    /// The first of those to [`Request::Events`]: from now on nothing escapes the caller untold.
+    EventsBegin,
     /// One of those to [`Request::Events`].
     Event(DropReport),
+    /// Another of those: what the caller does not get.
+    EventsMissed(EventsMissed),
+    /// The last of those.
+    EventsEnd {
+        /// Drop events that the kernel only counted, since its maps were made.
+        lost_events: u64,
+    },
     /// To what changes something: what was done, as a sentence.
     Done(String),
     /// It was not done.
@@ -548,8 +573,10 @@ pub struct Explanation {
 pub struct PacketExplanation {
     /// Its headers in a line.
     pub packet: String,
-    /// `drop`, `would_drop` or `pass`.
+    /// `drop`, `would_drop` or `pass`; `not_judged` where the kernel does not take the frame for a trial.
     pub outcome: String,
+    /// The step of the filter that decides.
+    pub step: String,
     /// Why: the reason's code, or the way in which it passes.
     pub reason: String,
     /// What that means.
@@ -577,12 +604,27 @@ pub struct DropReport {
     pub service: String,
     /// The index of the interface.
     pub interface: u32,
+    /// Its name, as long as the filter is attached to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface_name: Option<String>,
     /// The frame's length in bytes.
     pub length: u32,
+    /// The source's address, where the headers could be read so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// Its headers in a line.
     pub packet: String,
     /// The frame's beginning, in base64.
     pub frame: String,
+}
+
+/// Sampled drops that a caller does not get, since it was last told of some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsMissed {
+    /// That the kernel only counted: over `filter.events_per_second`, or nobody read them in time.
+    pub unsampled: u64,
+    /// That the caller was too slow for, of whatever reason.
+    pub behind: u64,
 }
 
 /// One check.

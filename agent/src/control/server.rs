@@ -4,17 +4,22 @@ use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{UnixListener, UnixStream, unix::OwnedReadHalf},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::{Answer, BindError, Call, Failure, FailureKind, Request, Response, VERSION, socket::Socket};
+use super::{
+    Answer, BindError, Call, Failure, FailureKind, Feed, Journal, Request, Response, VERSION, socket::Socket,
+};
 
-/// The longest line that a client may send.
-const MAX_LINE: u64 = 64 << 10;
+/// The longest line that a client may send, in bytes.
+pub const MAX_LINE: u64 = 64 << 10;
 /// Clients served at once.
 const MAX_CLIENTS: usize = 16;
 /// How long a client may take to send a line, or to take an answer.
@@ -38,6 +43,9 @@ pub trait Operations: Send + Sync + 'static {
     /// Carries a request out, and writes what changes something to the audit log under the peer's name.
     fn perform(&self, peer: Peer, request: Request)
     -> impl Future<Output = Result<Response, Failure>> + Send;
+
+    /// What [`Request::Events`] is answered from.
+    fn journal(&self) -> &Journal;
 }
 
 /// The listening socket.
@@ -116,28 +124,73 @@ async fn client<O: Operations>(
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
-        let (response, last) = if may_order(peer.uid, own_uid) {
-            let line = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                line = timeout(CLIENT_LIMIT, read_line(&mut reader)) => line??,
-            };
-            match line {
-                Line::End => return Ok(()),
-                Line::TooLong => (Err(too_long()), true),
-                Line::Whole(line) => (answer(&line, peer, operations).await, false),
-            }
-        } else {
-            (Err(not_allowed(peer.uid)), true)
+        if !may_order(peer.uid, own_uid) {
+            return send(&mut writer, Err(not_allowed(peer.uid))).await;
+        }
+        let line = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            line = timeout(CLIENT_LIMIT, read_line(&mut reader)) => line??,
         };
-        let response = response.unwrap_or_else(Response::Error);
-        let mut line = serde_json::to_vec(&Answer {
-            version: VERSION,
-            response,
-        })?;
-        line.push(b'\n');
-        timeout(CLIENT_LIMIT, writer.write_all(&line)).await??;
-        if last {
+        let line = match line {
+            Line::End => return Ok(()),
+            Line::TooLong => return send(&mut writer, Err(too_long())).await,
+            Line::Whole(line) => line,
+        };
+        let response = match parse(&line) {
+            Ok(Request::Events(wanted)) => match operations.journal().feed(&wanted) {
+                Ok(feed) => {
+                    send(&mut writer, Ok(Response::EventsBegin)).await?;
+                    relay(feed, &mut reader, &mut writer, stop).await?;
+                    let lost_events = operations.journal().lost();
+                    Ok(Response::EventsEnd { lost_events })
+                }
+                Err(failure) => Err(failure),
+            },
+            Ok(request) => answer(request, peer, operations).await,
+            Err(failure) => Err(failure),
+        };
+        send(&mut writer, response).await?;
+    }
+}
+
+async fn send(writer: &mut OwnedWriteHalf, response: Result<Response, Failure>) -> io::Result<()> {
+    let line = line_of(response.unwrap_or_else(Response::Error))?;
+    timeout(CLIENT_LIMIT, writer.write_all(&line)).await?
+}
+
+fn line_of(response: Response) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&Answer {
+        version: VERSION,
+        response,
+    })?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Sends events until there are no more, the client goes away or makes another call, or the agent stops.
+async fn relay(
+    mut feed: Feed,
+    reader: &mut BufReader<OwnedReadHalf>,
+    writer: &mut OwnedWriteHalf,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    loop {
+        let response = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            response = feed.next() => response,
+            // Another call, or the end: the line is left for the one who reads calls.
+            more = reader.fill_buf() => more.map(|_| None)?,
+        };
+        let Some(response) = response else {
             return Ok(());
+        };
+        let line = line_of(response)?;
+        // Without a limit: a client that is slow loses events and is told so, but may stay, as a pager does.
+        tokio::select! {
+            biased;
+            sent = writer.write_all(&line) => sent?,
+            () = stop.cancelled() => return Err(io::ErrorKind::TimedOut.into()),
         }
     }
 }
@@ -147,8 +200,7 @@ const fn may_order(uid: u32, own_uid: u32) -> bool {
     uid == 0 || uid == own_uid
 }
 
-async fn answer<O: Operations>(line: &[u8], peer: Peer, operations: &O) -> Result<Response, Failure> {
-    let request = parse(line)?;
+async fn answer<O: Operations>(request: Request, peer: Peer, operations: &O) -> Result<Response, Failure> {
     let verb = request.verb();
     timeout(WORK_LIMIT, operations.perform(peer, request))
         .await

@@ -98,13 +98,19 @@ pub(super) fn read(object: &Object, numbers: &Numbers) -> Result<Counters, Filte
             }
         }
     }
-    let cpus: PerCpuArray<_, CpuWords> = object.map("CPUS")?;
-    let cpus = cpus.get(&0, 0).map_err(|error| FilterError::map("CPUS", error))?;
     Ok(Counters {
         all,
         services,
-        lost_events: cpus.iter().map(|cpu| Reports::of(cpu).lost).sum(),
+        lost_events: lost_events(object)?,
     })
+}
+
+/// Drop events that were only counted.
+pub(super) fn lost_events(object: &Object) -> Result<u64, FilterError> {
+    const NAME: &str = "CPUS";
+    let cpus: PerCpuArray<_, CpuWords> = object.map(NAME)?;
+    let cpus = cpus.get(&0, 0).map_err(|error| FilterError::map(NAME, error))?;
+    Ok(cpus.iter().map(|cpu| Reports::of(cpu).lost).sum())
 }
 
 /// What the entry of a source let pass; none where entries with counters of their own have run out.

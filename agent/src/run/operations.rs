@@ -11,8 +11,8 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{self, Cidr, Source},
     control::{
-        CrlStatus, Failure, FailureKind, FilterStats, Guard, InterfaceStatus, Operations, Origin, Peer,
-        Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
+        CrlStatus, Failure, FailureKind, FilterStats, Guard, InterfaceStatus, Journal, Operations, Origin,
+        Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes, Owner},
     metrics::Observed,
@@ -28,6 +28,10 @@ impl Operations for Agent {
             self.record_order(peer, verb, &order, answer.as_ref().err());
         }
         answer
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
     }
 }
 
@@ -114,7 +118,7 @@ impl Agent {
             Request::Attach => self.attach().map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
-            Request::Events => Err(Failure::new(
+            Request::Events(_) => Err(Failure::new(
                 FailureKind::Internal,
                 "events are not a single answer",
                 "use the `spinegate` command of the running agent",

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use spinegate_common::{
-    Outcome,
-    packet::{Address, Fragment, Network, Packet, protocol},
+    Outcome, Pass, Reason,
+    packet::{self, Address, Fragment, Network, Packet, protocol},
 };
 
 use super::{Agent, lock};
@@ -14,6 +14,9 @@ use crate::{
     filter::{Explained, address},
     verdict::OrderError,
 };
+
+/// No shorter frame is taken for a trial.
+const ETHERNET_HEADER: usize = 14;
 
 impl Agent {
     /// What the loaded program would do with each of the frames.
@@ -28,24 +31,27 @@ impl Agent {
             ));
         };
         let explain = |text: &String| {
-            let frame = STANDARD.decode(text).map_err(|error| {
+            let frame: Vec<u8> = STANDARD.decode(text).map_err(|error| {
                 Failure::new(
                     FailureKind::Usage,
                     format!("a frame is not in base64: {error}"),
                     "send it again",
                 )
             })?;
-            let explained = filter.explain(&frame).map_err(|error| {
-                Failure::new(
-                    FailureKind::Usage,
-                    format!(
-                        "the kernel does not take a frame of {} bytes: {error}",
-                        frame.len()
-                    ),
-                    "a frame has 14 bytes at the least",
-                )
-            })?;
-            Ok(self.describe(&explained))
+            let length = frame.len();
+            // One frame of a capture must not cost the answers about all the others.
+            if length < ETHERNET_HEADER {
+                let meaning =
+                    format!("{length} bytes hold no Ethernet header: the filter never meets such a frame.");
+                return Ok(not_judged(&frame, "frame_too_short", meaning));
+            }
+            Ok(match filter.explain(&frame) {
+                Ok(explained) => self.describe(&explained),
+                Err(error) => {
+                    let meaning = format!("The kernel made no trial with {length} bytes: {error}.");
+                    not_judged(&frame, "kernel_refused", meaning)
+                }
+            })
         };
         frames.iter().map(explain).collect()
     }
@@ -68,6 +74,7 @@ impl Agent {
         PacketExplanation {
             packet: line(&explained.packet),
             outcome: outcome.to_owned(),
+            step: step(explained.outcome).to_owned(),
             reason: reason.to_owned(),
             meaning: meaning.to_owned(),
             mend: mend.map(str::to_owned),
@@ -83,6 +90,49 @@ impl Agent {
             .with_origin()
             .find(|(entry, _)| entry.cidr.contains(&source) && explained.entry_cidr == Some(entry.cidr))?;
         Some(format!("{} ({})", entry.cidr, entry.name))
+    }
+}
+
+fn not_judged(frame: &[u8], reason: &str, meaning: String) -> PacketExplanation {
+    let mut packet = Packet::default();
+    let _ = packet::parse(&frame, &mut packet);
+    PacketExplanation {
+        packet: line(&packet),
+        outcome: "not_judged".to_owned(),
+        step: "none".to_owned(),
+        reason: reason.to_owned(),
+        meaning,
+        mend: None,
+        service: "none".to_owned(),
+        entry: None,
+    }
+}
+
+/// The step of the filter that decides.
+const fn step(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Dropped(reason) | Outcome::WouldDrop(reason) => match reason {
+            Reason::PacketTruncated
+            | Reason::PacketBadHeader
+            | Reason::PacketTooManyHeaders
+            | Reason::FragmentWithoutPorts => "headers",
+            Reason::ControlRate => "control traffic",
+            Reason::EthertypeUnknown => "scope",
+            Reason::VerdictDeny => "verdict",
+            Reason::FragmentNotAllowlisted => "fragment",
+            Reason::SourceNotAllowlisted => "allowlist",
+            Reason::HandshakeBudget => "handshake budget",
+            // No other reason is the filter's own.
+            _ => "policy",
+        },
+        Outcome::Passed(pass) => match pass {
+            Pass::Unguarded => "scope",
+            Pass::Control => "control traffic",
+            Pass::Allowlisted => "allowlist",
+            Pass::Fragment => "fragment",
+            Pass::Failsafe => "failsafe",
+            Pass::Reply => "replies",
+        },
     }
 }
 
@@ -108,8 +158,8 @@ pub(super) fn line(packet: &Packet) -> String {
     };
     let fragment = match packet.fragment {
         Fragment::Whole => "",
-        Fragment::First => " first fragment",
-        Fragment::Later => " later fragment",
+        Fragment::First => " fragment first",
+        Fragment::Later => " fragment later",
     };
     let flags = if packet.protocol == protocol::TCP && packet.fragment != Fragment::Later {
         format!(" flags {}", tcp_flags(packet.tcp_flags))

@@ -9,15 +9,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Agent, lock};
-use crate::{
-    audit::{Decision, Event, Record},
-    control::Guard,
-    filter::{Drop, Filter},
-};
+use crate::{audit::Decision, control::Guard};
 
 const SWEEP: Duration = Duration::from_secs(10);
 const ATTACH: Duration = Duration::from_secs(1);
-const POLL: Duration = Duration::from_millis(200);
 
 /// Deletes expired verdicts and faded strikes, until `end`.
 pub(super) async fn sweep(agent: Arc<Agent>, end: CancellationToken) {
@@ -68,36 +63,6 @@ pub(super) async fn end_trials(agent: Arc<Agent>, end: CancellationToken) {
     }
 }
 
-/// Records the kernel's sampled drops, until `end`.
-pub(super) async fn report_drops(agent: Arc<Agent>, end: CancellationToken) {
-    let events = lock(&agent.filter).as_mut().map(Filter::events);
-    let mut events = match events {
-        Some(Ok(Some(events))) => events,
-        Some(Err(error)) => {
-            tracing::error!(%error, "drops are counted, but not reported one by one");
-            return;
-        }
-        Some(Ok(None)) | None => return,
-    };
-    let mut ticks = interval(POLL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = end.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        #[cfg(feature = "kernel-log")]
-        if let Some(filter) = lock(&agent.filter).as_mut() {
-            filter.relay_log();
-        }
-        for event in events.by_ref() {
-            if let Err(error) = agent.audit.write(&record(&event)) {
-                tracing::error!(%error, "a drop could not be recorded");
-            }
-        }
-    }
-}
-
 /// Reloads at each SIGHUP, until `end`.
 pub(super) async fn reload_on_hangup(agent: Arc<Agent>, end: CancellationToken) {
     let mut hangup = match signal(SignalKind::hangup()) {
@@ -120,26 +85,4 @@ pub(super) async fn reload_on_hangup(agent: Arc<Agent>, end: CancellationToken) 
             }
         }
     }
-}
-
-fn record(event: &Drop) -> Record {
-    let decision = if event.monitored {
-        Decision::WouldDrop
-    } else {
-        Decision::Drop
-    };
-    let mut record = Record::new(SystemTime::now(), Event::Drop, decision);
-    record.reason = Some(event.reason);
-    record.source = Some(event.source);
-    record.detail = Some(format!(
-        "protocol {} port {} to {} port {}, {} bytes, TCP flags 0x{:02x}, interface {}",
-        event.protocol,
-        event.source_port,
-        event.destination,
-        event.destination_port,
-        event.length,
-        event.tcp_flags,
-        event.interface
-    ));
-    record
 }

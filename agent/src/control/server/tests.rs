@@ -9,12 +9,19 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::{ClientError, call};
+use crate::control::{Answers, ClientError, DropReport, EventsWanted, call, stream};
 
 /// Echoes the verb and the peer; refuses to lift a verdict.
-struct Echo;
+#[derive(Default)]
+struct Echo {
+    journal: Journal,
+}
 
 impl Operations for Echo {
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     async fn perform(&self, peer: Peer, request: Request) -> Result<Response, Failure> {
         match request {
             Request::VerdictsRemove { source } => Err(Failure::new(
@@ -29,6 +36,11 @@ impl Operations for Echo {
 
 /// Runs `with` beside a server on a socket of its own; gives its result once the server has ended.
 fn beside_a_server<T>(with: impl FnOnce(PathBuf) -> T) -> T {
+    beside_an_echo(|path, _, _| with(path))
+}
+
+/// As [`beside_a_server`], with what it serves from, and what stops it.
+fn beside_an_echo<T>(with: impl FnOnce(PathBuf, &Echo, &CancellationToken) -> T) -> T {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -41,8 +53,9 @@ fn beside_a_server<T>(with: impl FnOnce(PathBuf) -> T) -> T {
         let _inside = runtime.enter();
         Server::bind(&path).unwrap()
     };
-    let serving = runtime.spawn(server.serve(Arc::new(Echo), stop.clone()));
-    let result = with(path.clone());
+    let echo = Arc::new(Echo::default());
+    let serving = runtime.spawn(server.serve(Arc::clone(&echo), stop.clone()));
+    let result = with(path.clone(), &echo, &stop);
     stop.cancel();
     runtime.block_on(serving).unwrap();
     assert!(!path.exists(), "the socket was left behind");
@@ -163,6 +176,114 @@ fn without_an_agent_the_command_is_told_to_start_one() {
         error.to_string(),
         "the agent is not running; start it with `spinegate run`"
     );
+}
+
+fn report(packet: impl ToString) -> DropReport {
+    DropReport {
+        time: "2026-01-01T00:00:00.000000000Z".to_owned(),
+        reason: "verdict_deny".to_owned(),
+        monitored: false,
+        service: "tcp/443".to_owned(),
+        interface: 2,
+        interface_name: None,
+        length: 60,
+        source: None,
+        packet: packet.to_string(),
+        frame: "x".repeat(1000),
+    }
+}
+
+fn events(last: usize, follow: bool) -> Request {
+    Request::Events(EventsWanted {
+        last,
+        follow,
+        reason: None,
+    })
+}
+
+fn packet(answers: &mut Answers) -> String {
+    match answers.receive().unwrap() {
+        Response::EventsBegin => packet(answers),
+        Response::Event(report) => report.packet,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn events_are_sent_as_they_happen_until_the_agent_stops() {
+    beside_an_echo(|path, echo, stop| {
+        echo.journal.publish(report("old"));
+        let mut answers = stream(&path, events(10, true)).unwrap();
+        assert_eq!(packet(&mut answers), "old");
+        echo.journal.publish(report("new"));
+        assert_eq!(packet(&mut answers), "new");
+        stop.cancel();
+        assert_eq!(answers.receive().unwrap(), Response::EventsEnd { lost_events: 0 });
+    });
+}
+
+#[test]
+fn another_call_ends_the_events_and_is_answered() {
+    let lines = r#"{"version":2,"request":{"verb":"events","follow":true}}
+{"version":2,"request":{"verb":"status"}}
+"#;
+    let answers = beside_a_server(|path| exchange(&path, lines.as_bytes()));
+    let lines: Vec<&str> = answers.lines().collect();
+    assert_eq!(lines.len(), 3, "{answers}");
+    assert!(
+        lines[1].contains("events_end") && lines[2].contains("status by"),
+        "{answers}"
+    );
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_events_and_is_told_how_many() {
+    const SENT: u64 = 4000;
+    beside_an_echo(|path, echo, _| {
+        let mut answers = stream(&path, events(1, true)).unwrap();
+        echo.journal.publish(report("first"));
+        assert_eq!(packet(&mut answers), "first");
+        for number in 0..SENT {
+            echo.journal.publish(report(number));
+        }
+        let (mut seen, mut behind) = (0, 0);
+        while seen + behind < SENT {
+            match answers.receive().unwrap() {
+                Response::Event(_) => seen += 1,
+                Response::EventsMissed(missed) => behind += missed.behind,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(behind > 0, "the socket held {SENT} events");
+        assert_eq!(seen + behind, SENT);
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_neither_others_nor_the_agents_end() {
+    beside_an_echo(|path, echo, _| {
+        let mut answers = stream(&path, events(1, true)).unwrap();
+        echo.journal.publish(report("first"));
+        assert_eq!(packet(&mut answers), "first");
+        for number in 0..1000 {
+            echo.journal.publish(report(number));
+        }
+        assert!(matches!(call(&path, Request::Status), Ok(Response::Done(_))));
+        // The server is stopped, and waited for, while this client still does not read.
+        std::mem::forget(answers);
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_its_place() {
+    let follow = b"{\"version\":2,\"request\":{\"verb\":\"events\",\"follow\":true}}\n";
+    beside_a_server(|path| {
+        // More often than may follow at once.
+        for _ in 0..2 * MAX_CLIENTS {
+            let said = exchange(&path, follow);
+            assert!(said.contains("events_end"), "{said}");
+        }
+    });
 }
 
 proptest! {
