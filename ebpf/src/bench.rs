@@ -26,11 +26,7 @@ static ADDRESSES: Array<u32, ADDRESSES_MAX> = Array::new();
 #[btf_map]
 static NEXT: Array<u32, 1> = Array::new();
 
-/// The program that is measured, if it is made for frames in several buffers.
-#[btf_map]
-static TARGET_FRAGS: ProgramArray<1> = ProgramArray::new();
-
-/// The program that is measured, if it is not.
+/// The program that is measured.
 #[btf_map]
 static TARGET: ProgramArray<1> = ProgramArray::new();
 
@@ -40,31 +36,15 @@ static INTERFACE: Array<u32, 1> = Array::new();
 
 /// What every program costs.
 #[xdp(frags)]
-fn empty_frags(_context: XdpContext) -> u32 {
-    XDP_DROP
-}
-
-/// The same, as programs for single buffers are called.
-#[xdp]
 fn empty(_context: XdpContext) -> u32 {
     XDP_DROP
 }
 
 /// Gives the frame the next source, and hands it to the program that is measured.
 #[xdp(frags)]
-fn vary_frags(context: XdpContext) -> u32 {
-    if vary(&context).is_some() {
+fn vary(context: XdpContext) -> u32 {
+    if change_source(&context).is_some() {
         // SAFETY: the map holds programs of this kind alone, as the kernel checks.
-        unsafe { TARGET_FRAGS.tail_call(&context, 0) };
-    }
-    XDP_ABORTED
-}
-
-/// The same, for programs for single buffers.
-#[xdp]
-fn vary_single(context: XdpContext) -> u32 {
-    if vary(&context).is_some() {
-        // SAFETY: as above.
         unsafe { TARGET.tail_call(&context, 0) };
     }
     XDP_ABORTED
@@ -73,7 +53,7 @@ fn vary_single(context: XdpContext) -> u32 {
 /// Sends the frame out of an interface.
 #[xdp]
 fn send(context: XdpContext) -> u32 {
-    if vary(&context).is_none() {
+    if change_source(&context).is_none() {
         return XDP_ABORTED;
     }
     match INTERFACE.get(0) {
@@ -84,7 +64,7 @@ fn send(context: XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn vary(context: &XdpContext) -> Option<()> {
+fn change_source(context: &XdpContext) -> Option<()> {
     let next = NEXT.get_ptr_mut(0)?;
     // SAFETY: the pointer comes from a map look-up, and the benchmark runs one program at a time.
     let number = unsafe {

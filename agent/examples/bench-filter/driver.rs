@@ -13,13 +13,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sp
 /// Sources that a run goes through.
 pub(crate) const SOURCES: usize = 1 << 20;
 
-/// What a program is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Buffers {
-    Single,
-    Frags,
-}
-
 pub(crate) struct Driver {
     ebpf: Ebpf,
 }
@@ -27,7 +20,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn load() -> Result<Self> {
         let mut ebpf = EbpfLoader::new().load(OBJECT)?;
-        for name in ["empty", "empty_frags", "vary_single", "vary_frags", "send"] {
+        for name in ["empty", "vary", "send"] {
             program(&mut ebpf, name)?.load()?;
         }
         Ok(Self { ebpf })
@@ -35,7 +28,7 @@ impl Driver {
 
     /// The mean time of the empty program.
     pub(crate) fn floor(&mut self, frame: &[u8], repeat: u32) -> Result<f64> {
-        run(program(&mut self.ebpf, "empty_frags")?, frame, repeat)
+        run(program(&mut self.ebpf, "empty")?, frame, repeat)
     }
 
     /// The sources that varied frames go through, again and again.
@@ -48,27 +41,11 @@ impl Driver {
     }
 
     /// The mean time of varying the source and running a program; of the empty one if there is none.
-    pub(crate) fn varied(
-        &mut self,
-        target: Option<(&ProgramFd, Buffers)>,
-        frame: &[u8],
-        repeat: u32,
-    ) -> Result<f64> {
-        let empty;
-        let (target, buffers) = match target {
-            Some(target) => target,
-            None => {
-                empty = program(&mut self.ebpf, "empty_frags")?.fd()?.try_clone()?;
-                (&empty, Buffers::Frags)
-            }
-        };
-        let (map, name) = match buffers {
-            Buffers::Single => ("TARGET", "vary_single"),
-            Buffers::Frags => ("TARGET_FRAGS", "vary_frags"),
-        };
-        let mut targets: ProgramArray<_> = self.ebpf.map_mut(map).context("targets")?.try_into()?;
-        targets.set(0, target, 0)?;
-        run(program(&mut self.ebpf, name)?, frame, repeat)
+    pub(crate) fn varied(&mut self, target: Option<&ProgramFd>, frame: &[u8], repeat: u32) -> Result<f64> {
+        let empty = program(&mut self.ebpf, "empty")?.fd()?.try_clone()?;
+        let mut targets: ProgramArray<_> = self.ebpf.map_mut("TARGET").context("TARGET")?.try_into()?;
+        targets.set(0, target.unwrap_or(&empty), 0)?;
+        run(program(&mut self.ebpf, "vary")?, frame, repeat)
     }
 
     /// Sends `count` frames out of an interface, each from the next source, and says how long that took.
@@ -88,7 +65,7 @@ impl Driver {
 
     /// Attaches a program that drops everything.
     pub(crate) fn attach_empty(&mut self, interface: u32) -> Result<FdLink> {
-        let empty = program(&mut self.ebpf, "empty_frags")?;
+        let empty = program(&mut self.ebpf, "empty")?;
         let id = empty.attach_to_if_index(interface, XdpMode::Driver)?;
         Ok(FdLink::try_from(empty.take_link(id)?)?)
     }

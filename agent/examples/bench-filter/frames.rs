@@ -5,6 +5,8 @@ use etherparse::PacketBuilder;
 /// The destination of all frames, and its guarded port.
 pub(crate) const HERE: [u8; 4] = [10, 255, 0, 1];
 pub(crate) const PORT: u16 = 443;
+/// The hardware address that frames are sent to.
+pub(crate) const MAC: &str = "04:04:04:04:04:04";
 
 /// A TCP segment of an open connection.
 pub(crate) fn segment(source: [u8; 4], port: u16) -> Vec<u8> {
@@ -24,20 +26,6 @@ pub(crate) fn syn(source: [u8; 4], port: u16) -> Vec<u8> {
             .ipv4(source, HERE, 64)
             .tcp(40000, port, 1, 1024)
             .syn()
-            .write(frame, &[])
-    })
-}
-
-/// A TCP segment of an open connection over IPv6.
-pub(crate) fn segment6(source: [u8; 16]) -> Vec<u8> {
-    let mut here = [0; 16];
-    here[0] = 0x20;
-    here[15] = 1;
-    written(|frame| {
-        PacketBuilder::ethernet2([2; 6], [4; 6])
-            .ipv6(source, here, 64)
-            .tcp(40000, PORT, 1, 1024)
-            .ack(1)
             .write(frame, &[])
     })
 }

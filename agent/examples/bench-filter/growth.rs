@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use spinegate::config::Source;
 
 use crate::{
-    driver::{Buffers, Driver, SOURCES},
-    frames::{PORT, segment, segment6},
+    driver::{Driver, SOURCES},
+    frames::{PORT, segment},
     policies::{self, Random},
     report::{Report, median},
 };
@@ -54,7 +54,7 @@ fn measure_sizes(
         let (mut floors, mut totals) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             floors.push(driver.varied(None, &frame, REPEAT)?);
-            totals.push(driver.varied(Some((&descriptor, Buffers::Frags)), &frame, REPEAT)?);
+            totals.push(driver.varied(Some(&descriptor), &frame, REPEAT)?);
         }
         let net = median(&totals) - median(&floors);
         report.add(&format!("varied_{name}_{size}_net_ns"), net);

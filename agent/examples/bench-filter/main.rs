@@ -14,6 +14,7 @@ mod report;
 mod shell;
 mod swap;
 mod verdict;
+mod veth;
 mod xdp_filter;
 
 use anyhow::{Context as _, Result};

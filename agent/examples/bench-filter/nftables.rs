@@ -1,6 +1,6 @@
 //! nftables (package nftables): a set of the same sources, asked in netdev ingress or in prerouting.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use spinegate::config::Source;
 
 use crate::{frames::PORT, shell};
@@ -12,20 +12,39 @@ pub(crate) enum Hook {
     Prerouting,
 }
 
+impl Hook {
+    const fn family(self) -> &'static str {
+        match self {
+            Self::Ingress => "netdev",
+            Self::Prerouting => "ip",
+        }
+    }
+
+    /// How many packets its rule has dropped.
+    pub(crate) fn dropped(self) -> Result<u64> {
+        let listed = shell::run(
+            "nft",
+            &["list", "chain", self.family(), "spinegate_bench", "filter"],
+        )?;
+        let mut words = listed
+            .split_whitespace()
+            .skip_while(|word| *word != "packets")
+            .skip(1);
+        Ok(words.next().context("a counter in nftables' rule")?.parse()?)
+    }
+}
+
 pub(crate) struct Nftables;
 
 impl Nftables {
     /// Drops what comes in on the interface for the guarded port, unless its source is in the set.
     pub(crate) fn install(hook: Hook, interface: &str, sources: &[Source]) -> Result<Self> {
-        let (family, chain) = match hook {
-            Hook::Ingress => (
-                "netdev",
-                format!("type filter hook ingress device \"{interface}\" priority 0; policy accept;"),
-            ),
-            Hook::Prerouting => (
-                "ip",
-                "type filter hook prerouting priority raw; policy accept;".to_owned(),
-            ),
+        let family = hook.family();
+        let chain = match hook {
+            Hook::Ingress => {
+                format!("type filter hook ingress device \"{interface}\" priority 0; policy accept;")
+            }
+            Hook::Prerouting => "type filter hook prerouting priority raw; policy accept;".to_owned(),
         };
         let elements: Vec<String> = sources
             .iter()

@@ -1,7 +1,7 @@
 //! xdp-filter (package xdp-tools): default deny, the same sources allowed.
 
 use anyhow::{Context as _, Result};
-use aya::programs::{ProgramFd, ProgramInfo, loaded_programs};
+use aya::programs::{ProgramInfo, loaded_programs};
 use spinegate::config::Source;
 
 use crate::shell;
@@ -52,8 +52,15 @@ impl XdpFilter {
             .context("bpftool says no duration")
     }
 
-    pub(crate) fn descriptor(&self) -> Result<ProgramFd> {
-        Ok(self.info.fd()?)
+    /// How many packets it has dropped.
+    pub(crate) fn dropped(&self) -> Result<u64> {
+        let status = shell::run("xdp-filter", &["status"])?;
+        let line = status
+            .lines()
+            .find(|line| line.trim_start().starts_with("XDP_DROP"))
+            .context("`xdp-filter status` says nothing of XDP_DROP")?;
+        let packets = line.split_whitespace().nth(1).context("packets")?;
+        Ok(packets.replace(',', "").parse()?)
     }
 }
 
