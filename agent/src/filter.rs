@@ -244,6 +244,14 @@ impl Filter {
         self.object.test(frame, repeat)
     }
 
+    /// How many instructions the kernel's verifier went through before it took the program, and the one that explains.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn verified_instructions(&mut self) -> Result<[u32; 2], FilterError> {
+        self.object.verified_instructions()
+    }
+
     /// The program's descriptor, for those who run it in ways of their own.
     ///
     /// # Errors

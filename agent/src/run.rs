@@ -150,7 +150,7 @@ impl Agent {
                 .map(|warning| source.diagnose(warning).to_string()),
         );
         let filter: SharedFilter = Arc::new(Mutex::new(filter));
-        let verdicts = Arc::new(Verdicts::new(&config, sources.all(), Arc::clone(&filter)));
+        let verdicts = Arc::new(Verdicts::new(&config, &sources.all(), Arc::clone(&filter)));
         let acceptor = Arc::new(Acceptor::new(tls));
         let counters = Arc::new(Counters::new());
         let gateway = Arc::new(Gateway::new(

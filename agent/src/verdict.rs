@@ -1,6 +1,7 @@
 //! From failures to verdicts, and the only hand that writes verdicts into the filter.
 
 mod judge;
+mod kinds;
 mod weight;
 
 use std::{
@@ -14,8 +15,9 @@ use ipnet::IpNet;
 use spinegate_common::{Reason, VerdictKind, VerdictOrigin};
 
 pub use self::judge::{Judge, Sentence};
+use self::kinds::Kinds;
 use crate::{
-    config::{Config, Source, SourceKind},
+    config::{Config, Source},
     filter::{Filter, FilterError, NewVerdict, Verdict},
 };
 
@@ -26,7 +28,7 @@ pub type SharedFilter = Arc<Mutex<Option<Filter>>>;
 pub struct Verdicts {
     judge: Mutex<Judge>,
     trust_ttl: ArcSwap<Duration>,
-    sources: ArcSwap<Vec<Source>>,
+    kinds: ArcSwap<Kinds>,
     filter: SharedFilter,
 }
 
@@ -44,20 +46,20 @@ pub enum OrderError {
 impl Verdicts {
     /// Judges by the settings; `sources` tells proxies from systems.
     #[must_use]
-    pub fn new(config: &Config, sources: Vec<Source>, filter: SharedFilter) -> Self {
+    pub fn new(config: &Config, sources: &[Source], filter: SharedFilter) -> Self {
         Self {
             judge: Mutex::new(Judge::new(config.verdict.clone())),
             trust_ttl: ArcSwap::from_pointee(config.filter.handshake.trust_ttl),
-            sources: ArcSwap::from_pointee(sources),
+            kinds: ArcSwap::from_pointee(Kinds::of(sources)),
             filter,
         }
     }
 
     /// Takes over settings and sources after a reload; strikes are kept.
-    pub fn replace(&self, config: &Config, sources: Vec<Source>) {
+    pub fn replace(&self, config: &Config, sources: &[Source]) {
         lock(&self.judge).replace(config.verdict.clone());
         self.trust_ttl.store(Arc::new(config.filter.handshake.trust_ttl));
-        self.sources.store(Arc::new(sources));
+        self.kinds.store(Arc::new(Kinds::of(sources)));
     }
 
     /// Counts a failure of an established connection. When that tips the scales, the source is denied from its next
@@ -72,7 +74,9 @@ impl Verdicts {
         now: Instant,
     ) -> Result<Option<Sentence>, FilterError> {
         let source = source.to_canonical();
-        let Some(sentence) = lock(&self.judge).fail(source, self.kind(source), reason, now) else {
+        let Some(sentence) =
+            lock(&self.judge).fail(source, self.kinds.load().of_address(source), reason, now)
+        else {
             return Ok(None);
         };
         let mut filter = lock(&self.filter);
@@ -185,14 +189,6 @@ impl Verdicts {
             filter.forget_expired()?;
         }
         Ok(())
-    }
-
-    fn kind(&self, address: IpAddr) -> SourceKind {
-        let sources = self.sources.load();
-        let covering = sources.iter().filter(|source| source.cidr.contains(&address));
-        covering
-            .max_by_key(|source| source.cidr.prefix_len())
-            .map_or(SourceKind::System, |source| source.kind)
     }
 }
 

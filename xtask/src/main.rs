@@ -67,6 +67,9 @@ enum Verb {
         /// Print the figures as JSON.
         #[arg(long)]
         json: bool,
+        /// Write the figures into docs/benchmarks.md, and draw them.
+        #[arg(long, conflicts_with = "json")]
+        write: bool,
     },
     /// Compare README.md's conformance table with docs/conformance.toml.
     Conformance {
@@ -97,7 +100,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
                 Verb::Lab { action } => lab::run(action),
                 Verb::Test { allow_skips } => test::run(allow_skips),
                 Verb::Vm { kernel, payload } => vm::run(kernel, payload),
-                Verb::Bench { subject, json } => bench::run(subject, json),
+                Verb::Bench { subject, json, write } => bench::run(subject, json, write),
                 Verb::Setup { .. } | Verb::Conformance { .. } => Ok(ExitCode::SUCCESS),
             }
         }

@@ -33,6 +33,8 @@ const PACKAGES: &[(&str, &str)] = &[
         "shows programs and maps, for the benchmark and for people",
     ),
     ("xdp-tools", "xdp-filter, the benchmark's peer"),
+    ("nftables", "nft, the benchmark's other peer"),
+    ("ethtool", "the benchmark's interfaces"),
     ("iproute2", "namespaces and interfaces of the lab"),
     ("curl", "the lab's HTTP client"),
     ("openssl", "the lab's TLS client"),

@@ -2,9 +2,11 @@
 
 mod filter;
 mod gateway;
+mod source_list;
 mod tls;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -177,10 +179,14 @@ fn warn_of_unguarded(report: &Report<'_>, addresses: &[SocketAddr], filter: &Fil
             warn(format!("listen.addresses[{index}]"), message, service);
         }
     }
+    let mut told = BTreeSet::new();
     for (index, source) in filter.sources.iter().enumerate() {
         for service in source.services.iter().filter(|service| !guarded(service)) {
-            let message = format!("{service} is not guarded, so everyone may reach it");
-            warn(format!("filter.source[{index}].services"), message, *service);
+            // A list gives one name to all its sources.
+            if told.insert((source.name.as_str(), *service)) {
+                let message = format!("{service} is not guarded, so everyone may reach it");
+                warn(format!("filter.source[{index}].services"), message, *service);
+            }
         }
     }
 }

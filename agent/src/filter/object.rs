@@ -98,17 +98,33 @@ impl Object {
     /// Runs the program that explains on a frame, and gives what it left: outcome, service and entry.
     pub(super) fn explain(&mut self, frame: &[u8]) -> Result<[u32; 4], FilterError> {
         const NAME: &str = "EXPLAINED";
+        test(self.explaining()?, frame, 1)?;
+        let explained: Array<_, [u32; 4]> = self.map(NAME)?;
+        explained
+            .get(&0, 0)
+            .map_err(|error| FilterError::map(NAME, error))
+    }
+
+    pub(super) fn verified_instructions(&mut self) -> Result<[u32; 2], FilterError> {
+        let count = |program: &mut Xdp| {
+            let info = program
+                .info()
+                .map_err(|error| program_error("asking about", error))?;
+            info.verified_instruction_count()
+                .ok_or(FilterError::MissingMap { name: PROGRAM })
+        };
+        Ok([count(self.program()?)?, count(self.explaining()?)?])
+    }
+
+    /// The program that explains, which is loaded when it is first wanted.
+    fn explaining(&mut self) -> Result<&mut Xdp, FilterError> {
         let program = self.program_named(EXPLAIN)?;
         if program.fd().is_err() {
             program
                 .load()
                 .map_err(|error| program_error("verifying", error))?;
         }
-        test(program, frame, 1)?;
-        let explained: Array<_, [u32; 4]> = self.map(NAME)?;
-        explained
-            .get(&0, 0)
-            .map_err(|error| FilterError::map(NAME, error))
+        Ok(program)
     }
 
     fn program_named(&mut self, name: &'static str) -> Result<&mut Xdp, FilterError> {

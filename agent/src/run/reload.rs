@@ -47,7 +47,7 @@ impl Agent {
             sources.save().map_err(|error| refused_change(&error))?;
             return Err(failure);
         }
-        self.verdicts.replace(&config, changed.all());
+        self.verdicts.replace(&config, &changed.all());
         self.sources_listed.store(Arc::new(changed.clone()));
         *sources = changed;
         Ok(())
@@ -107,7 +107,7 @@ impl Agent {
             sources: sources.clone(),
             warnings: self.warnings.swap(Arc::new(warnings)),
         };
-        self.verdicts.replace(&config, changed.all());
+        self.verdicts.replace(&config, &changed.all());
         self.audit.reopen().map_err(|error| internal(&error))?;
         self.sources_listed.store(Arc::new(changed.clone()));
         *sources = changed;
@@ -163,7 +163,7 @@ impl Agent {
         }
         self.acceptor.restore(before.tls);
         self.gateway.replace(before.policy);
-        self.verdicts.replace(&before.config, before.sources.all());
+        self.verdicts.replace(&before.config, &before.sources.all());
         self.warnings.store(before.warnings);
         self.sources_listed.store(Arc::new(before.sources.clone()));
         *sources = before.sources;

@@ -4,6 +4,7 @@ use std::{collections::HashMap, net::IpAddr, path::Path, time::Duration};
 
 use spinegate_common::policy::{FAILSAFES, GROUP_DESTINATIONS, service as number};
 
+use super::source_list;
 use crate::config::{
     Failsafe, Filter, FilterMode, GuardedService, HandshakeBudgets, Scope, Service, ServiceMode,
     ServiceProtocol, Source, SourceKind, XdpAttach,
@@ -49,7 +50,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Filter> {
     let handshake = handshake(section.section("handshake"));
     let services = services(&mut section);
     let failsafes = failsafes(&mut section);
-    let sources = sources(&mut section);
+    let sources = sources(&mut section, folder);
     section.finish();
 
     let mut control_plane_ports = control_plane_ports?;
@@ -179,21 +180,21 @@ fn failsafes(section: &mut Section<'_>) -> Option<Vec<Failsafe>> {
     failsafes
 }
 
-fn sources(section: &mut Section<'_>) -> Option<Vec<Source>> {
+fn sources(section: &mut Section<'_>, folder: &Path) -> Option<Vec<Source>> {
     let kinds = &[("proxy", SourceKind::Proxy), ("system", SourceKind::System)];
     let mut sources = Some(Vec::new());
     let mut cidrs = HashMap::new();
     for mut entry in section.sections("source") {
         let cidr = entry.required("cidr", Example("\"10.239.14.31/32\""), values::cidr);
         if let Some(cidr) = cidr {
-            if let Some(first) = cidrs.get(&cidr) {
+            if let Some(first) = cidrs.get(&cidr.network()) {
                 let mend = "keep one of the two entries";
                 entry.fault(
                     "cidr",
                     Fault::new(format!("{cidr} is the same as that of {first}"), mend),
                 );
             } else {
-                cidrs.insert(cidr, entry.key_of("cidr"));
+                cidrs.insert(cidr.network(), entry.key_of("cidr"));
             }
         }
         let name = entry.required("name", Example("\"ssp-int\""), values::source_name);
@@ -225,5 +226,10 @@ fn sources(section: &mut Section<'_>) -> Option<Vec<Source>> {
         };
         entry.finish();
     }
-    sources
+    let mut listed = Vec::new();
+    source_list::read(section, folder, &mut cidrs, &mut listed)?;
+    sources.map(|mut sources| {
+        sources.extend(listed);
+        sources
+    })
 }

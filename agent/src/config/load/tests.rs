@@ -237,7 +237,12 @@ fn an_empty_file_is_told_every_key_that_it_must_have() {
     let documented: Vec<String> = documented
         .into_iter()
         .filter(|key| {
-            let entries = ["filter.service.", "filter.source.", "filter.failsafe."];
+            let entries = [
+                "filter.service.",
+                "filter.source.",
+                "filter.source_list.",
+                "filter.failsafe.",
+            ];
             !entries.iter().any(|entry| key.starts_with(entry))
         })
         .collect();
@@ -330,6 +335,7 @@ fn every_section() -> String {
     least()
         + "[[filter.service]]\nprotocol = \"tcp\"\nport = 443\n"
         + "[[filter.failsafe]]\ncidr = \"192.0.2.0/28\"\n"
+        + "[[filter.source_list]]\nfile = \"/dev/null\"\nname = \"none\"\n"
 }
 
 #[test]
@@ -359,7 +365,14 @@ fn every_documented_default_is_what_leaving_the_key_out_gives() {
             .filter(|line| !line.starts_with(&format!("{name} =")))
             .collect::<Vec<_>>()
             .join("\n");
-        let header = if ["filter.source", "filter.service", "filter.failsafe"].contains(&table) {
+        let header = if [
+            "filter.source",
+            "filter.source_list",
+            "filter.service",
+            "filter.failsafe",
+        ]
+        .contains(&table)
+        {
             format!("[[{table}]]")
         } else {
             format!("[{table}]")
