@@ -270,12 +270,10 @@ fn is_failsafe(head: &Head, packet: &Packet) -> bool {
         return false;
     }
     let [upper, lower] = packet.source.halves();
-    let mut position = 0;
-    for entry in &head.failsafe {
+    for (position, entry) in (0..).zip(&head.failsafe) {
         if position >= head.failsafes {
             break;
         }
-        position += 1;
         let covers = upper & entry.mask[0] == entry.network[0] && lower & entry.mask[1] == entry.network[1];
         let reaches = packet.fragment == Fragment::Later
             || (entry.protocol == 0 || entry.protocol == packet.protocol)

@@ -80,12 +80,8 @@ impl Frame for KernelFrame<'_> {
 
 #[inline(always)]
 fn put<const N: usize, const M: usize>(bytes: &mut [u8; N], at: usize, word: [u8; M]) {
-    let mut index = 0;
-    while index < M {
-        if let Some(byte) = bytes.get_mut(at + index) {
-            *byte = word[index];
-        }
-        index += 1;
+    for (place, byte) in bytes.iter_mut().skip(at).zip(word) {
+        *place = byte;
     }
 }
 

@@ -141,7 +141,7 @@ impl<const REAL: bool> World for KernelWorld<REAL> {
         // If another CPU was first with this source, its word stays: one handshake more than the budget, once.
         const NO_REPLACE: u64 = 1;
         !REAL
-            || maps::UNTRUSTED.insert(source, &first, NO_REPLACE).is_ok()
+            || maps::UNTRUSTED.insert(source, first, NO_REPLACE).is_ok()
             || maps::UNTRUSTED.get_ptr(source).is_some()
     }
 

@@ -22,6 +22,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use self::report::Report;
 
+type Measure = fn(&mut Report) -> Result<()>;
+
 fn main() -> Result<()> {
     let json = std::env::args().any(|argument| argument == "--json");
     let only = std::env::args()
@@ -30,7 +32,7 @@ fn main() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace: this needs root")?;
     shell::run("ip", &["link", "set", "lo", "up"])?;
     let mut report = Report::new();
-    let parts: [(&str, fn(&mut Report) -> Result<()>); 5] = [
+    let parts: [(&str, Measure); 5] = [
         ("cost", cost::measure),
         ("growth", growth::measure),
         ("flood", flood::measure),
