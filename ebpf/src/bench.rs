@@ -17,6 +17,8 @@ use aya_ebpf::{
 const ADDRESSES_MAX: usize = 1 << 20;
 const CHECKSUM: usize = 24;
 const SOURCE: usize = 26;
+/// The last four bytes of an IPv6 source, which has no checksum of its own.
+const SOURCE6: usize = 34;
 
 /// Sources, in network order.
 #[btf_map]
@@ -76,6 +78,21 @@ fn change_source(context: &XdpContext) -> Option<()> {
     let (start, end) = (context.data() as *mut u8, context.data_end() as *mut u8);
     if start.wrapping_add(SOURCE + 4) > end {
         return None;
+    }
+    // SAFETY: the two bytes lie within the frame, as just checked.
+    let ethertype = unsafe { start.wrapping_add(12).cast::<[u8; 2]>().read() };
+    if ethertype == [0x86, 0xdd] {
+        if start.wrapping_add(SOURCE6 + 4) > end {
+            return None;
+        }
+        // SAFETY: the four bytes lie within the frame, as just checked.
+        unsafe {
+            start
+                .wrapping_add(SOURCE6)
+                .cast::<[u8; 4]>()
+                .write(address.to_ne_bytes())
+        };
+        return Some(());
     }
     // SAFETY: all that is read and written lies within the frame, as just checked.
     unsafe {

@@ -3,12 +3,12 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use spinegate::config::Source;
 
 use crate::{
     driver::{Driver, SOURCES},
-    frames::{PORT, segment},
+    frames::{PORT, segment, segment6},
     policies::{self, Random},
     report::{Report, median},
 };
@@ -20,37 +20,37 @@ const REPEAT: u32 = SOURCES as u32;
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let mut worst: f64 = 0.0;
-    for (name, sources) in [
-        ("allow", allowed as fn(&[Source], &mut Random) -> u32),
-        ("deny", refused),
-    ] {
-        let nets = measure_sizes(report, name, sources)?;
-        let (first, last) = (
-            nets.first().copied().context("a size")?,
-            nets.last().copied().context("a size")?,
-        );
+    for (name, draw) in [("allow", allowed as Draw), ("deny", refused)] {
+        let nets = measure_sizes(report, name, draw, false)?;
+        let [first, .., last] = nets.as_slice() else {
+            anyhow::bail!("two sizes at the least");
+        };
         report.add(&format!("growth_{name}_1m"), last / first);
         worst = worst.max(last / first);
+        // The kernel's trie on the same prefixes: what IPv6 has, and IPv4 would have.
+        measure_sizes(report, &format!("{name}_trie"), draw, true)?;
     }
     report.add("growth_1m", worst);
     Ok(())
 }
 
-fn measure_sizes(
-    report: &mut Report,
-    name: &str,
-    source: fn(&[Source], &mut Random) -> u32,
-) -> Result<Vec<f64>> {
+/// Draws the source of a packet, given the allowlist.
+type Draw = fn(&[Source], &mut Random) -> u32;
+
+fn measure_sizes(report: &mut Report, name: &str, draw: Draw, as_ipv6: bool) -> Result<Vec<f64>> {
     let mut driver = Driver::load()?;
     let mut nets = Vec::new();
     for size in SIZES {
         let sources = policies::spread(size);
-        let mut filter = policies::filter(&sources)?;
+        let (mut filter, frame) = if as_ipv6 {
+            (policies::filter(&policies::as_ipv6(&sources))?, segment6())
+        } else {
+            (policies::filter(&sources)?, segment([10, 0, 0, 1], PORT))
+        };
         let descriptor = filter.descriptor()?;
         let mut random = Random::new(7);
-        let drawn: Vec<u32> = (0..SOURCES).map(|_| source(&sources, &mut random)).collect();
+        let drawn: Vec<u32> = (0..SOURCES).map(|_| draw(&sources, &mut random)).collect();
         driver.set_sources(|number| drawn.get(number).copied().unwrap_or_default())?;
-        let frame = segment([10, 0, 0, 1], PORT);
         let (mut floors, mut totals) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             floors.push(driver.varied(None, &frame, REPEAT)?);
@@ -58,10 +58,12 @@ fn measure_sizes(
         }
         let net = median(&totals) - median(&floors);
         report.add(&format!("varied_{name}_{size}_net_ns"), net);
-        report.add(
-            &format!("policy_{size}_kib"),
-            filter.policy_bytes() as f64 / 1024.0,
-        );
+        if !as_ipv6 {
+            report.add(
+                &format!("policy_{size}_kib"),
+                filter.policy_bytes() as f64 / 1024.0,
+            );
+        }
         nets.push(net);
     }
     Ok(nets)

@@ -9,7 +9,7 @@ use spinegate::{
     filter::Filter,
 };
 
-use crate::frames::PORT;
+use crate::frames::{NETWORK6, PORT};
 
 /// A small generator of random numbers (xorshift64*), the same in every run.
 pub(crate) struct Random(u64);
@@ -77,6 +77,19 @@ pub(crate) fn spread(count: usize) -> Vec<Source> {
         }
     }
     sources
+}
+
+/// The same sources as the ends of IPv6 addresses.
+pub(crate) fn as_ipv6(sources: &[Source]) -> Vec<Source> {
+    let moved = |source: &Source| {
+        let IpAddr::V4(address) = source.cidr.network() else {
+            return source.clone();
+        };
+        let address = NETWORK6.to_bits() | u128::from(u32::from(address));
+        let cidr = IpNet::new_assert(IpAddr::V6(address.into()), 96 + source.cidr.prefix_len());
+        Source::new(cidr, source.name.clone())
+    };
+    sources.iter().map(moved).collect()
 }
 
 fn source(address: Ipv4Addr, length: u8) -> Source {
