@@ -102,7 +102,9 @@ impl Maps {
     fn make(compiled: &Compiled) -> Result<Self, FilterError> {
         let heads = |error| FilterError::map("HEADS", error);
         let mut head = Array::create(1, 0).map_err(heads)?;
-        head.set(0, &*compiled.head, 0).map_err(heads)?;
+        // By reference: it is too large for the stack.
+        let value: &Head = &compiled.head;
+        head.set(0, value, 0).map_err(heads)?;
 
         let paging = |error| FilterError::map("PAGES", error);
         // A map has one element at the least.
