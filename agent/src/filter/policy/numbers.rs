@@ -51,6 +51,12 @@ pub(in crate::filter) struct Numbers {
     map: Option<Array<MapData, Page>>,
 }
 
+/// The services' part of [`Numbers`].
+pub(in crate::filter) struct ServiceNumbers {
+    services: HashMap<Numbered, u8>,
+    handed_on: BTreeSet<u8>,
+}
+
 impl Numbers {
     /// Reads the numbers that are pinned in a folder, or begins with none. There will be `entries` of them at the most.
     pub(in crate::filter) fn open(folder: Option<&Path>, entries: u32) -> Result<Self, FilterError> {
@@ -110,6 +116,20 @@ impl Numbers {
     /// Numbers that have gone from one service to another since it was asked: their counters must be set to zero.
     pub(super) fn handed_on(&mut self) -> BTreeSet<u8> {
         std::mem::take(&mut self.handed_on)
+    }
+
+    /// Who has which number among the services, to go back to with [`Self::restore_services`].
+    pub(in crate::filter) fn kept_services(&self) -> ServiceNumbers {
+        ServiceNumbers {
+            services: self.services.clone(),
+            handed_on: self.handed_on.clone(),
+        }
+    }
+
+    /// Goes back to the services of the policy in force, where another one came to nothing.
+    pub(in crate::filter) fn restore_services(&mut self, kept: ServiceNumbers) {
+        self.services = kept.services;
+        self.handed_on = kept.handed_on;
     }
 
     /// The number of an entry: its own, or a free one; 0, where nothing is counted, if there is none.
