@@ -171,3 +171,6 @@ fn runs(entries: &[Entry]) -> Vec<Run> {
     close(1 << 32, &mut covering, &mut begin);
     runs
 }
+
+#[cfg(test)]
+mod tests;
