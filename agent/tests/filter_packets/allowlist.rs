@@ -9,9 +9,9 @@ use crate::packets::*;
 
 #[test]
 fn only_allowlisted_sources_reach_a_guarded_service() {
-    let mut filter = filter!(&settings());
-    passes(&mut filter, "a listed IPv4 source", &syn(LISTED4, 443));
-    passes(&mut filter, "a listed IPv6 source", &syn(LISTED6, 443));
+    let filter = filter!(&settings());
+    passes(&filter, "a listed IPv4 source", &syn(LISTED4, 443));
+    passes(&filter, "a listed IPv6 source", &syn(LISTED6, 443));
     for (what, source, port) in [
         ("an IPv4 stranger", STRANGER4, 443),
         ("an IPv6 stranger", STRANGER6, 443),
@@ -19,14 +19,9 @@ fn only_allowlisted_sources_reach_a_guarded_service() {
         ("the address before the prefix", "192.0.1.255", 443),
         ("a source of another service", "192.0.2.64", 443),
     ] {
-        is_dropped(
-            &mut filter,
-            what,
-            &syn(source, port),
-            Reason::SourceNotAllowlisted,
-        );
+        is_dropped(&filter, what, &syn(source, port), Reason::SourceNotAllowlisted);
     }
-    passes(&mut filter, "a source of this service", &syn("192.0.2.64", 636));
+    passes(&filter, "a source of this service", &syn("192.0.2.64", 636));
     for (what, frame) in [
         ("a stranger to an unguarded port", syn(STRANGER4, 22)),
         ("the same port of an unguarded protocol", udp(STRANGER4, 443)),
@@ -34,7 +29,7 @@ fn only_allowlisted_sources_reach_a_guarded_service() {
         ("another ethertype", ethertype(0x9000)),
         ("a ping", from(STRANGER4).icmp(8)),
     ] {
-        passes_as(&mut filter, what, &frame, Pass::Unguarded);
+        passes_as(&filter, what, &frame, Pass::Unguarded);
     }
 }
 
@@ -73,8 +68,8 @@ fn an_entry_that_lacks_the_service_leaves_the_word_to_the_one_that_covers_it() {
         let explained = filter.explain(&frame).expect("an explanation");
         assert_eq!(explained.entry_cidr, entry.map(net), "{what}");
         match entry {
-            Some(_) => passes(&mut filter, &what, &frame),
-            None => is_dropped(&mut filter, &what, &frame, Reason::SourceNotAllowlisted),
+            Some(_) => passes(&filter, &what, &frame),
+            None => is_dropped(&filter, &what, &frame, Reason::SourceNotAllowlisted),
         }
     }
 }
@@ -119,7 +114,7 @@ fn an_entry_ends_at_its_time_without_the_agent() {
     }
     let soon = seen.expect("a machine that looks within 25 seconds");
     is_dropped(
-        &mut filter,
+        &filter,
         "one that ended before",
         &syn("192.0.2.129", 443),
         not_listed,
@@ -130,14 +125,14 @@ fn an_entry_ends_at_its_time_without_the_agent() {
         let frame = syn(address, port);
         match covering {
             Some(covering) => {
-                passes(&mut filter, "by the entry that covers it", &frame);
+                passes(&filter, "by the entry that covers it", &frame);
                 let explained = filter.explain(&frame).expect("an explanation");
                 assert_eq!(explained.entry_cidr, Some(net(covering)));
             }
-            None => is_dropped(&mut filter, "after its time", &frame, not_listed),
+            None => is_dropped(&filter, "after its time", &frame, not_listed),
         }
     }
-    passes(&mut filter, "one that still lasts", &syn("2001:db8:2::1", 443));
+    passes(&filter, "one that still lasts", &syn("2001:db8:2::1", 443));
 }
 
 #[test]
@@ -152,7 +147,7 @@ fn limited_entries_nest_as_deep_as_the_filter_looks_and_no_deeper() {
     settings.sources = nested(deepest);
     let mut filter = filter!(&settings);
     passes(
-        &mut filter,
+        &filter,
         "a source that only the widest grants the service",
         &syn("10.0.0.1", 443),
     );
@@ -165,7 +160,7 @@ fn limited_entries_nest_as_deep_as_the_filter_looks_and_no_deeper() {
         "{error}"
     );
     passes(
-        &mut filter,
+        &filter,
         "under the policy that stays in force",
         &syn("10.0.0.1", 443),
     );
@@ -178,11 +173,7 @@ fn limited_entries_nest_as_deep_as_the_filter_looks_and_no_deeper() {
     };
     settings.sources = covered(deepest);
     filter.apply(&settings, &settings.sources).expect("a policy");
-    passes(
-        &mut filter,
-        "a source in one without limits",
-        &syn("10.0.0.1", 443),
-    );
+    passes(&filter, "a source in one without limits", &syn("10.0.0.1", 443));
     settings.sources = covered(deepest + 1);
     filter
         .apply(&settings, &settings.sources)
@@ -195,21 +186,16 @@ fn limited_entries_nest_as_deep_as_the_filter_looks_and_no_deeper() {
         .sources
         .extend([23, 24, 25].map(|length| source(&format!("10.0.0.0/{length}"), &["tcp/636"])));
     filter.apply(&settings, &settings.sources).expect("a policy");
-    passes(&mut filter, "below one without limits", &syn("10.0.0.1", 443));
+    passes(&filter, "below one without limits", &syn("10.0.0.1", 443));
 }
 
 #[test]
 fn an_allowlist_without_entries_lets_nobody_in() {
     let mut settings = settings();
     settings.sources.clear();
-    let mut filter = filter!(&settings);
+    let filter = filter!(&settings);
     for source in [LISTED4, LISTED6] {
-        is_dropped(
-            &mut filter,
-            "anyone",
-            &syn(source, 443),
-            Reason::SourceNotAllowlisted,
-        );
+        is_dropped(&filter, "anyone", &syn(source, 443), Reason::SourceNotAllowlisted);
     }
 }
 
@@ -219,10 +205,10 @@ fn an_entry_for_everyone_is_of_one_family() {
     settings.sources = vec![source("0.0.0.0/0", &[])];
     let mut filter = filter!(&settings);
     for address in ["0.0.0.0", "255.255.255.255", STRANGER4] {
-        passes(&mut filter, "any IPv4 source", &syn(address, 443));
+        passes(&filter, "any IPv4 source", &syn(address, 443));
     }
     is_dropped(
-        &mut filter,
+        &filter,
         "IPv6",
         &syn(STRANGER6, 443),
         Reason::SourceNotAllowlisted,
@@ -230,10 +216,10 @@ fn an_entry_for_everyone_is_of_one_family() {
     settings.sources = vec![source("::/0", &[])];
     filter.apply(&settings, &settings.sources).expect("a policy");
     for address in ["::", "ffff:ffff::1", STRANGER6] {
-        passes(&mut filter, "any IPv6 source", &syn(address, 443));
+        passes(&filter, "any IPv6 source", &syn(address, 443));
     }
     is_dropped(
-        &mut filter,
+        &filter,
         "IPv4",
         &syn(STRANGER4, 443),
         Reason::SourceNotAllowlisted,
@@ -247,7 +233,7 @@ fn more_services_than_numbers_are_refused_and_the_old_policy_stays() {
     settings.services = services(61);
     settings.sources.truncate(1);
     let mut filter = filter!(&settings);
-    passes(&mut filter, "the last service", &udp(LISTED4, 61));
+    passes(&filter, "the last service", &udp(LISTED4, 61));
     settings.services = services(62);
     let error = filter
         .apply(&settings, &settings.sources)
@@ -258,13 +244,13 @@ fn more_services_than_numbers_are_refused_and_the_old_policy_stays() {
     );
     assert!(error.to_string().contains("61 services"), "{error}");
     is_dropped(
-        &mut filter,
+        &filter,
         "a stranger",
         &udp(STRANGER4, 61),
         Reason::SourceNotAllowlisted,
     );
     passes_as(
-        &mut filter,
+        &filter,
         "the service that was refused",
         &udp(STRANGER4, 62),
         Pass::Unguarded,

@@ -60,7 +60,7 @@ fn a_source_has_its_burst_of_handshakes_and_then_waits() {
         }
         assert_eq!(passing(&filter, &syn(address, 22), 9), 9, "an unguarded port");
         std::thread::sleep(std::time::Duration::from_millis(1050));
-        passes(&mut filter, "a second later", &frame);
+        passes(&filter, "a second later", &frame);
     }
 }
 

@@ -17,7 +17,7 @@ fn run(filter: &Filter, frame: &[u8], times: u32) {
 
 #[test]
 fn each_packet_is_counted_once_with_its_bytes_for_its_service_and_its_entry() {
-    let mut filter = filter!(&settings());
+    let filter = filter!(&settings());
     let (short, long) = (
         ack(LISTED4, 443),
         from(LISTED4).tcp_with(1, 443, 0x10, &[0; 1000]),
@@ -52,7 +52,7 @@ fn each_packet_is_counted_once_with_its_bytes_for_its_service_and_its_entry() {
         (total(&all.passes), total(&all.drops), total(&all.would_drops)),
         (16, 5, 0)
     );
-    passes(&mut filter, "and one more", &short);
+    passes(&filter, "and one more", &short);
     has_let_pass(&filter, "192.0.2.0/28", 6);
 }
 
@@ -116,7 +116,7 @@ fn a_service_that_takes_over_a_number_begins_at_zero() {
     let counters = filter.counters().expect("counters");
     let old = (101..162).find(|port| counters.services.contains_key(&format!("udp/{port}")));
     assert_eq!(old, None, "a service that has had no packet has counts");
-    is_dropped(&mut filter, "a stranger", &udp(STRANGER4, 101), reason);
+    is_dropped(&filter, "a stranger", &udp(STRANGER4, 101), reason);
     let counters = filter.counters().expect("counters");
     assert_eq!(counters.services["udp/101"].drops[reason.as_str()].packets, 1);
 }
@@ -148,10 +148,10 @@ fn an_allowlist_may_be_longer_than_its_counters() {
     settings.sources = (0..6)
         .map(|number| source(&format!("10.0.{number}.0/24"), &[]))
         .collect();
-    let mut filter = filter!(&settings);
+    let filter = filter!(&settings);
     for number in 0..6 {
         let frame = ack(&format!("10.0.{number}.1"), 443);
-        passes(&mut filter, "each entry", &frame);
+        passes(&filter, "each entry", &frame);
     }
     for number in 0..4 {
         has_let_pass(&filter, &format!("10.0.{number}.0/24"), 1);

@@ -14,7 +14,7 @@ fn drops_are_reported_with_their_reason_within_the_budget() {
     let mut events = filter.events().expect("a ring buffer").expect("the only reader");
     assert!(filter.events().expect("a ring buffer").is_none());
     let frame = syn(STRANGER4, 443);
-    is_dropped(&mut filter, "a stranger", &frame, Reason::SourceNotAllowlisted);
+    is_dropped(&filter, "a stranger", &frame, Reason::SourceNotAllowlisted);
     let event = events.next().expect("an event");
     assert_eq!(event.reason, Reason::SourceNotAllowlisted);
     assert_eq!(filter.service_name(event.service), "tcp/443");

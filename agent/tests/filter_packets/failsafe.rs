@@ -44,11 +44,11 @@ fn a_failsafe_entry_wins_over_everything_but_a_malformed_header() {
                     .expect("a verdict");
             }
             for frame in &frames {
-                passes_as(&mut filter, "from a failsafe source", frame, Pass::Failsafe);
+                passes_as(&filter, "from a failsafe source", frame, Pass::Failsafe);
             }
         }
         is_dropped(
-            &mut filter,
+            &filter,
             "half a header from there",
             &frames[0][..30],
             Reason::PacketTruncated,
@@ -64,13 +64,13 @@ fn a_failsafe_entry_wins_over_everything_but_a_malformed_header() {
 
 #[test]
 fn a_failsafe_entry_may_be_for_some_services_only() {
-    let mut filter = filter!(&host(vec![
+    let filter = filter!(&host(vec![
         entry("198.51.100.9/32", &["tcp/22", "udp/161"]),
         entry("2001:db8:ff00::9/128", &["tcp/22", "udp/161"]),
     ]));
     for (stranger, neighbour) in [(STRANGER4, "198.51.100.8"), (STRANGER6, "2001:db8:ff00::8")] {
         for frame in [syn(stranger, 22), ack(stranger, 22), udp(stranger, 161)] {
-            passes_as(&mut filter, "a failsafe service", &frame, Pass::Failsafe);
+            passes_as(&filter, "a failsafe service", &frame, Pass::Failsafe);
         }
         for (what, frame) in [
             ("another port", syn(stranger, 443)),
@@ -79,10 +79,10 @@ fn a_failsafe_entry_may_be_for_some_services_only() {
             ("the port as the source's", from(stranger).tcp(22, 9, 0x10)),
             ("another source", syn(neighbour, 22)),
         ] {
-            is_dropped(&mut filter, what, &frame, Reason::SourceNotAllowlisted);
+            is_dropped(&filter, what, &frame, Reason::SourceNotAllowlisted);
         }
         passes_as(
-            &mut filter,
+            &filter,
             "a later fragment, whose ports are unknown",
             &later(stranger),
             Pass::Failsafe,
@@ -94,15 +94,15 @@ fn a_failsafe_entry_may_be_for_some_services_only() {
 fn a_failsafe_entry_holds_in_scope_services_too() {
     let mut settings = host(vec![entry(STRANGER4, &["tcp/443"])]);
     settings.scope = Scope::Services;
-    let mut filter = filter!(&settings);
+    let filter = filter!(&settings);
     passes_as(
-        &mut filter,
+        &filter,
         "to a guarded service",
         &syn(STRANGER4, 443),
         Pass::Failsafe,
     );
     is_dropped(
-        &mut filter,
+        &filter,
         "to another one",
         &syn(STRANGER4, 636),
         Reason::SourceNotAllowlisted,
@@ -111,41 +111,36 @@ fn a_failsafe_entry_holds_in_scope_services_too() {
 
 #[test]
 fn a_failsafe_entry_is_for_its_own_family_alone() {
-    let mut filter = filter!(&host(vec![entry("::/0", &[]), entry("10.0.0.0/8", &[])]));
-    passes_as(&mut filter, "IPv6", &syn(STRANGER6, 22), Pass::Failsafe);
-    is_dropped(
-        &mut filter,
-        "IPv4",
-        &syn(STRANGER4, 22),
-        Reason::SourceNotAllowlisted,
-    );
-    let mut filter = filter!(&host(vec![
+    let filter = filter!(&host(vec![entry("::/0", &[]), entry("10.0.0.0/8", &[])]));
+    passes_as(&filter, "IPv6", &syn(STRANGER6, 22), Pass::Failsafe);
+    is_dropped(&filter, "IPv4", &syn(STRANGER4, 22), Reason::SourceNotAllowlisted);
+    let filter = filter!(&host(vec![
         entry("10.0.0.0/8", &[]),
         entry("0.0.0.0/0", &["udp/1"])
     ]));
     is_dropped(
-        &mut filter,
+        &filter,
         "an IPv4 address in an IPv6 header",
         &syn("::ffff:10.0.0.1", 22),
         Reason::SourceNotAllowlisted,
     );
-    passes_as(&mut filter, "the address", &syn("10.0.0.1", 22), Pass::Failsafe);
+    passes_as(&filter, "the address", &syn("10.0.0.1", 22), Pass::Failsafe);
 }
 
 #[test]
 fn as_many_failsafe_entries_hold_as_a_policy_has_room_for() {
     let entries = (0..32).map(|number| entry(&format!("10.0.{number}.0/24"), &["tcp/22"]));
-    let mut filter = filter!(&host(entries.collect()));
+    let filter = filter!(&host(entries.collect()));
     for number in [0, 1, 30, 31] {
         passes_as(
-            &mut filter,
+            &filter,
             "each of them",
             &syn(&format!("10.0.{number}.1"), 22),
             Pass::Failsafe,
         );
     }
     is_dropped(
-        &mut filter,
+        &filter,
         "none of them",
         &syn("10.0.32.1", 22),
         Reason::SourceNotAllowlisted,

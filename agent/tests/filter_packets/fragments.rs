@@ -7,7 +7,7 @@ use crate::packets::*;
 
 #[test]
 fn fragments_pass_only_from_allowlisted_sources() {
-    let mut filter = filter!(&settings());
+    let filter = filter!(&settings());
     let payload = [0xbb; 24];
     let piece = |source: &str, offset, more, payload: &[u8]| {
         from(source).fragment4(IpNumber::TCP, offset, more, payload)
@@ -19,7 +19,7 @@ fn fragments_pass_only_from_allowlisted_sources() {
         ("one from the middle", piece(LISTED4, 185, true, &payload)),
         ("one without a byte", piece(LISTED4, 185, false, &[])),
     ] {
-        passes_as(&mut filter, what, &frame, Pass::Fragment);
+        passes_as(&filter, what, &frame, Pass::Fragment);
     }
     let behind_options = |source| {
         let mut frame = later(source);
@@ -27,7 +27,7 @@ fn fragments_pass_only_from_allowlisted_sources() {
         frame
     };
     passes_as(
-        &mut filter,
+        &filter,
         "a listed source's with options",
         &behind_options(LISTED6),
         Pass::Fragment,
@@ -38,22 +38,22 @@ fn fragments_pass_only_from_allowlisted_sources() {
         ("a stranger's IPv6 one", later(STRANGER6)),
         ("a stranger's with options", behind_options(STRANGER6)),
     ] {
-        is_dropped(&mut filter, what, &frame, Reason::FragmentNotAllowlisted);
+        is_dropped(&filter, what, &frame, Reason::FragmentNotAllowlisted);
     }
     passes_as(
-        &mut filter,
+        &filter,
         "a stranger's of a protocol that nothing guards",
         &from(STRANGER4).fragment4(IpNumber::UDP, 185, false, &payload),
         Pass::Unguarded,
     );
     is_dropped(
-        &mut filter,
+        &filter,
         "one over the flags",
         &piece(LISTED4, 1, false, &payload),
         Reason::PacketBadHeader,
     );
     passes_as(
-        &mut filter,
+        &filter,
         "one at the same place of another protocol",
         &from(STRANGER4).fragment4(IpNumber::UDP, 1, false, &payload),
         Pass::Unguarded,
@@ -62,19 +62,19 @@ fn fragments_pass_only_from_allowlisted_sources() {
 
 #[test]
 fn a_first_fragment_is_judged_by_its_ports_and_must_have_them() {
-    let mut filter = filter!(&settings());
+    let filter = filter!(&settings());
     let tcp = syn(LISTED4, 443)[34..].to_vec();
     let first = |source: &str, payload: &[u8]| from(source).fragment4(IpNumber::TCP, 0, true, payload);
-    passes(&mut filter, "a listed source's", &first(LISTED4, &tcp));
+    passes(&filter, "a listed source's", &first(LISTED4, &tcp));
     is_dropped(
-        &mut filter,
+        &filter,
         "a stranger's",
         &first(STRANGER4, &tcp),
         Reason::SourceNotAllowlisted,
     );
     for length in [0, 8, 16] {
         is_dropped(
-            &mut filter,
+            &filter,
             "a tiny one",
             &first(LISTED4, &tcp[..length]),
             Reason::FragmentWithoutPorts,
@@ -83,7 +83,7 @@ fn a_first_fragment_is_judged_by_its_ports_and_must_have_them() {
     let mut long_header = tcp;
     long_header[12] = 0xf0;
     is_dropped(
-        &mut filter,
+        &filter,
         "one that ends in the TCP options",
         &first(LISTED4, &long_header),
         Reason::FragmentWithoutPorts,
@@ -97,15 +97,15 @@ fn a_first_fragment_is_judged_by_its_ports_and_must_have_them() {
     ]
     .concat();
     passes_as(
-        &mut filter,
+        &filter,
         "a datagram's",
         &from(STRANGER4).fragment4(IpNumber::UDP, 0, true, &datagram),
         Pass::Unguarded,
     );
     let first6 = |source| with_extensions(&syn(source, 443), &[(44, fragment_header(0, true))]);
-    passes(&mut filter, "a listed IPv6 source's", &first6(LISTED6));
+    passes(&filter, "a listed IPv6 source's", &first6(LISTED6));
     is_dropped(
-        &mut filter,
+        &filter,
         "an IPv6 stranger's",
         &first6(STRANGER6),
         Reason::SourceNotAllowlisted,
@@ -113,15 +113,10 @@ fn a_first_fragment_is_judged_by_its_ports_and_must_have_them() {
     let mut tiny = first6(LISTED6);
     tiny.truncate(54 + 8 + 16);
     tiny[19] = 24;
-    is_dropped(
-        &mut filter,
-        "a tiny IPv6 one",
-        &tiny,
-        Reason::FragmentWithoutPorts,
-    );
+    is_dropped(&filter, "a tiny IPv6 one", &tiny, Reason::FragmentWithoutPorts);
     let twice = [(44, fragment_header(0, true)), (44, fragment_header(0, true))];
     is_dropped(
-        &mut filter,
+        &filter,
         "a packet cut twice",
         &with_extensions(&syn(LISTED6, 443), &twice),
         Reason::PacketBadHeader,
@@ -135,11 +130,11 @@ fn later_fragments_are_watched_only_where_every_service_is() {
     settings.services[0].mode = Some(Monitor);
     let mut filter = filter!(&settings);
     let reason = Reason::FragmentNotAllowlisted;
-    is_dropped(&mut filter, "one of two", &later(STRANGER4), reason);
+    is_dropped(&filter, "one of two", &later(STRANGER4), reason);
     settings.services[1].mode = Some(Monitor);
     filter.apply(&settings, &settings.sources).expect("a policy");
-    has_outcome(&mut filter, "both", &later(STRANGER4), Outcome::WouldDrop(reason));
+    has_outcome(&filter, "both", &later(STRANGER4), Outcome::WouldDrop(reason));
     settings.services[0].mode = Some(Enforce);
     filter.apply(&settings, &settings.sources).expect("a policy");
-    is_dropped(&mut filter, "the other one", &later(STRANGER4), reason);
+    is_dropped(&filter, "the other one", &later(STRANGER4), reason);
 }

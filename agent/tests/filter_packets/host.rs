@@ -16,10 +16,10 @@ fn host() -> Settings {
 
 #[test]
 fn host_scope_guards_everything_but_control_traffic() {
-    let mut filter = filter!(&host());
-    passes(&mut filter, "a listed source to SSH", &syn(LISTED4, 22));
-    passes(&mut filter, "a listed source's datagram", &udp(LISTED6, 53));
-    passes(&mut filter, "a listed source's ping", &from(LISTED4).icmp(8));
+    let filter = filter!(&host());
+    passes(&filter, "a listed source to SSH", &syn(LISTED4, 22));
+    passes(&filter, "a listed source's datagram", &udp(LISTED6, 53));
+    passes(&filter, "a listed source's ping", &from(LISTED4).icmp(8));
     for (what, frame) in [
         ("a stranger to SSH", syn(STRANGER4, 22)),
         ("a stranger's datagram", udp(STRANGER6, 53)),
@@ -28,24 +28,24 @@ fn host_scope_guards_everything_but_control_traffic() {
         ("a redirect", from(STRANGER4).icmp(5)),
         ("an IPv6 ping", from(STRANGER6).icmp(128)),
     ] {
-        is_dropped(&mut filter, what, &frame, Reason::SourceNotAllowlisted);
+        is_dropped(&filter, what, &frame, Reason::SourceNotAllowlisted);
     }
     is_dropped(
-        &mut filter,
+        &filter,
         "a stranger's later fragment",
         &later(STRANGER4),
         Reason::FragmentNotAllowlisted,
     );
     passes_as(
-        &mut filter,
+        &filter,
         "a listed source's later fragment",
         &later(LISTED4),
         Pass::Fragment,
     );
-    passes_as(&mut filter, "ARP", &ethertype(0x0806), Pass::Control);
+    passes_as(&filter, "ARP", &ethertype(0x0806), Pass::Control);
     for number in [0x9000, 0x88cc, 0x0026] {
         is_dropped(
-            &mut filter,
+            &filter,
             "an unknown ethertype",
             &ethertype(number),
             Reason::EthertypeUnknown,
@@ -55,10 +55,10 @@ fn host_scope_guards_everything_but_control_traffic() {
 
 #[test]
 fn errors_that_tcp_needs_and_neighbours_get_through() {
-    let mut filter = filter!(&host());
+    let filter = filter!(&host());
     for kind in [3, 11, 12] {
         passes_as(
-            &mut filter,
+            &filter,
             "an error over IPv4",
             &from(STRANGER4).icmp(kind),
             Pass::Control,
@@ -66,7 +66,7 @@ fn errors_that_tcp_needs_and_neighbours_get_through() {
     }
     for kind in 1..=4 {
         passes_as(
-            &mut filter,
+            &filter,
             "an error over IPv6",
             &from(STRANGER6).icmp(kind),
             Pass::Control,
@@ -74,13 +74,13 @@ fn errors_that_tcp_needs_and_neighbours_get_through() {
     }
     for kind in 133..=137 {
         passes_as(
-            &mut filter,
+            &filter,
             "a neighbour",
             &from(LINK_LOCAL).hops(255).icmp(kind),
             Pass::Control,
         );
         is_dropped(
-            &mut filter,
+            &filter,
             "one from beyond a router",
             &from(STRANGER6).hops(254).icmp(kind),
             Reason::SourceNotAllowlisted,
@@ -89,9 +89,9 @@ fn errors_that_tcp_needs_and_neighbours_get_through() {
     for kind in [130, 131, 132, 143] {
         // MLD comes with a router alert: RFC 3810 section 5.
         let report = with_extensions(&from(LINK_LOCAL).hops(1).icmp(kind), &[(0, options8())]);
-        passes_as(&mut filter, "a listener's report", &report, Pass::Control);
+        passes_as(&filter, "a listener's report", &report, Pass::Control);
         is_dropped(
-            &mut filter,
+            &filter,
             "one with hops to go",
             &from(LINK_LOCAL).hops(2).icmp(kind),
             Reason::SourceNotAllowlisted,
@@ -99,7 +99,7 @@ fn errors_that_tcp_needs_and_neighbours_get_through() {
     }
     for kind in [0, 127, 129, 138, 144] {
         is_dropped(
-            &mut filter,
+            &filter,
             "another message",
             &from(LINK_LOCAL).hops(255).icmp(kind),
             Reason::SourceNotAllowlisted,
@@ -109,24 +109,24 @@ fn errors_that_tcp_needs_and_neighbours_get_through() {
 
 #[test]
 fn a_dhcp_servers_answers_get_through() {
-    let mut filter = filter!(&host());
+    let filter = filter!(&host());
     for (source, from_port, to_port) in [("10.9.9.9", 67, 68), (LINK_LOCAL, 547, 546)] {
         passes_as(
-            &mut filter,
+            &filter,
             "an answer",
             &from(source).udp(from_port, to_port, &[0; 16]),
             Pass::Control,
         );
         for (from_port, to_port) in [(from_port, 9), (9, to_port), (to_port, from_port)] {
             is_dropped(
-                &mut filter,
+                &filter,
                 "something like it",
                 &from(source).udp(from_port, to_port, &[0; 16]),
                 Reason::SourceNotAllowlisted,
             );
         }
         is_dropped(
-            &mut filter,
+            &filter,
             "the same ports of TCP",
             &from(source).tcp(from_port, to_port, 0x10),
             Reason::SourceNotAllowlisted,
@@ -156,7 +156,7 @@ fn answers_come_from_the_ports_that_a_source_may_answer_from() {
             vlans(&from(server).udp(53, 40000, &[1]), 2),
         ];
         for answer in answers {
-            passes_as(&mut filter, "an answer", &answer, Pass::Reply);
+            passes_as(&filter, "an answer", &answer, Pass::Reply);
         }
         for (what, frame) in [
             ("a new connection", from(server).tcp(443, 40000, 0x02)),
@@ -169,10 +169,10 @@ fn answers_come_from_the_ports_that_a_source_may_answer_from() {
                 from(server).icmp(if server == SERVER4 { 8 } else { 128 }),
             ),
         ] {
-            is_dropped(&mut filter, what, &frame, not_listed);
+            is_dropped(&filter, what, &frame, not_listed);
         }
         is_dropped(
-            &mut filter,
+            &filter,
             "a later fragment",
             &later(server),
             Reason::FragmentNotAllowlisted,
@@ -180,7 +180,7 @@ fn answers_come_from_the_ports_that_a_source_may_answer_from() {
     }
     for stranger in [STRANGER4, STRANGER6] {
         is_dropped(
-            &mut filter,
+            &filter,
             "a stranger's answer",
             &from(stranger).udp(53, 40000, &[1]),
             not_listed,
@@ -188,7 +188,7 @@ fn answers_come_from_the_ports_that_a_source_may_answer_from() {
     }
     filter.judge(net(SERVER4), deny(HOUR)).expect("a verdict");
     is_dropped(
-        &mut filter,
+        &filter,
         "a denied server's answer",
         &from(SERVER4).udp(53, 40000, &[1]),
         Reason::VerdictDeny,
@@ -197,7 +197,7 @@ fn answers_come_from_the_ports_that_a_source_may_answer_from() {
     settings.scope = Scope::Services;
     filter.apply(&settings, &settings.sources).expect("a policy");
     passes_as(
-        &mut filter,
+        &filter,
         "in scope `services` nothing waits for answers",
         &from(STRANGER4).udp(53, 40000, &[1]),
         Pass::Unguarded,
@@ -208,7 +208,7 @@ fn answers_come_from_the_ports_that_a_source_may_answer_from() {
 fn control_traffic_has_a_budget() {
     let mut settings = host();
     settings.control_per_second = 5;
-    let mut filter = filter!(&settings);
+    let filter = filter!(&settings);
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let begun = std::time::Instant::now();
     for _ in 0..2000 {
@@ -223,10 +223,10 @@ fn control_traffic_has_a_budget() {
         (5..=most).contains(&passed),
         "{passed} passed, at most {most} should"
     );
-    passes(&mut filter, "what is not control traffic", &syn(LISTED4, 22));
+    passes(&filter, "what is not control traffic", &syn(LISTED4, 22));
     std::thread::sleep(std::time::Duration::from_millis(500));
     passes_as(
-        &mut filter,
+        &filter,
         "control traffic after a pause",
         &ethertype(0x0806),
         Pass::Control,

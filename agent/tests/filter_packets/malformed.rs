@@ -7,16 +7,12 @@ use crate::packets::*;
 
 #[test]
 fn vlan_tags_hide_nothing() {
-    let mut filter = filter!(&settings());
+    let filter = filter!(&settings());
     for tags in [1, 2] {
         for (listed, stranger) in [(LISTED4, STRANGER4), (LISTED6, STRANGER6)] {
-            passes(
-                &mut filter,
-                "a tagged listed source",
-                &vlans(&syn(listed, 443), tags),
-            );
+            passes(&filter, "a tagged listed source", &vlans(&syn(listed, 443), tags));
             is_dropped(
-                &mut filter,
+                &filter,
                 "a tagged stranger",
                 &vlans(&syn(stranger, 443), tags),
                 Reason::SourceNotAllowlisted,
@@ -25,14 +21,14 @@ fn vlan_tags_hide_nothing() {
         let tagged = vlans(&syn(LISTED4, 443), tags);
         for length in 15..tagged.len() {
             is_dropped(
-                &mut filter,
+                &filter,
                 &format!("{tags} tags, cut to {length} bytes"),
                 &tagged[..length],
                 Reason::PacketTruncated,
             );
         }
         passes_as(
-            &mut filter,
+            &filter,
             "tagged ARP",
             &vlans(&ethertype(0x0806), tags),
             Pass::Unguarded,
@@ -40,7 +36,7 @@ fn vlan_tags_hide_nothing() {
     }
     for tags in [3, 4] {
         is_dropped(
-            &mut filter,
+            &filter,
             "a tag too many",
             &vlans(&syn(LISTED4, 443), tags),
             Reason::PacketTooManyHeaders,
@@ -51,7 +47,7 @@ fn vlan_tags_hide_nothing() {
         let mut frame = vlans(&syn(STRANGER4, 443), 2);
         frame[12..14].copy_from_slice(&outer);
         is_dropped(
-            &mut filter,
+            &filter,
             "a stranger under any tag",
             &frame,
             Reason::SourceNotAllowlisted,
@@ -69,7 +65,7 @@ fn vlan_tags_hide_nothing() {
 
 #[test]
 fn ipv4_options_and_ipv6_extension_headers_hide_nothing() {
-    let mut filter = filter!(&settings());
+    let filter = filter!(&settings());
     for words in 1..=10_u8 {
         let with_options = |source| {
             let mut frame = syn(source, 443);
@@ -79,9 +75,9 @@ fn ipv4_options_and_ipv6_extension_headers_hide_nothing() {
             frame[16..18].copy_from_slice(&length.to_be_bytes());
             frame
         };
-        passes(&mut filter, "options", &with_options(LISTED4));
+        passes(&filter, "options", &with_options(LISTED4));
         is_dropped(
-            &mut filter,
+            &filter,
             "a stranger's options",
             &with_options(STRANGER4),
             Reason::SourceNotAllowlisted,
@@ -100,20 +96,20 @@ fn ipv4_options_and_ipv6_extension_headers_hide_nothing() {
     ];
     for length in 1..=chain.len() {
         passes(
-            &mut filter,
+            &filter,
             "a chain",
             &with_extensions(&syn(LISTED6, 443), &chain[..length]),
         );
         let frame = with_extensions(&syn(STRANGER6, 443), &chain[..length]);
         is_dropped(
-            &mut filter,
+            &filter,
             "a stranger's chain",
             &frame,
             Reason::SourceNotAllowlisted,
         );
         for cut in 15..frame.len() {
             is_dropped(
-                &mut filter,
+                &filter,
                 "a chain cut short",
                 &frame[..cut],
                 Reason::PacketTruncated,
@@ -122,14 +118,14 @@ fn ipv4_options_and_ipv6_extension_headers_hide_nothing() {
     }
     let nine: Vec<_> = (0..9).map(|_| (60, options8())).collect();
     is_dropped(
-        &mut filter,
+        &filter,
         "nine",
         &with_extensions(&syn(LISTED6, 443), &nine),
         Reason::PacketTooManyHeaders,
     );
     let late_hop_by_hop = [(60, options8()), (0, options8())];
     is_dropped(
-        &mut filter,
+        &filter,
         "late hop-by-hop options",
         &with_extensions(&syn(LISTED6, 443), &late_hop_by_hop),
         Reason::PacketBadHeader,
@@ -138,14 +134,14 @@ fn ipv4_options_and_ipv6_extension_headers_hide_nothing() {
         let mut endless = with_extensions(&syn(LISTED6, 443), &[(number, options8())]);
         endless[55] = 255;
         is_dropped(
-            &mut filter,
+            &filter,
             "an extension longer than the packet",
             &endless,
             Reason::PacketTruncated,
         );
     }
     passes_as(
-        &mut filter,
+        &filter,
         "nothing behind the headers",
         &with_extensions(&from(STRANGER6).icmp(128), &[(59, options8())]),
         Pass::Unguarded,
@@ -154,7 +150,7 @@ fn ipv4_options_and_ipv6_extension_headers_hide_nothing() {
 
 #[test]
 fn malformed_packets_are_dropped_whoever_sends_them() {
-    let mut filter = filter!(&settings());
+    let filter = filter!(&settings());
     for frame in [
         syn(LISTED4, 443),
         syn(LISTED6, 443),
@@ -165,7 +161,7 @@ fn malformed_packets_are_dropped_whoever_sends_them() {
     ] {
         for length in 15..frame.len() {
             is_dropped(
-                &mut filter,
+                &filter,
                 &format!("cut to {length} bytes"),
                 &frame[..length],
                 Reason::PacketTruncated,
@@ -190,7 +186,7 @@ fn malformed_packets_are_dropped_whoever_sends_them() {
     ] {
         let mut frame = syn(LISTED4, 443);
         frame[at] = byte;
-        is_dropped(&mut filter, what, &frame, reason);
+        is_dropped(&filter, what, &frame, reason);
     }
     for (what, at, byte, reason) in [
         ("IP version 4 in an IPv6 frame", 14, 0x40, bad),
@@ -202,7 +198,7 @@ fn malformed_packets_are_dropped_whoever_sends_them() {
     ] {
         let mut frame = syn(LISTED6, 443);
         frame[at] = byte;
-        is_dropped(&mut filter, what, &frame, reason);
+        is_dropped(&filter, what, &frame, reason);
     }
     for (what, byte, reason) in [
         ("a UDP length of nothing", 0, bad),
@@ -211,15 +207,15 @@ fn malformed_packets_are_dropped_whoever_sends_them() {
     ] {
         let mut frame = udp(LISTED4, 443);
         frame[39] = byte;
-        is_dropped(&mut filter, what, &frame, reason);
+        is_dropped(&filter, what, &frame, reason);
     }
     let mut padded = syn(LISTED4, 443);
     padded.extend([0; 6]);
-    passes(&mut filter, "Ethernet padding", &padded);
+    passes(&filter, "Ethernet padding", &padded);
     let mut short_udp = from(LISTED4).udp(1, 9, &[0; 8]);
     short_udp[39] = 12;
     passes_as(
-        &mut filter,
+        &filter,
         "a UDP datagram that does not fill its packet",
         &short_udp,
         Pass::Unguarded,
@@ -229,20 +225,16 @@ fn malformed_packets_are_dropped_whoever_sends_them() {
 /// The kernel keeps a frame of more than a page in several buffers, of which the program sees the first.
 #[test]
 fn jumbo_frames_are_judged_by_their_headers_and_counted_with_all_their_bytes() {
-    let mut filter = filter!(&settings());
+    let filter = filter!(&settings());
     for length in [1500, 3500, 3520, 3521, 4096, 9000] {
         let frame = |source: &str, headers: usize| {
             from(source).tcp_with(40000, 443, 0x10, &vec![7; length - headers])
         };
         for (listed, stranger, headers) in [(LISTED4, STRANGER4, 40), (LISTED6, STRANGER6, 60)] {
             let before = filter.counters().expect("counters").all;
-            passes(
-                &mut filter,
-                "a listed source's long frame",
-                &frame(listed, headers),
-            );
+            passes(&filter, "a listed source's long frame", &frame(listed, headers));
             is_dropped(
-                &mut filter,
+                &filter,
                 "a stranger's long frame",
                 &frame(stranger, headers),
                 Reason::SourceNotAllowlisted,
@@ -256,13 +248,13 @@ fn jumbo_frames_are_judged_by_their_headers_and_counted_with_all_their_bytes() {
         }
         let whole = frame(LISTED4, 40);
         is_dropped(
-            &mut filter,
+            &filter,
             "a long frame that lacks a byte",
             &whole[..whole.len() - 1],
             Reason::PacketTruncated,
         );
         is_dropped(
-            &mut filter,
+            &filter,
             "a stranger's long later fragment",
             &from(STRANGER4).fragment4(IpNumber::TCP, 185, true, &vec![7; length - 20]),
             Reason::FragmentNotAllowlisted,

@@ -25,14 +25,14 @@ fn monitor_mode_counts_and_passes() {
             Reason::FragmentNotAllowlisted,
         ),
     ] {
-        has_outcome(&mut filter, what, &frame, Outcome::WouldDrop(reason));
+        has_outcome(&filter, what, &frame, Outcome::WouldDrop(reason));
     }
-    passes(&mut filter, "the first handshake", &syn(LISTED4, 443));
+    passes(&filter, "the first handshake", &syn(LISTED4, 443));
     let second = Outcome::WouldDrop(Reason::HandshakeBudget);
-    has_outcome(&mut filter, "the second", &syn(LISTED4, 443), second);
+    has_outcome(&filter, "the second", &syn(LISTED4, 443), second);
     filter.judge(net(LISTED6), deny(HOUR)).expect("a verdict");
     let denied = Outcome::WouldDrop(Reason::VerdictDeny);
-    has_outcome(&mut filter, "a denied source", &syn(LISTED6, 443), denied);
+    has_outcome(&filter, "a denied source", &syn(LISTED6, 443), denied);
     let counters = filter.counters().expect("counters");
     assert!(counters.all.drops.values().all(|tally| tally.packets == 0));
 }
@@ -45,14 +45,14 @@ fn a_service_may_be_watched_while_the_others_are_guarded() {
     let reason = Reason::SourceNotAllowlisted;
     for stranger in [STRANGER4, STRANGER6] {
         has_outcome(
-            &mut filter,
+            &filter,
             "to the one that is watched",
             &syn(stranger, 443),
             Outcome::WouldDrop(reason),
         );
-        is_dropped(&mut filter, "to the other", &syn(stranger, 636), reason);
+        is_dropped(&filter, "to the other", &syn(stranger, 636), reason);
         is_dropped(
-            &mut filter,
+            &filter,
             "half a header",
             &syn(stranger, 443)[..20],
             Reason::PacketTruncated,
@@ -63,13 +63,13 @@ fn a_service_may_be_watched_while_the_others_are_guarded() {
     settings.services[1].mode = Some(ServiceMode::Enforce);
     filter.apply(&settings, &settings.sources).expect("a policy");
     has_outcome(
-        &mut filter,
+        &filter,
         "in a filter that watches",
         &syn(STRANGER4, 443),
         Outcome::WouldDrop(reason),
     );
     is_dropped(
-        &mut filter,
+        &filter,
         "to the one that is guarded nevertheless",
         &syn(STRANGER4, 636),
         reason,
@@ -87,14 +87,14 @@ fn a_watched_host_loses_nothing() {
     settings.mode = FilterMode::Monitor;
     settings.scope = spinegate::config::Scope::Host;
     settings.control_per_second = 1;
-    let mut filter = filter!(&settings);
+    let filter = filter!(&settings);
     for (frame, reason) in [
         (syn(STRANGER4, 22), Reason::SourceNotAllowlisted),
         (ethertype(0x9000), Reason::EthertypeUnknown),
         (later(STRANGER4), Reason::FragmentNotAllowlisted),
         (vlans(&syn(LISTED4, 22), 3), Reason::PacketTooManyHeaders),
     ] {
-        has_outcome(&mut filter, "anything", &frame, Outcome::WouldDrop(reason));
+        has_outcome(&filter, "anything", &frame, Outcome::WouldDrop(reason));
     }
     for _ in 0..50 {
         assert!(filter.test(&ethertype(0x0806), 1).expect("a test run").0);

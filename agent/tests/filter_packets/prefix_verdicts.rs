@@ -17,7 +17,7 @@ fn everyone() -> spinegate::config::Filter {
 }
 
 #[track_caller]
-fn stand(filter: &mut Filter, what: &str, expected: &[(&str, Outcome)]) {
+fn stand(filter: &Filter, what: &str, expected: &[(&str, Outcome)]) {
     for (address, outcome) in expected {
         has_outcome(
             filter,
@@ -50,15 +50,11 @@ fn a_verdict_on_a_prefix_is_one_on_every_address_in_it() {
         ),
     ] {
         filter.judge(net(prefix), deny(HOUR)).expect("a verdict");
-        stand(&mut filter, prefix, &inside.map(|address| (address, DENIED)));
-        stand(&mut filter, prefix, &outside.map(|address| (address, ALLOWED)));
+        stand(&filter, prefix, &inside.map(|address| (address, DENIED)));
+        stand(&filter, prefix, &outside.map(|address| (address, ALLOWED)));
         assert!(filter.lift(net(prefix)).expect("lifted"));
         assert!(!filter.lift(net(prefix)).expect("nothing left to lift"));
-        stand(
-            &mut filter,
-            "lifted",
-            &[(inside[0], ALLOWED), (inside[1], ALLOWED)],
-        );
+        stand(&filter, "lifted", &[(inside[0], ALLOWED), (inside[1], ALLOWED)]);
     }
 }
 
@@ -83,10 +79,10 @@ fn a_denial_wins_whatever_is_more_specific() {
                 filter.judge(net(prefix), verdict).expect("a verdict");
             }
             filter.judge(net(inner), trust(HOUR)).expect("a verdict");
-            stand(&mut filter, "denied outside", &all(DENIED, DENIED, DENIED));
+            stand(&filter, "denied outside", &all(DENIED, DENIED, DENIED));
             filter.lift(net(wide)).expect("lifted");
             stand(
-                &mut filter,
+                &filter,
                 "the covering one lifted",
                 &all(ALLOWED, ALLOWED, ALLOWED),
             );
@@ -96,29 +92,25 @@ fn a_denial_wins_whatever_is_more_specific() {
 
         filter.judge(net(wide), trust(HOUR)).expect("a verdict");
         filter.judge(net(narrow), deny(HOUR)).expect("a verdict");
-        stand(&mut filter, "denied inside", &all(DENIED, DENIED, ALLOWED));
+        stand(&filter, "denied inside", &all(DENIED, DENIED, ALLOWED));
         filter.lift(net(narrow)).expect("lifted");
-        stand(
-            &mut filter,
-            "the nested one lifted",
-            &all(ALLOWED, ALLOWED, ALLOWED),
-        );
+        stand(&filter, "the nested one lifted", &all(ALLOWED, ALLOWED, ALLOWED));
 
         filter.judge(net(inner), deny(HOUR)).expect("a verdict");
         stand(
-            &mut filter,
+            &filter,
             "an address in a trusted prefix",
             &all(DENIED, ALLOWED, ALLOWED),
         );
         filter.judge(net(wide), deny(HOUR)).expect("a verdict");
         filter.lift(net(inner)).expect("lifted");
         stand(
-            &mut filter,
+            &filter,
             "an address in a denied prefix, lifted",
             &all(DENIED, DENIED, DENIED),
         );
         filter.lift(net(wide)).expect("lifted");
-        stand(&mut filter, "nothing left", &all(ALLOWED, ALLOWED, ALLOWED));
+        stand(&filter, "nothing left", &all(ALLOWED, ALLOWED, ALLOWED));
     }
     assert_eq!(filter.count_verdicts().expect("a count"), 0);
 }
@@ -146,9 +138,9 @@ fn a_covering_denial_ends_at_its_time_and_one_below_it_at_its_own() {
     }
     std::thread::sleep(seen.expect("a machine that looks within 25 seconds"));
     let after = [("10.1.1.1", ALLOWED), ("10.2.2.2", DENIED), ("10.3.3.3", ALLOWED)];
-    stand(&mut filter, "after", &after);
+    stand(&filter, "after", &after);
     assert_eq!(filter.forget_expired().expect("a sweep"), 1);
-    stand(&mut filter, "after the sweep", &after);
+    stand(&filter, "after the sweep", &after);
     assert_eq!(filter.verdicts().expect("verdicts").len(), 2);
 }
 
@@ -161,11 +153,7 @@ fn a_verdict_that_is_renewed_lasts_longer_for_what_it_covers_too() {
     filter.judge(net("10.0.0.0/8"), deny(HOUR)).expect("a verdict");
     std::thread::sleep(short);
     assert_eq!(filter.forget_expired().expect("a sweep"), 0);
-    stand(
-        &mut filter,
-        "renewed",
-        &[("10.1.1.1", DENIED), ("10.3.3.3", DENIED)],
-    );
+    stand(&filter, "renewed", &[("10.1.1.1", DENIED), ("10.3.3.3", DENIED)]);
 }
 
 #[test]
@@ -173,13 +161,13 @@ fn a_verdict_on_a_prefix_is_on_its_own_family_alone() {
     let mut filter = filter!(&everyone());
     filter.judge(net("::/0"), deny(HOUR)).expect("a verdict");
     stand(
-        &mut filter,
+        &filter,
         "all IPv6 denied",
         &[(LISTED6, DENIED), (STRANGER6, DENIED), (LISTED4, ALLOWED)],
     );
     filter.judge(net("192.0.2.0/24"), trust(HOUR)).expect("a verdict");
     stand(
-        &mut filter,
+        &filter,
         "with an IPv4 prefix trusted",
         &[(LISTED4, ALLOWED), (STRANGER4, ALLOWED), (LISTED6, DENIED)],
     );
@@ -190,7 +178,7 @@ fn a_verdict_on_a_prefix_is_on_its_own_family_alone() {
     filter.lift(net("::/0")).expect("lifted");
     filter.judge(net("0.0.0.0/0"), deny(HOUR)).expect("a verdict");
     stand(
-        &mut filter,
+        &filter,
         "all IPv4 denied",
         &[(LISTED4, DENIED), (STRANGER4, DENIED), (LISTED6, ALLOWED)],
     );

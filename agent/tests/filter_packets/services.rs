@@ -25,28 +25,28 @@ fn udp_services_are_guarded_as_tcp_ones_are() {
         (LISTED4, "10.1.1.1", STRANGER4),
         (LISTED6, "2001:db8:10::1", STRANGER6),
     ] {
-        passes(&mut filter, "a listed source", &udp(listed, 443));
-        passes(&mut filter, "a source of this service", &udp(datagrams, 443));
+        passes(&filter, "a listed source", &udp(listed, 443));
+        passes(&filter, "a source of this service", &udp(datagrams, 443));
         is_dropped(
-            &mut filter,
+            &filter,
             "a stranger",
             &udp(stranger, 443),
             Reason::SourceNotAllowlisted,
         );
         is_dropped(
-            &mut filter,
+            &filter,
             "a source of the other service",
             &syn(datagrams, 636),
             Reason::SourceNotAllowlisted,
         );
         passes_as(
-            &mut filter,
+            &filter,
             "the same port of TCP",
             &syn(stranger, 443),
             Pass::Unguarded,
         );
         passes_as(
-            &mut filter,
+            &filter,
             "the other's port of UDP",
             &udp(stranger, 636),
             Pass::Unguarded,
@@ -60,7 +60,7 @@ fn udp_services_are_guarded_as_tcp_ones_are() {
         assert!(filter.test(&udp(LISTED4, 443), 1).expect("a test run").0);
     }
     is_dropped(
-        &mut filter,
+        &filter,
         "a stranger's later fragment of UDP",
         &from(STRANGER4).fragment4(etherparse::IpNumber::UDP, 185, false, &[0; 24]),
         Reason::FragmentNotAllowlisted,
@@ -76,22 +76,22 @@ fn a_service_may_be_guarded_at_some_addresses_only() {
         guarded_at("tcp/443", "2001:db8:1::1"),
         guarded("tcp/636"),
     ];
-    let mut filter = filter!(&settings);
+    let filter = filter!(&settings);
     for destination in ["203.0.113.1", "203.0.113.2"] {
         is_dropped(
-            &mut filter,
+            &filter,
             "a stranger to a guarded address",
             &from(STRANGER4).to(destination).tcp(40000, 443, 2),
             Reason::SourceNotAllowlisted,
         );
         passes(
-            &mut filter,
+            &filter,
             "a listed source",
             &from(LISTED4).to(destination).tcp(40000, 443, 2),
         );
     }
     is_dropped(
-        &mut filter,
+        &filter,
         "over IPv6",
         &syn(STRANGER6, 443),
         Reason::SourceNotAllowlisted,
@@ -102,9 +102,9 @@ fn a_service_may_be_guarded_at_some_addresses_only() {
         (STRANGER6, "2001:db8:1::2"),
     ] {
         let frame = from(stranger).to(destination).tcp(40000, 443, 2);
-        passes_as(&mut filter, "to another address", &frame, Pass::Unguarded);
+        passes_as(&filter, "to another address", &frame, Pass::Unguarded);
         is_dropped(
-            &mut filter,
+            &filter,
             "to another address, the service that is guarded everywhere",
             &from(stranger).to(destination).tcp(40000, 636, 2),
             Reason::SourceNotAllowlisted,
@@ -127,7 +127,7 @@ fn a_service_at_some_addresses_may_have_another_elsewhere() {
     for last in 1..=8 {
         let destination = format!("203.0.113.{last}");
         let frame = from(STRANGER4).to(&destination).tcp(40000, 443, 2);
-        is_dropped(&mut filter, "at an address of its own", &frame, reason);
+        is_dropped(&filter, "at an address of its own", &frame, reason);
         assert_eq!(
             filter.explain(&frame).expect("an explanation").service,
             format!("tcp/443 at {destination}")
@@ -135,7 +135,7 @@ fn a_service_at_some_addresses_may_have_another_elsewhere() {
     }
     let frame = from(STRANGER4).to("203.0.113.9").tcp(40000, 443, 2);
     has_outcome(
-        &mut filter,
+        &filter,
         "elsewhere",
         &frame,
         spinegate_common::Outcome::WouldDrop(reason),
@@ -147,20 +147,15 @@ fn a_service_at_some_addresses_may_have_another_elsewhere() {
 fn every_port_can_be_guarded() {
     let mut settings = settings();
     settings.services = ["tcp/1", "tcp/65535", "udp/1", "udp/65535"].map(guarded).into();
-    let mut filter = filter!(&settings);
+    let filter = filter!(&settings);
     for port in [1, 65535] {
         for frame in [syn(STRANGER4, port), udp(STRANGER4, port)] {
-            is_dropped(
-                &mut filter,
-                "a guarded port",
-                &frame,
-                Reason::SourceNotAllowlisted,
-            );
+            is_dropped(&filter, "a guarded port", &frame, Reason::SourceNotAllowlisted);
         }
     }
     for port in [0, 2, 65534] {
         for frame in [syn(STRANGER4, port), udp(STRANGER4, port)] {
-            passes_as(&mut filter, "the port beside it", &frame, Pass::Unguarded);
+            passes_as(&filter, "the port beside it", &frame, Pass::Unguarded);
         }
     }
 }

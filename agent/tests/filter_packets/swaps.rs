@@ -20,7 +20,7 @@ fn a_swapped_policy_holds_for_the_next_packet_and_counters_go_on() {
     let before = settings();
     let mut filter = filter!(&before);
     let not_listed = Reason::SourceNotAllowlisted;
-    is_dropped(&mut filter, "a stranger", &syn(STRANGER4, 443), not_listed);
+    is_dropped(&filter, "a stranger", &syn(STRANGER4, 443), not_listed);
     let mut after = settings();
     after.sources = vec![source("198.51.100.0/24", &[])];
     for generation in 2..6 {
@@ -31,13 +31,9 @@ fn a_swapped_policy_holds_for_the_next_packet_and_counters_go_on() {
         };
         filter.apply(now, &now.sources).expect("a policy swap");
         assert_eq!(filter.generation(), generation);
-        passes(
-            &mut filter,
-            "a source of the policy in force",
-            &syn(in_force, 443),
-        );
+        passes(&filter, "a source of the policy in force", &syn(in_force, 443));
         is_dropped(
-            &mut filter,
+            &filter,
             "a source of the other",
             &syn(out_of_force, 443),
             not_listed,
@@ -62,26 +58,26 @@ fn swapping_back_and_forth_leaves_nothing_of_the_other_policy() {
     let mut filter = filter!(&plain);
     for _ in 0..3 {
         filter.apply(&other, &other.sources).expect("a policy");
-        passes_as(&mut filter, "its failsafe", &udp(STRANGER4, 53), Pass::Failsafe);
-        passes(&mut filter, "its source", &udp("10.1.1.1", 53));
-        passes(&mut filter, "its IPv6 source", &udp("fd00::1", 53));
+        passes_as(&filter, "its failsafe", &udp(STRANGER4, 53), Pass::Failsafe);
+        passes(&filter, "its source", &udp("10.1.1.1", 53));
+        passes(&filter, "its IPv6 source", &udp("fd00::1", 53));
         is_dropped(
-            &mut filter,
+            &filter,
             "the other's source",
             &udp(LISTED6, 53),
             Reason::SourceNotAllowlisted,
         );
         passes_as(
-            &mut filter,
+            &filter,
             "the other's service",
             &syn(STRANGER6, 443),
             Pass::Unguarded,
         );
         filter.apply(&plain, &plain.sources).expect("a policy");
-        passes_as(&mut filter, "its service", &udp(STRANGER4, 53), Pass::Unguarded);
+        passes_as(&filter, "its service", &udp(STRANGER4, 53), Pass::Unguarded);
         for source in ["10.1.1.1", "fd00::1", STRANGER4] {
             is_dropped(
-                &mut filter,
+                &filter,
                 "its source",
                 &syn(source, 443),
                 Reason::SourceNotAllowlisted,

@@ -14,10 +14,10 @@ fn a_deny_verdict_drops_the_next_packet_until_it_expires() {
     let mut filter = filter!(&settings);
     for address in [LISTED4, LISTED6] {
         let (source, frame) = (net(address), syn(address, 443));
-        passes(&mut filter, "before", &frame);
+        passes(&filter, "before", &frame);
         let ttl = Duration::from_secs(2);
         filter.judge(source, deny(ttl)).expect("a verdict");
-        is_dropped(&mut filter, "denied", &frame, Reason::VerdictDeny);
+        is_dropped(&filter, "denied", &frame, Reason::VerdictDeny);
         let listed = filter.verdicts().expect("verdicts");
         assert_eq!(
             listed.iter().map(|verdict| verdict.source).collect::<Vec<_>>(),
@@ -26,14 +26,9 @@ fn a_deny_verdict_drops_the_next_packet_until_it_expires() {
         assert_eq!(listed[0].reason, Reason::FqdnMismatch);
         assert!(listed[0].remaining <= ttl && !listed[0].ordered);
         filter.apply(&settings, &settings.sources).expect("a policy swap");
-        is_dropped(
-            &mut filter,
-            "denied after a policy swap",
-            &frame,
-            Reason::VerdictDeny,
-        );
+        is_dropped(&filter, "denied after a policy swap", &frame, Reason::VerdictDeny);
         std::thread::sleep(ttl);
-        passes(&mut filter, "after it expired", &frame);
+        passes(&filter, "after it expired", &frame);
         assert_eq!(filter.verdicts().expect("verdicts"), []);
         assert_eq!(filter.forget_expired().expect("a sweep"), 1);
     }
@@ -44,30 +39,20 @@ fn a_denial_is_of_guarded_services_and_of_one_address() {
     let mut filter = filter!(&settings());
     for (denied, other) in [(LISTED4, "192.0.2.8"), (LISTED6, "2001:db8::8")] {
         filter.judge(net(denied), deny(HOUR)).expect("a verdict");
-        is_dropped(&mut filter, "a SYN", &syn(denied, 443), Reason::VerdictDeny);
+        is_dropped(&filter, "a SYN", &syn(denied, 443), Reason::VerdictDeny);
         is_dropped(
-            &mut filter,
+            &filter,
             "an open connection",
             &ack(denied, 443),
             Reason::VerdictDeny,
         );
-        is_dropped(
-            &mut filter,
-            "another service",
-            &syn(denied, 636),
-            Reason::VerdictDeny,
-        );
-        is_dropped(&mut filter, "a fragment", &later(denied), Reason::VerdictDeny);
-        passes(&mut filter, "another source", &syn(other, 443));
-        passes_as(
-            &mut filter,
-            "an unguarded port",
-            &syn(denied, 22),
-            Pass::Unguarded,
-        );
+        is_dropped(&filter, "another service", &syn(denied, 636), Reason::VerdictDeny);
+        is_dropped(&filter, "a fragment", &later(denied), Reason::VerdictDeny);
+        passes(&filter, "another source", &syn(other, 443));
+        passes_as(&filter, "an unguarded port", &syn(denied, 22), Pass::Unguarded);
         assert!(filter.lift(net(denied)).expect("lifted"));
         assert!(!filter.lift(net(denied)).expect("nothing left to lift"));
-        passes(&mut filter, "lifted", &syn(denied, 443));
+        passes(&filter, "lifted", &syn(denied, 443));
     }
 }
 
@@ -77,11 +62,11 @@ fn the_last_verdict_on_an_address_is_the_one_that_holds() {
     let (source, frame) = (net(LISTED4), syn(LISTED4, 443));
     filter.judge(source, deny(HOUR)).expect("a verdict");
     filter.judge(source, trust(HOUR)).expect("a verdict");
-    passes(&mut filter, "denied, then trusted", &frame);
+    passes(&filter, "denied, then trusted", &frame);
     filter.judge(source, deny(Duration::ZERO)).expect("a verdict");
-    passes(&mut filter, "denied for no time", &frame);
+    passes(&filter, "denied for no time", &frame);
     filter.judge(source, deny(Duration::MAX)).expect("a verdict");
-    is_dropped(&mut filter, "denied for good", &frame, Reason::VerdictDeny);
+    is_dropped(&filter, "denied for good", &frame, Reason::VerdictDeny);
     assert_eq!(filter.count_verdicts().expect("a count"), 1);
 }
 
@@ -91,13 +76,13 @@ fn trust_opens_nothing_that_the_allowlist_does_not() {
     for stranger in [STRANGER4, STRANGER6] {
         filter.judge(net(stranger), trust(HOUR)).expect("a verdict");
         is_dropped(
-            &mut filter,
+            &filter,
             "a trusted stranger",
             &syn(stranger, 443),
             Reason::SourceNotAllowlisted,
         );
         is_dropped(
-            &mut filter,
+            &filter,
             "its later fragment",
             &later(stranger),
             Reason::FragmentNotAllowlisted,
