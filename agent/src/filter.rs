@@ -106,7 +106,10 @@ impl Filter {
     }
 
     fn put_in_force(&mut self, config: &config::Filter, sources: &[Source]) -> Result<(), FilterError> {
-        let compiled = policy::compile::Compiled::new(config, sources, &mut self.numbers, clock::now())?;
+        let kept = self.numbers.kept_services();
+        let compiled = policy::compile::Compiled::new(config, sources, &mut self.numbers, clock::now());
+        // A policy that comes to nothing takes no service's number away from the policy that stays.
+        let compiled = compiled.inspect_err(|_| self.numbers.restore_services(kept))?;
         // Numbers are written down before anything is counted under them.
         self.numbers.save()?;
         self.generation = policy::put_in_force(&mut self.object, &compiled)?;

@@ -266,11 +266,16 @@ fn at_destination(head: &Head, group: u32, packet: &Packet) -> u32 {
 /// Whether a failsafe entry covers the packet. A later fragment has no ports, so its source alone decides.
 #[inline(never)]
 fn is_failsafe(head: &Head, packet: &Packet) -> bool {
+    const ONES: u64 = u32::MAX as u64;
+    const MAPPED: u64 = 0xffff;
     if !matches!(packet.network, Network::Ipv4 | Network::Ipv6) {
         return false;
     }
     let [upper, lower] = packet.source.halves();
-    for (position, entry) in (0..).zip(&head.failsafe) {
+    // IPv4's addresses lie in IPv6's space, but an entry is for its own family: one for IPv4 fixes 96 bits or more.
+    let is_mapped = upper == 0 && lower >> 32 == MAPPED;
+    let is_v4 = matches!(packet.network, Network::Ipv4);
+    for (position, entry) in (0_u64..).zip(&head.failsafe) {
         if position >= head.failsafes {
             break;
         }
@@ -278,7 +283,8 @@ fn is_failsafe(head: &Head, packet: &Packet) -> bool {
         let reaches = packet.fragment == Fragment::Later
             || (entry.protocol == 0 || entry.protocol == packet.protocol)
                 && (entry.port == 0 || entry.port == packet.destination_port);
-        if covers && reaches {
+        let is_for_family = !is_mapped || (entry.mask[1] >> 32 == ONES) == is_v4;
+        if covers && reaches && is_for_family {
             return true;
         }
     }

@@ -1,7 +1,7 @@
 //! What would become of a packet, said by the loaded program itself.
 
 use ipnet::IpNet;
-use spinegate_common::{Outcome, packet::Packet};
+use spinegate_common::{Judgement, Outcome, packet::Packet};
 
 use super::{FilterError, counters, object::Object, policy::numbers::Numbers};
 
@@ -29,11 +29,21 @@ pub(super) fn explain(
     let mut packet = Packet::default();
     // Where the parser stops is the outcome's reason, and what came before it is filled in.
     let _ = spinegate_common::packet::parse(&frame, &mut packet);
-    Ok(Explained {
+    let judgement = Judgement {
         outcome: Outcome::from_number(outcome).ok_or(FilterError::MissingMap { name: "EXPLAINED" })?,
-        service: counters::service_name(numbers, service),
-        service_number: service,
-        entry_cidr: numbers.cidr_of(entry),
+        service,
+        entry,
+    };
+    Ok(describe(numbers, &judgement, packet))
+}
+
+/// A judgement with names for its numbers.
+pub(super) fn describe(numbers: &Numbers, judgement: &Judgement, packet: Packet) -> Explained {
+    Explained {
+        outcome: judgement.outcome,
+        service: counters::service_name(numbers, judgement.service),
+        service_number: judgement.service,
+        entry_cidr: numbers.cidr_of(judgement.entry),
         packet,
-    })
+    }
 }

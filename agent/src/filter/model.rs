@@ -4,14 +4,15 @@ use std::{cell::Cell, collections::HashMap};
 
 use spinegate_common::{
     Budget, Judgement, Standing, World, judge,
-    packet::{Address, Packet},
+    packet::{Address, Frame, Packet},
     policy::{Control, Head},
     tree::{Page, tag},
 };
 
 use super::{
-    FilterError,
+    Explained, FilterError,
     clock::now,
+    explain,
     policy::{compile::Compiled, numbers::Numbers},
 };
 use crate::config::{self, Source};
@@ -19,6 +20,7 @@ use crate::config::{self, Source};
 /// A compiled policy without verdicts. Its budgets are never used up.
 pub struct Model {
     policy: Compiled,
+    numbers: Numbers,
     prefixes6: HashMap<(u8, u128), u32>,
     spent: Cell<u64>,
 }
@@ -29,7 +31,7 @@ impl Model {
     /// # Errors
     /// If it can't be compiled.
     pub fn new(config: &config::Filter, sources: &[Source]) -> Result<Self, FilterError> {
-        let mut numbers = Numbers::open(None, config.max_sources)?;
+        let mut numbers = Numbers::open(None, config.max_sources + 1)?;
         let policy = Compiled::new(config, sources, &mut numbers, now())?;
         let prefixes6 = policy
             .prefixes6
@@ -38,6 +40,7 @@ impl Model {
             .collect();
         Ok(Self {
             policy,
+            numbers,
             prefixes6,
             spent: Cell::new(0),
         })
@@ -46,15 +49,32 @@ impl Model {
     /// What would become of a frame.
     #[must_use]
     pub fn judge(&self, frame: &[u8]) -> (Judgement, Packet) {
+        self.judge_in(self, false, &frame)
+    }
+
+    /// What would become of a frame in another world, which has this policy's pages and may know of verdicts.
+    #[must_use]
+    pub fn judge_in<F: Frame, W: World>(
+        &self,
+        world: &W,
+        has_verdicts: bool,
+        frame: &F,
+    ) -> (Judgement, Packet) {
         let control = Control {
             slot: 0,
-            verdicts: false,
-            prefix_verdicts: false,
+            verdicts: has_verdicts,
+            prefix_verdicts: has_verdicts,
             generation: 0,
         };
         let mut packet = Packet::default();
-        let judgement = judge(&frame, self, control, &self.policy.head, &mut packet);
+        let judgement = judge(frame, world, control, &self.policy.head, &mut packet);
         (judgement, packet)
+    }
+
+    /// A judgement in the words in which [`super::Filter::explain`] says what the loaded program would do.
+    #[must_use]
+    pub fn describe(&self, judgement: &Judgement, packet: Packet) -> Explained {
+        explain::describe(&self.numbers, judgement, packet)
     }
 
     /// How often a budget was asked.

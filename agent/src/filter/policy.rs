@@ -5,12 +5,13 @@ pub(super) mod numbers;
 mod tree;
 
 use aya::{
-    maps::{Array, ArrayOfMaps, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key},
+    maps::{Array, ArrayOfMaps, LpmTrie, MapData, MapError, PerCpuArray, PerCpuValues, lpm_trie::Key},
     util::nr_cpus,
 };
 use rustc_hash::FxHashSet;
 use spinegate_common::{
     Count,
+    count::OUTCOMES,
     policy::{Control, Head},
     tree::{Page, Source6},
 };
@@ -49,29 +50,41 @@ pub(super) fn put_in_force(object: &mut Object, compiled: &Compiled) -> Result<u
     Ok(generation)
 }
 
-/// Takes numbers from entries that are no longer in the policy, with what they have counted.
+/// Takes numbers from entries that are no longer in the policy, with what they have counted. Numbers that services have
+/// taken over begin at zero: what was counted in the moment since the policy came into force is lost.
 pub(super) fn retire(
     object: &mut Object,
     numbers: &mut Numbers,
     sources: &[Source],
 ) -> Result<(), FilterError> {
-    const NAME: &str = "ENTRY_COUNTS";
+    for number in numbers.handed_on() {
+        let first = u32::from(number) * OUTCOMES;
+        clear(object, "OUTCOMES", first..first + OUTCOMES)?;
+    }
     if numbers.len() > sources.len() {
         let kept: FxHashSet<_> = sources.iter().map(|source| source.cidr).collect();
         let gone = numbers.retire(|cidr| kept.contains(cidr));
-        let cpus =
-            nr_cpus().map_err(|(_, error)| FilterError::map(NAME, aya::maps::MapError::IoError(error)))?;
-        let zero =
-            || PerCpuValues::try_from(vec![Count::default(); cpus]).map_err(aya::maps::MapError::IoError);
-        let mut counts: PerCpuArray<_, Count> = object.map_mut(NAME)?;
-        for number in &gone {
-            zero()
-                .and_then(|zero| counts.set(*number, zero, 0))
-                .map_err(|error| FilterError::map(NAME, error))?;
-        }
+        clear(object, "ENTRY_COUNTS", gone.iter().copied())?;
         numbers.reuse(gone);
     }
     numbers.save()
+}
+
+/// Sets counters to zero.
+fn clear(
+    object: &mut Object,
+    name: &'static str,
+    places: impl IntoIterator<Item = u32>,
+) -> Result<(), FilterError> {
+    let refused = |error| FilterError::map(name, error);
+    let cpus = nr_cpus().map_err(|(_, error)| refused(MapError::IoError(error)))?;
+    let mut counts: PerCpuArray<_, Count> = object.map_mut(name)?;
+    for place in places {
+        let zero = PerCpuValues::try_from(vec![Count::default(); cpus]).map_err(MapError::IoError);
+        zero.and_then(|zero| counts.set(place, zero, 0))
+            .map_err(refused)?;
+    }
+    Ok(())
 }
 
 /// The word in force; none before the first policy.

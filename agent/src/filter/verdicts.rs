@@ -3,12 +3,12 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
 use aya::maps::{HashMap, LpmTrie, MapError, lpm_trie::Key};
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use spinegate_common::{Reason, VerdictKind, VerdictOrigin, VerdictValue, packet::Address, policy::Control};
 
 use super::{
@@ -68,6 +68,7 @@ pub(super) fn put(object: &mut Object, source: IpNet, new: NewVerdict) -> Result
         all.retain(|(other, _)| *other != source);
         all.push((source, value));
         let value = settled(source, &value, &all, boot_time());
+        shield(object, &all)?;
         let (length, address) = prefix(source);
         let mut map: LpmTrie<_, Address, VerdictValue> = object.map_mut(PREFIXES)?;
         map.insert(&Key::new(length, address), value, 0)
@@ -217,6 +218,7 @@ pub(super) fn retract(object: &mut Object) -> Result<(), FilterError> {
 fn settle(object: &mut Object) -> Result<(), FilterError> {
     let now = boot_time();
     let all = prefixes(object)?;
+    shield(object, &all)?;
     let mut map: LpmTrie<_, Address, VerdictValue> = object.map_mut(PREFIXES)?;
     for (source, value) in &all {
         let settled = settled(*source, value, &all, now);
@@ -227,6 +229,34 @@ fn settle(object: &mut Object) -> Result<(), FilterError> {
         }
     }
     Ok(())
+}
+
+/// All of IPv4. In the form in which the program has addresses, a wide prefix of IPv6 covers it.
+const ALL_V4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
+
+/// Keeps verdicts on IPv6 prefixes off IPv4's addresses: where one covers them and nothing else is said of them, an
+/// entry that says nothing stands in between.
+fn shield(object: &mut Object, all: &[(IpNet, VerdictValue)]) -> Result<(), FilterError> {
+    if all.iter().any(|(source, _)| *source == ALL_V4) {
+        return Ok(());
+    }
+    let (length, address) = prefix(ALL_V4);
+    let key = Key::new(length, address);
+    let mut map: LpmTrie<_, Address, VerdictValue> = object.map_mut(PREFIXES)?;
+    if all.iter().any(|(source, _)| covers_v4(*source)) {
+        return map
+            .insert(&key, VerdictValue::default(), 0)
+            .map_err(|error| refused(PREFIXES, error));
+    }
+    match map.remove(&key) {
+        Err(error) if !is_absent(&error) => Err(FilterError::map(PREFIXES, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a prefix of IPv6 covers what IPv4's addresses are mapped to.
+fn covers_v4(source: IpNet) -> bool {
+    matches!(source, IpNet::V6(wide) if wide.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()))
 }
 
 fn settled(source: IpNet, value: &VerdictValue, all: &[(IpNet, VerdictValue)], now: u64) -> VerdictValue {
@@ -245,6 +275,14 @@ fn settled(source: IpNet, value: &VerdictValue, all: &[(IpNet, VerdictValue)], n
 
 /// False if there was none, ended or not.
 fn remove(object: &mut Object, source: IpNet) -> Result<bool, FilterError> {
+    if source == ALL_V4 {
+        // Not for one packet may a verdict on IPv6 show through.
+        let mut all = prefixes(object)?;
+        let before = all.len();
+        all.retain(|(other, _)| *other != source);
+        shield(object, &all)?;
+        return Ok(all.len() < before);
+    }
     let (name, removed) = if is_address(source) {
         let mut map: HashMap<_, Address, VerdictValue> = object.map_mut(ADDRESSES)?;
         (ADDRESSES, map.remove(&key(source.addr())))
@@ -277,7 +315,9 @@ fn prefixes(object: &Object) -> Result<Vec<(IpNet, VerdictValue)>, FilterError> 
     for entry in map.iter() {
         let (key, value) = entry.map_err(|error| FilterError::map(PREFIXES, error))?;
         let length = u8::try_from(key.prefix_len()).unwrap_or(128);
-        if let Ok(prefix) = Ipv6Net::new(Ipv6Addr::from(key.data().octets()), length) {
+        if let Ok(prefix) = Ipv6Net::new(Ipv6Addr::from(key.data().octets()), length)
+            && value.kind().is_some()
+        {
             all.push((unmapped(prefix), value));
         }
     }

@@ -160,8 +160,10 @@ fn target(line: &str) -> Option<String> {
     let source = line.strip_prefix("Running ")?;
     let source = source.strip_prefix("unittests ").map_or(source, |_| "");
     let file = source.split(' ').next().unwrap_or_default();
+    // A target of several files is named after the folder that its `main.rs` stands in.
+    let file = file.strip_suffix("/main.rs").unwrap_or(file);
     let name = file.rsplit('/').next().unwrap_or_default();
-    Some(name.strip_suffix(".rs").unwrap_or_default().to_owned())
+    Some(name.strip_suffix(".rs").unwrap_or(name).to_owned())
 }
 
 #[cfg(test)]
@@ -186,7 +188,9 @@ mod tests {
              \x20    Running tests/filter_packets.rs (target/debug/deps/filter_packets-1)\n\
              test four ... FAILED\n\
              SKIPPED five: needs root\n\
-             test five ... ok\n",
+             test five ... ok\n\
+             \x20    Running tests/parser/main.rs (target/debug/deps/parser-1)\n\
+             test whole::six ... ok\n",
             false,
         );
         let passed: Vec<_> = report.passed.iter().map(String::as_str).collect();
@@ -194,6 +198,7 @@ mod tests {
             passed,
             [
                 "spinegate::filter_packets::five",
+                "spinegate::parser::whole::six",
                 "spinegate::tls::tests::one",
                 "spinegate::two"
             ]

@@ -320,7 +320,7 @@ struct Grants {
 struct Covering {
     cidr: IpNet,
     leaf: u32,
-    /// How many grants one may have to look through from here.
+    /// How many leaves one may have to look through from here, this one included.
     depth: usize,
 }
 
@@ -342,7 +342,7 @@ impl Grants {
         }
         let number = numbers.entry(source.cidr);
         let (leaf, depth) = if source.reaches_all() && source.expires.is_none() {
-            (tag::ALL | number, 0)
+            (tag::ALL | number, 1)
         } else {
             let (parent, depth) = self
                 .covering
@@ -357,7 +357,7 @@ impl Grants {
             ]);
             (tag::GRANT | index, depth + 1)
         };
-        if depth >= MAX_NESTING {
+        if depth > MAX_NESTING {
             return Err(FilterError::NestedTooDeep {
                 cidr: source.cidr,
                 limit: MAX_NESTING,

@@ -37,6 +37,8 @@ pub(in crate::filter) enum Numbered {
 /// Who has which number.
 pub(in crate::filter) struct Numbers {
     services: HashMap<Numbered, u8>,
+    /// Numbers that have gone from one service to another, whose counters are still the old one's.
+    handed_on: BTreeSet<u8>,
     /// Hashed fast: the keys are the operator's, and there may be a million of them in each policy.
     entries: FxHashMap<IpNet, u32>,
     /// Freed numbers of entries, their counters at zero.
@@ -49,11 +51,18 @@ pub(in crate::filter) struct Numbers {
     map: Option<Array<MapData, Page>>,
 }
 
+/// The services' part of [`Numbers`].
+pub(in crate::filter) struct ServiceNumbers {
+    services: HashMap<Numbered, u8>,
+    handed_on: BTreeSet<u8>,
+}
+
 impl Numbers {
     /// Reads the numbers that are pinned in a folder, or begins with none. There will be `entries` of them at the most.
     pub(in crate::filter) fn open(folder: Option<&Path>, entries: u32) -> Result<Self, FilterError> {
         let mut numbers = Self {
             services: HashMap::new(),
+            handed_on: BTreeSet::new(),
             entries: FxHashMap::default(),
             free: BTreeSet::new(),
             next: 1,
@@ -95,12 +104,32 @@ impl Numbers {
                 let (old, number) = self.services.iter().find(|(old, _)| !wanted.contains(old))?;
                 let (old, number) = (*old, *number);
                 self.services.remove(&old);
+                self.handed_on.insert(number);
                 number
             }
         };
         self.services.insert(key, number);
         self.changed.insert(0);
         Some(number)
+    }
+
+    /// Numbers that have gone from one service to another since it was asked: their counters must be set to zero.
+    pub(super) fn handed_on(&mut self) -> BTreeSet<u8> {
+        std::mem::take(&mut self.handed_on)
+    }
+
+    /// Who has which number among the services, to go back to with [`Self::restore_services`].
+    pub(in crate::filter) fn kept_services(&self) -> ServiceNumbers {
+        ServiceNumbers {
+            services: self.services.clone(),
+            handed_on: self.handed_on.clone(),
+        }
+    }
+
+    /// Goes back to the services of the policy in force, where another one came to nothing.
+    pub(in crate::filter) fn restore_services(&mut self, kept: ServiceNumbers) {
+        self.services = kept.services;
+        self.handed_on = kept.handed_on;
     }
 
     /// The number of an entry: its own, or a free one; 0, where nothing is counted, if there is none.

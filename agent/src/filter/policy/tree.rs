@@ -107,7 +107,8 @@ impl Tree {
             self.words.push(ranks);
             self.words.extend(pairs(&leaves));
         } else {
-            self.words.push(ranks | (2 * (node + NODE_WORDS) as u64));
+            let place = 2 * (node + NODE_WORDS) as u64;
+            self.words.push(ranks | place);
             self.words.resize(node + NODE_WORDS, 0);
             self.words.extend(pairs(&leaves));
         }
@@ -170,3 +171,6 @@ fn runs(entries: &[Entry]) -> Vec<Run> {
     close(1 << 32, &mut covering, &mut begin);
     runs
 }
+
+#[cfg(test)]
+mod tests;
