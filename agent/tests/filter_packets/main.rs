@@ -27,3 +27,4 @@ mod random_policy;
 mod services;
 mod swaps;
 mod verdicts;
+mod verifier;
