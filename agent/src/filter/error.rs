@@ -91,6 +91,14 @@ pub enum FilterError {
         /// How many there can be.
         limit: usize,
     },
+    /// More addresses of one port than the filter looks through.
+    #[error("{service} is guarded at more than {limit} addresses: guard the port at all addresses")]
+    TooManyAddresses {
+        /// The service.
+        service: crate::config::Service,
+        /// How many there can be.
+        limit: usize,
+    },
     /// Prefixes that cover each other too often.
     #[error(
         "{cidr} lies in {limit} other entries that are limited in time or to services, which is more than the filter \

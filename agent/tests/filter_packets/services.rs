@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use spinegate::config::GuardedService;
+use spinegate::{config::GuardedService, filter::Filter};
 use spinegate_common::{Pass, Reason};
 
 use crate::packets::*;
@@ -157,5 +157,26 @@ fn every_port_can_be_guarded() {
         for frame in [syn(STRANGER4, port), udp(STRANGER4, port)] {
             passes_as(&filter, "the port beside it", &frame, Pass::Unguarded);
         }
+    }
+}
+
+#[test]
+fn a_port_at_more_addresses_than_are_looked_through_is_refused_and_not_half_guarded() {
+    let mut settings = settings();
+    settings.services = (1..=9)
+        .map(|number| guarded_at("tcp/443", &format!("203.0.113.{number}")))
+        .collect();
+    needs_root!();
+    let Err(error) = Filter::unattached(&settings, &[]) else {
+        panic!("nine addresses were taken");
+    };
+    assert!(error.to_string().contains("tcp/443"), "{error}");
+    settings.services.pop();
+    let filter = load(&settings);
+    for number in 1..=8 {
+        let frame = from(STRANGER4)
+            .to(&format!("203.0.113.{number}"))
+            .tcp(40000, 443, 2);
+        is_dropped(&filter, "a stranger", &frame, Reason::SourceNotAllowlisted);
     }
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use spinegate_common::{
     Budget,
     packet::{Address, protocol},
-    policy::{Destination, Failsafe, Group, HEAD_PAGES, Head, port_index, service},
+    policy::{Destination, Failsafe, GROUP_DESTINATIONS, Group, HEAD_PAGES, Head, port_index, service},
     tree::{GRANT_WORDS, MAX_NESTING, Page, Source6, tag},
 };
 
@@ -20,7 +20,7 @@ use super::{
     tree::{Entry, Tree, pages},
 };
 use crate::{
-    config::{self, FilterMode, Scope, Service, ServiceMode, ServiceProtocol, Source},
+    config::{self, FilterMode, GuardedService, Scope, Service, ServiceMode, ServiceProtocol, Source},
     filter::{FilterError, address::key},
 };
 
@@ -187,6 +187,16 @@ impl Services {
         sources: &[Source],
         numbers: &mut Numbers,
     ) -> Result<Self, FilterError> {
+        for guarded in &config.services {
+            let sharing =
+                |other: &&GuardedService| other.service == guarded.service && other.address.is_some();
+            if config.services.iter().filter(sharing).count() > GROUP_DESTINATIONS {
+                return Err(FilterError::TooManyAddresses {
+                    service: guarded.service,
+                    limit: GROUP_DESTINATIONS,
+                });
+            }
+        }
         let guarded = config
             .services
             .iter()
