@@ -2,6 +2,7 @@
 
 mod drops;
 mod explain;
+mod interfaces;
 mod lockout;
 mod operations;
 mod packets;
@@ -228,7 +229,7 @@ impl Started {
         services.spawn(control.serve(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::sweep(Arc::clone(&agent), end.clone()));
         services.spawn(drops::report(Arc::clone(&agent), end.clone()));
-        services.spawn(tasks::keep_attached(Arc::clone(&agent), end.clone()));
+        services.spawn(interfaces::keep_attached(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::reload_on_hangup(Arc::clone(&agent), end.clone()));
         if let Some(server) = metrics {

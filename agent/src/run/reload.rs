@@ -11,7 +11,6 @@ use crate::{
     audit::Decision,
     config::{self, Config, FilterMode},
     control::{Failure, FailureKind, Guard},
-    filter::Owner,
     gateway::Policy,
     sources::{Sources, SourcesError},
     tls,
@@ -190,35 +189,6 @@ impl Agent {
                 "sources whose time is over are off the allowlist".to_owned(),
             ),
             Err(failure) => tracing::warn!(%failure, "sources whose time is over stay listed"),
-        }
-    }
-
-    /// Attaches to interfaces that went away and came back.
-    pub(super) async fn attach_returned(&self) {
-        let (filter, config) = (Arc::clone(&self.filter), self.config.load_full());
-        let attaching = tokio::task::spawn_blocking(move || {
-            let mut filter = lock(&filter);
-            let filter = filter.as_mut()?;
-            let lost: Vec<String> = config
-                .filter
-                .interfaces
-                .iter()
-                .filter(|name| filter.owner(&config.filter, name) == Owner::Nobody)
-                .cloned()
-                .collect();
-            if lost.is_empty() {
-                return None;
-            }
-            Some((lost, filter.attach(&config.filter)))
-        });
-        match attaching.await {
-            Ok(Some((lost, Ok(())))) => {
-                let said = format!("the filter is attached to {} again", lost.join(", "));
-                tracing::warn!("{said}");
-                self.record(Decision::Done, said);
-            }
-            Ok(Some((_, Err(error)))) => tracing::error!(%error, "an interface is not guarded"),
-            Ok(None) | Err(_) => {}
         }
     }
 
