@@ -114,7 +114,7 @@ impl Agent {
                 .reload(guard, confirm_within.map(Duration::from_secs))
                 .await
                 .map(Response::Done),
-            Request::Confirm => self.confirm().map(Response::Done),
+            Request::Confirm => self.confirm().await.map(Response::Done),
             Request::Attach => self.attach().map(Response::Done),
             Request::Detach => self.detach().map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
