@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod genetlink;
 mod interface;
+mod layout;
 mod model;
 mod object;
 mod offload;
@@ -58,10 +59,15 @@ impl Filter {
     /// # Errors
     /// Names the step that failed and its mend; interfaces that were attached before stay attached.
     pub fn open(config: &config::Filter, sources: &[Source]) -> Result<Self, FilterError> {
+        refuse_newer_layout(config)?;
+        let inherited = layout::inherited(&config.pin_dir)?;
         let mut filter = Self::load(config, Some(&config.pin_dir))?;
         attachment::check(&mut filter.object, config)?;
         filter.put_in_force(config, sources)?;
+        // Before attaching, so that there is no packet for which a denial has lapsed.
+        filter.inherit(inherited)?;
         filter.attach(config)?;
+        layout::remove_older(&config.pin_dir)?;
         Ok(filter)
     }
 
@@ -148,6 +154,16 @@ impl Filter {
     #[must_use]
     pub const fn is_detached(&self) -> bool {
         self.detached
+    }
+
+    fn inherit(&mut self, verdicts: Vec<(IpNet, NewVerdict)>) -> Result<(), FilterError> {
+        for (source, verdict) in verdicts {
+            // An earlier attempt may have got as far as this, and what has been reached since then is newer.
+            if self.verdict_on(source)?.is_none() {
+                self.judge(source, verdict)?;
+            }
+        }
+        Ok(())
     }
 
     /// What holds an interface's XDP slot now.
@@ -307,6 +323,14 @@ impl Filter {
     pub fn explain(&mut self, frame: &[u8]) -> Result<Explained, FilterError> {
         explain::explain(&mut self.object, &self.numbers, frame)
     }
+}
+
+/// Fails if a newer agent, whose maps this one can't read, has pinned them in the configuration's folder.
+///
+/// # Errors
+/// Names the folder and the mend.
+pub fn refuse_newer_layout(config: &config::Filter) -> Result<(), FilterError> {
+    layout::refuse_newer(&config.pin_dir)
 }
 
 /// The folder of the pinned maps inside the pin folder: its name holds the layout's version, so that an agent with

@@ -71,7 +71,10 @@ impl From<FilterError> for RunError {
     fn from(error: FilterError) -> Self {
         let message = error.to_string();
         match error {
-            FilterError::NoInterface { .. } | FilterError::Occupied { .. } => Self::Refused { message },
+            FilterError::NoInterface { .. }
+            | FilterError::Occupied { .. }
+            | FilterError::NewerLayout { .. }
+            | FilterError::OldLayout { .. } => Self::Refused { message },
             _ => Self::Privilege { message },
         }
     }

@@ -11,7 +11,7 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::{FilterError, interface, interface::Interface, link_folder, map_folder, object::Object};
+use super::{FilterError, interface, interface::Interface, layout, link_folder, object::Object};
 use crate::config::{self, XdpAttach};
 
 /// An interface that the filter is attached to.
@@ -147,16 +147,15 @@ pub(super) fn occupied(name: &str, program: u32) -> FilterError {
     }
 }
 
-/// Takes the filter off every interface and removes all its pins. Returns the interfaces' names.
+/// Takes the filter off every interface and removes all its pins, those of other layouts too. Returns the interfaces'
+/// names.
 ///
 /// # Errors
 /// If a pin can't be removed.
 pub fn detach(pin_dir: &Path) -> Result<Vec<String>, FilterError> {
     let names = release(pin_dir)?;
-    for pin in pins(&map_folder(pin_dir))? {
-        remove(&pin)?;
-    }
-    for folder in [link_folder(pin_dir), map_folder(pin_dir), pin_dir.to_owned()] {
+    layout::remove_all(pin_dir)?;
+    for folder in [link_folder(pin_dir), pin_dir.to_owned()] {
         match fs::remove_dir(&folder) {
             Ok(()) => {}
             Err(error)
@@ -327,7 +326,7 @@ fn attach_error(name: &str, mode: &'static str, error: &ProgramError) -> FilterE
     }
 }
 
-fn pins(folder: &Path) -> Result<Vec<PathBuf>, FilterError> {
+pub(super) fn pins(folder: &Path) -> Result<Vec<PathBuf>, FilterError> {
     let pin_error = |error| FilterError::Pin {
         path: folder.to_owned(),
         error,
@@ -342,7 +341,7 @@ fn pins(folder: &Path) -> Result<Vec<PathBuf>, FilterError> {
     }
 }
 
-fn remove(pin: &Path) -> Result<(), FilterError> {
+pub(super) fn remove(pin: &Path) -> Result<(), FilterError> {
     fs::remove_file(pin).map_err(|error| FilterError::Pin {
         path: pin.to_owned(),
         error,
