@@ -131,7 +131,17 @@ fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
             "{lab} --agent {agent} --locator {locator} --dir /tmp/lab demo"
         ));
     } else {
-        for suite in ["filter", "tls", "requests", "control", "events", "bad_input"] {
+        for suite in [
+            "filter",
+            "network",
+            "vlan",
+            "lockout",
+            "tls",
+            "requests",
+            "control",
+            "events",
+            "bad_input",
+        ] {
             let binary = build::test_binary("spinegate-tests", suite)?;
             let guest = image.add_binary(&binary, suite)?;
             commands.push(format!("echo '     Running tests/{suite}.rs'"));
