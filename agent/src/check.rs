@@ -23,6 +23,7 @@ pub fn findings(config: &Config) -> Findings {
         Ok(parts) => (Vec::new(), parts.warnings().to_vec()),
         Err(problems) => (problems, Vec::new()),
     };
+    let warnings = [warnings, filter::remarks(&config.filter)].concat();
     let problems = [
         filter::problems(&config.filter),
         named,

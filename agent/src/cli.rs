@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{self, Document},
-    control::{self, Request, Response},
+    control::{self, ClientError, Request, Response},
 };
 use failure::{Exit, Failure};
 
@@ -88,7 +88,7 @@ enum Command {
     Reload(reload::Arguments),
     /// Attach the filter to its interfaces again, as after `ip link set dev eth0 xdp off`.
     Attach,
-    /// Take the filter off its interfaces: from then on nothing is guarded.
+    /// Take the filter off its interfaces: nothing is guarded there until `spinegate attach`, or until the agent starts.
     Detach,
 }
 
@@ -153,9 +153,14 @@ impl Place {
         Ok(config::control_socket(&config).unwrap_or_else(|| PathBuf::from(config::DEFAULT_SOCKET)))
     }
 
+    /// Calls the running agent, if there is one.
+    fn call(&self, request: Request) -> Result<Result<Response, ClientError>, Failure> {
+        Ok(control::call(&self.socket()?, request))
+    }
+
     /// Asks the running agent; what it refuses is a failure.
     fn ask(&self, request: Request) -> Result<Response, Failure> {
-        match control::call(&self.socket()?, request)? {
+        match self.call(request)?? {
             Response::Error(failure) => Err(failure.into()),
             response => Ok(response),
         }

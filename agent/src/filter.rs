@@ -7,14 +7,21 @@ mod counters;
 mod error;
 mod events;
 mod explain;
+mod genetlink;
 mod interface;
+mod layout;
 mod model;
 mod object;
+mod offload;
 mod policy;
 mod preflight;
 mod verdicts;
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aya::programs::ProgramFd;
 use ipnet::IpNet;
@@ -22,12 +29,13 @@ use ipnet::IpNet;
 use crate::config::{self, Source};
 
 pub use address::address;
-pub use attachment::{Attachment, Owner, detach};
+pub use attachment::{Attachment, Owner, detach, foreign};
 pub use counters::{Counters, Outcomes, Tally};
 pub use error::FilterError;
 pub use events::{Drop, Events};
 pub use explain::Explained;
 pub use model::Model;
+pub use offload::remarks;
 pub use preflight::problems;
 pub use verdicts::{NewVerdict, Verdict};
 
@@ -37,6 +45,8 @@ pub struct Filter {
     numbers: policy::numbers::Numbers,
     ends: verdicts::Ends,
     attachments: Vec<Attachment>,
+    /// An operator has taken it off: only an operator puts it back.
+    detached: bool,
     generation: u64,
     policy_bytes: usize,
 }
@@ -49,10 +59,15 @@ impl Filter {
     /// # Errors
     /// Names the step that failed and its mend; interfaces that were attached before stay attached.
     pub fn open(config: &config::Filter, sources: &[Source]) -> Result<Self, FilterError> {
+        refuse_newer_layout(config)?;
+        let inherited = layout::inherited(&config.pin_dir)?;
         let mut filter = Self::load(config, Some(&config.pin_dir))?;
         attachment::check(&mut filter.object, config)?;
         filter.put_in_force(config, sources)?;
+        // Before attaching, so that there is no packet for which a denial has lapsed.
+        filter.inherit(inherited)?;
         filter.attach(config)?;
+        layout::remove_older(&config.pin_dir)?;
         Ok(filter)
     }
 
@@ -76,36 +91,31 @@ impl Filter {
             numbers,
             ends,
             attachments: Vec::new(),
+            detached: false,
             generation: 0,
             policy_bytes: 0,
         })
     }
 
-    /// Puts another policy in force between two packets, and attaches to the interfaces that it names.
+    /// Puts another policy in force between two packets, and attaches to the interfaces that it names, unless an operator
+    /// has taken the filter off.
     ///
     /// # Errors
     /// The old policy stays in force, unless attaching failed in spite of the interfaces having been looked at before.
     pub fn apply(&mut self, config: &config::Filter, sources: &[Source]) -> Result<(), FilterError> {
         attachment::check(&mut self.object, config)?;
         self.put_in_force(config, sources)?;
+        if self.detached {
+            return Ok(());
+        }
         self.attach(config)
     }
 
-    /// Attaches to the interfaces that are there and not attached to, as one that went away and came back.
+    /// Puts another policy in force between two packets, whatever holds the interfaces.
     ///
     /// # Errors
-    /// Names the interface and the mend; the others stay attached.
-    pub fn attach(&mut self, config: &config::Filter) -> Result<(), FilterError> {
-        self.attachments = attachment::attach_all(&mut self.object, config)?;
-        Ok(())
-    }
-
-    /// What holds an interface's XDP slot now.
-    pub fn owner(&mut self, config: &config::Filter, interface: &str) -> Owner {
-        attachment::owner(&mut self.object, config, interface)
-    }
-
-    fn put_in_force(&mut self, config: &config::Filter, sources: &[Source]) -> Result<(), FilterError> {
+    /// The old policy stays in force.
+    pub fn put_in_force(&mut self, config: &config::Filter, sources: &[Source]) -> Result<(), FilterError> {
         let kept = self.numbers.kept_services();
         let compiled = policy::compile::Compiled::new(config, sources, &mut self.numbers, clock::now());
         // A policy that comes to nothing takes no service's number away from the policy that stays.
@@ -116,6 +126,49 @@ impl Filter {
         self.policy_bytes = compiled.bytes();
         verdicts::retract(&mut self.object)?;
         policy::retire(&mut self.object, &mut self.numbers, sources)
+    }
+
+    /// Attaches to the interfaces that are there and not attached to, as one that went away and came back.
+    ///
+    /// # Errors
+    /// Names the first interface that could not be attached to, and the mend; the others are attached to.
+    pub fn attach(&mut self, config: &config::Filter) -> Result<(), FilterError> {
+        self.detached = false;
+        let (attachments, failure) = attachment::attach_all(&mut self.object, config)?;
+        self.attachments = attachments;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Takes the filter off every interface until it is told to [attach](Self::attach), and gives their names. The maps
+    /// stay, with the policy, the verdicts and the counters.
+    ///
+    /// # Errors
+    /// If a pin can't be removed.
+    pub fn detach(&mut self, config: &config::Filter) -> Result<Vec<String>, FilterError> {
+        self.detached = true;
+        self.attachments.clear();
+        attachment::release(&config.pin_dir)
+    }
+
+    /// Whether an operator has taken it off.
+    #[must_use]
+    pub const fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    fn inherit(&mut self, verdicts: Vec<(IpNet, NewVerdict)>) -> Result<(), FilterError> {
+        for (source, verdict) in verdicts {
+            // An earlier attempt may have got as far as this, and what has been reached since then is newer.
+            if self.verdict_on(source)?.is_none() {
+                self.judge(source, verdict)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What holds an interface's XDP slot now.
+    pub fn owner(&mut self, config: &config::Filter, interface: &str) -> Owner {
+        attachment::owner(&mut self.object, config, interface)
     }
 
     /// Where it is attached.
@@ -272,13 +325,25 @@ impl Filter {
     }
 }
 
+/// Fails if a newer agent, whose maps this one can't read, has pinned them in the configuration's folder.
+///
+/// # Errors
+/// Names the folder and the mend.
+pub fn refuse_newer_layout(config: &config::Filter) -> Result<(), FilterError> {
+    layout::refuse_newer(&config.pin_dir)
+}
+
 /// The folder of the pinned maps inside the pin folder: its name holds the layout's version, so that an agent with
 /// another layout never reads them.
-fn map_folder(pin_dir: &Path) -> std::path::PathBuf {
-    pin_dir.join(format!("v{}", spinegate_common::policy::LAYOUT))
+fn map_folder(pin_dir: &Path) -> PathBuf {
+    layout_folder(pin_dir, spinegate_common::policy::LAYOUT)
+}
+
+fn layout_folder(pin_dir: &Path, layout: u32) -> PathBuf {
+    pin_dir.join(format!("v{layout}"))
 }
 
 /// The folder of the pinned links inside the pin folder. A link outlives every layout.
-fn link_folder(pin_dir: &Path) -> std::path::PathBuf {
+fn link_folder(pin_dir: &Path) -> PathBuf {
     pin_dir.join("links")
 }

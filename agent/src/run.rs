@@ -2,6 +2,7 @@
 
 mod drops;
 mod explain;
+mod interfaces;
 mod lockout;
 mod operations;
 mod packets;
@@ -70,7 +71,10 @@ impl From<FilterError> for RunError {
     fn from(error: FilterError) -> Self {
         let message = error.to_string();
         match error {
-            FilterError::NoInterface { .. } | FilterError::Occupied { .. } => Self::Refused { message },
+            FilterError::NoInterface { .. }
+            | FilterError::Occupied { .. }
+            | FilterError::NewerLayout { .. }
+            | FilterError::OldLayout { .. } => Self::Refused { message },
             _ => Self::Privilege { message },
         }
     }
@@ -228,7 +232,7 @@ impl Started {
         services.spawn(control.serve(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::sweep(Arc::clone(&agent), end.clone()));
         services.spawn(drops::report(Arc::clone(&agent), end.clone()));
-        services.spawn(tasks::keep_attached(Arc::clone(&agent), end.clone()));
+        services.spawn(interfaces::keep_attached(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::reload_on_hangup(Arc::clone(&agent), end.clone()));
         if let Some(server) = metrics {

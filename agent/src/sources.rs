@@ -1,6 +1,7 @@
 //! The allowlist: the configuration's sources and those that operators added, which are kept in a file of their own.
 
 use std::{
+    collections::HashSet,
     fs, io,
     io::Write as _,
     path::{Path, PathBuf},
@@ -155,6 +156,24 @@ impl Sources {
         let mut changed = self.clone();
         changed.added.retain(|source| !ended(source));
         Some(changed)
+    }
+
+    /// The configuration's entries of this allowlist with the operators' entries of another one of the same file.
+    #[must_use]
+    pub fn with_added_of(&self, other: &Self) -> Self {
+        if self.file != other.file {
+            return self.clone();
+        }
+        let configured: HashSet<IpNet> = self.configured.iter().map(|source| source.cidr).collect();
+        Self {
+            added: other
+                .added
+                .iter()
+                .filter(|source| !configured.contains(&source.cidr))
+                .cloned()
+                .collect(),
+            ..self.clone()
+        }
     }
 
     /// Writes the operators' entries to the file, whole or not at all.
@@ -318,6 +337,31 @@ mod tests {
             again.without(cidr("2001:db8::/64")).expect("removed").all(),
             [source("192.0.2.0/24")]
         );
+    }
+
+    #[test]
+    fn what_operators_added_is_kept_when_the_configuration_goes_back() {
+        let file = Path::new("sources.json");
+        let list = |configured: &[&str], added: &[&str]| Sources {
+            configured: configured.iter().map(|cidr| source(cidr)).collect(),
+            added: added.iter().map(|cidr| source(cidr)).collect(),
+            file: file.to_owned(),
+        };
+        let (before, now) = (
+            list(&["192.0.2.0/24"], &["198.51.100.0/24"]),
+            list(&["203.0.113.0/24"], &["192.0.2.0/24", "2001:db8::/64"]),
+        );
+        let back = before.with_added_of(&now);
+        assert_eq!(
+            back.all(),
+            [source("192.0.2.0/24"), source("2001:db8::/64")],
+            "no prefix stands twice"
+        );
+        let elsewhere = Sources {
+            file: "other.json".into(),
+            ..now
+        };
+        assert_eq!(before.with_added_of(&elsewhere).all(), before.all());
     }
 
     #[test]

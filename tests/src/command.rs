@@ -16,6 +16,7 @@ use anyhow::{Context, Result, anyhow, bail};
 pub struct Run {
     program: OsString,
     arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
     stdin: Option<String>,
     limit: Duration,
 }
@@ -26,6 +27,7 @@ impl Run {
         Self {
             program: program.as_ref().to_owned(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             stdin: None,
             limit: Duration::from_secs(10),
         }
@@ -55,6 +57,14 @@ impl Run {
         self
     }
 
+    /// Sets a variable of the program's environment, which else is this process's.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
     /// What the program reads from its standard input; without it, an empty one.
     #[must_use]
     pub fn stdin(mut self, text: impl Into<String>) -> Self {
@@ -73,7 +83,9 @@ impl Run {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments);
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use crate::{
     client::{Answer, Client, Knock, Message, Offer, Session, identifier_of},
-    lab::{Lab, PROVIDER},
-    netns::Host,
+    json::at,
+    lab::{self, Lab, PROVIDER},
+    netns::{Host, INTERFACE},
 };
 
 /// A SYN dies in XDP for a reason: its counter moves, and the network stack never sees it.
@@ -28,6 +29,27 @@ pub fn dropped(lab: &Lab, client: &Client<'_>, reason: &str) -> Result<()> {
         "the counter of {reason} did not move"
     );
     ensure!(tap.syns(client.ip())? == 0, "a SYN reached the network stack");
+    Ok(())
+}
+
+/// The filter is attached in a mode, `native` or `generic`, after an operator has changed it to that.
+///
+/// # Errors
+/// It is not, or not said to be.
+pub fn attached(lab: &Lab, mode: &str) -> Result<()> {
+    lab.configure(|table| drop(lab::filter(table).insert("attach".to_owned(), mode.into())))?;
+    let agent = lab.agent();
+    for order in ["reload", "detach"] {
+        agent.order(&[order])?;
+    }
+    let said = agent.order(&["attach"])?;
+    ensure!(said.contains(&format!("{INTERFACE} ({mode})")), "{said}");
+    let status = agent.json(&["status"])?;
+    let interface = at(&status, "/interfaces/0");
+    ensure!(
+        *at(interface, "/attach") == mode && *at(interface, "/owner") == "spinegate",
+        "{interface}"
+    );
     Ok(())
 }
 

@@ -3,12 +3,15 @@
 pub mod client;
 pub mod command;
 pub mod demo;
+pub mod echo;
 pub mod expect;
+pub mod frames;
 pub mod json;
 pub mod lab;
 pub mod locator;
 pub mod netns;
 pub mod observe;
 pub mod pki;
+pub mod raw;
 pub mod suite;
 pub mod wait;

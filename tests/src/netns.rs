@@ -67,6 +67,12 @@ impl Host {
         }
     }
 
+    /// The address of the host's interface, always the same, so that the others find one that has been made anew.
+    #[must_use]
+    pub const fn hardware(self) -> [u8; 6] {
+        [2, 0, 0, 0, 0, self.number()]
+    }
+
     const fn number(self) -> u8 {
         match self {
             Self::Edge => 26,
@@ -123,26 +129,49 @@ impl Network {
             &lan,
             "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set dev br0 up\n",
         )?;
-        for host in Host::ALL {
-            let namespace = self.namespace(host);
-            Run::new("ip")
-                .args(["link", "add", INTERFACE, "netns", &namespace, "type", "veth"])
-                .args(["peer", "name", host.as_str(), "netns", &lan])
-                .success()?;
-            batch(
-                &lan,
-                &format!("link set dev {host} master br0\nlink set dev {host} up\n"),
-            )?;
-            let (v4, v6) = (host.v4(), host.v6());
-            batch(
-                &namespace,
-                &format!(
-                    "link set dev lo up\nlink set dev {INTERFACE} up\n\
-                     addr add {v4}/24 dev {INTERFACE}\naddr add {v6}/64 dev {INTERFACE} nodad\n"
-                ),
-            )?;
-        }
-        Ok(())
+        Host::ALL.into_iter().try_for_each(|host| self.plug(host))
+    }
+
+    /// Gives a host its interface, with its addresses, and connects it with the bridge.
+    ///
+    /// # Errors
+    /// As [`Network::up`].
+    pub fn plug(&self, host: Host) -> Result<()> {
+        let namespace = self.namespace(host);
+        let hardware = host.hardware().map(|byte| format!("{byte:02x}")).join(":");
+        Run::new("ip")
+            .args(["link", "add", INTERFACE, "netns", &namespace])
+            .args(["address", &hardware, "type", "veth"])
+            .args(["peer", "name", host.as_str(), "netns", &self.lan()])
+            .success()?;
+        batch(
+            &self.lan(),
+            &format!("link set dev {host} master br0\nlink set dev {host} up\n"),
+        )?;
+        let (v4, v6) = (host.v4(), host.v6());
+        batch(
+            &namespace,
+            &format!(
+                "link set dev lo up\nlink set dev {INTERFACE} up\n\
+                 addr add {v4}/24 dev {INTERFACE}\naddr add {v6}/64 dev {INTERFACE} nodad\n"
+            ),
+        )
+    }
+
+    /// Takes a host's interface away, and the bridge's end with it.
+    ///
+    /// # Errors
+    /// As [`Network::up`].
+    pub fn unplug(&self, host: Host) -> Result<()> {
+        self.ip(host, &format!("link del dev {INTERFACE}\n"))
+    }
+
+    /// Runs `ip` commands on a host, one a line.
+    ///
+    /// # Errors
+    /// As [`Network::up`].
+    pub fn ip(&self, host: Host, lines: &str) -> Result<()> {
+        batch(&self.namespace(host), lines)
     }
 
     /// Removes the namespaces that are there, and their links with them. Gives their names.
@@ -184,7 +213,9 @@ impl Network {
         Ok(found)
     }
 
-    fn lan(&self) -> String {
+    /// The namespace of the bridge.
+    #[must_use]
+    pub fn lan(&self) -> String {
         format!("{}-lan", self.name)
     }
 

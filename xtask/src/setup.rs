@@ -36,6 +36,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nftables", "nft, the benchmark's other peer"),
     ("ethtool", "the benchmark's interfaces"),
     ("iproute2", "namespaces and interfaces of the lab"),
+    ("iperf3", "the lab's load while the agent is killed and upgraded"),
+    ("ethtool", "turns off what the lab's interfaces do with VLAN tags"),
     ("curl", "the lab's HTTP client"),
     ("openssl", "the lab's TLS client"),
     ("tcpdump", "reads the captures of drop events in the lab"),

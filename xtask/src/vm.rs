@@ -121,7 +121,9 @@ fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
     let agent = image.add_binary(&binaries.agent, "spinegate")?;
     let locator = image.add_binary(&binaries.locator, "record-locator")?;
     let lab = image.add_binary(&binaries.lab, "spinegate-lab")?;
-    for tool in ["ip", "nsenter", "curl", "openssl", "ss", "tcpdump"] {
+    for tool in [
+        "ip", "nsenter", "unshare", "ethtool", "curl", "openssl", "ss", "tcpdump",
+    ] {
         image.add_tool(tool)?;
     }
     if payload == Payload::Demo {
@@ -129,7 +131,17 @@ fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
             "{lab} --agent {agent} --locator {locator} --dir /tmp/lab demo"
         ));
     } else {
-        for suite in ["filter", "tls", "requests", "control", "events", "bad_input"] {
+        for suite in [
+            "filter",
+            "network",
+            "vlan",
+            "lockout",
+            "tls",
+            "requests",
+            "control",
+            "events",
+            "bad_input",
+        ] {
             let binary = build::test_binary("spinegate-tests", suite)?;
             let guest = image.add_binary(&binary, suite)?;
             commands.push(format!("echo '     Running tests/{suite}.rs'"));

@@ -3,10 +3,21 @@
 use std::io::Write as _;
 
 use super::{Exit, Failure, Place, check};
-use crate::config::Diagnostic;
+use crate::{
+    config::{self, Diagnostic, FilterMode},
+    filter,
+    run::RunError,
+};
 
 pub(super) fn run(place: &Place) -> Result<Exit, Failure> {
-    let loaded = match check::load(&place.config()) {
+    let file = place.config();
+    // A newer agent's filter is no fault of the configuration.
+    if let Ok(loaded) = config::load(&file)
+        && loaded.config.filter.mode != FilterMode::Off
+    {
+        filter::refuse_newer_layout(&loaded.config.filter).map_err(RunError::from)?;
+    }
+    let loaded = match check::load(&file) {
         // What the rooms warn of is in the agent's log and in its status.
         Ok((loaded, _)) => loaded,
         Err(problems) => {

@@ -108,6 +108,8 @@ pub enum Request {
     Confirm,
     /// Attaches the filter to its interfaces again.
     Attach,
+    /// Takes the filter off its interfaces until [`Request::Attach`].
+    Detach,
     /// What would become of a request.
     Explain(Question),
     /// What the loaded program would do with packets.
@@ -248,6 +250,7 @@ impl Request {
             Self::Reload { .. } => "reload",
             Self::Confirm => "reload confirm",
             Self::Attach => "attach",
+            Self::Detach => "detach",
             Self::Explain(_) => "explain",
             Self::ExplainPackets { .. } => "explain packets",
             Self::Events(_) => "events",
@@ -267,6 +270,7 @@ impl Request {
                 | Self::Reload { .. }
                 | Self::Confirm
                 | Self::Attach
+                | Self::Detach
         )
     }
 }

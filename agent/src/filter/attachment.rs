@@ -11,7 +11,7 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::{FilterError, interface, interface::Interface, link_folder, map_folder, object::Object};
+use super::{FilterError, interface, interface::Interface, layout, link_folder, object::Object};
 use crate::config::{self, XdpAttach};
 
 /// An interface that the filter is attached to.
@@ -52,12 +52,14 @@ pub(super) fn check(object: &mut Object, config: &config::Filter) -> Result<(), 
     for name in &config.interfaces {
         match interface::find(name) {
             Ok(found) => match found.program {
-                Some(program) if Some(program) != held(&folder.join(name)) && !is_ours(object, program) => {
+                Some(program)
+                    if Some(program) != held(&pin_of(&folder, name)) && !is_ours(object, program) =>
+                {
                     return Err(occupied(name, program));
                 }
                 _ => {}
             },
-            Err(FilterError::NoInterface { .. }) if folder.join(name).exists() => {}
+            Err(FilterError::NoInterface { .. }) if pin_of(&folder, name).exists() => {}
             Err(error) => return Err(error),
         }
     }
@@ -65,19 +67,20 @@ pub(super) fn check(object: &mut Object, config: &config::Filter) -> Result<(), 
 }
 
 /// Attaches to every interface of the configuration, and detaches from those that it no longer names. An interface that
-/// is away and was attached to before stays away without an error.
+/// is away and was attached to before stays away without an error. One that can't be attached to keeps none of the others
+/// from it: the first such failure stands beside the attachments, and then nothing is detached.
 pub(super) fn attach_all(
     object: &mut Object,
     config: &config::Filter,
-) -> Result<Vec<Attachment>, FilterError> {
+) -> Result<(Vec<Attachment>, Option<FilterError>), FilterError> {
     let folder = link_folder(&config.pin_dir);
     fs::create_dir_all(&folder).map_err(|error| FilterError::Pin {
         path: folder.clone(),
         error,
     })?;
-    let mut attachments = Vec::new();
+    let (mut attachments, mut failure) = (Vec::new(), None);
     for name in &config.interfaces {
-        let pin = folder.join(name);
+        let pin = pin_of(&folder, name);
         match attach(object, name, &pin, config.attach) {
             Ok(attachment) => attachments.push(attachment),
             Err(FilterError::NoInterface { name }) if pin.exists() => {
@@ -86,18 +89,19 @@ pub(super) fn attach_all(
                     "the interface is away: it is attached to when it is back"
                 );
             }
-            Err(error) => return Err(error),
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
+    if failure.is_some() {
+        return Ok((attachments, failure));
+    }
     for pin in pins(&folder)? {
-        let named = pin
-            .file_name()
-            .is_some_and(|name| config.interfaces.iter().any(|known| name == known.as_str()));
+        let named = interface_of(&pin).is_some_and(|name| config.interfaces.contains(&name));
         if !named {
             remove(&pin)?;
         }
     }
-    Ok(attachments)
+    Ok((attachments, None))
 }
 
 /// What holds an interface's XDP slot now.
@@ -109,7 +113,7 @@ pub(super) fn owner(object: &mut Object, config: &config::Filter, name: &str) ->
         None => Owner::Nobody,
         Some(program)
             if is_ours(object, program)
-                || Some(program) == held(&link_folder(&config.pin_dir).join(name)) =>
+                || Some(program) == held(&pin_of(&link_folder(&config.pin_dir), name)) =>
         {
             Owner::Spinegate
         }
@@ -143,20 +147,15 @@ pub(super) fn occupied(name: &str, program: u32) -> FilterError {
     }
 }
 
-/// Takes the filter off every interface and removes all its pins. Returns the interfaces' names.
+/// Takes the filter off every interface and removes all its pins, those of other layouts too. Returns the interfaces'
+/// names.
 ///
 /// # Errors
 /// If a pin can't be removed.
 pub fn detach(pin_dir: &Path) -> Result<Vec<String>, FilterError> {
-    let mut names = Vec::new();
-    for pin in pins(&link_folder(pin_dir))? {
-        remove(&pin)?;
-        names.extend(pin.file_name().map(|name| name.to_string_lossy().into_owned()));
-    }
-    for pin in pins(&map_folder(pin_dir))? {
-        remove(&pin)?;
-    }
-    for folder in [link_folder(pin_dir), map_folder(pin_dir), pin_dir.to_owned()] {
+    let names = release(pin_dir)?;
+    layout::remove_all(pin_dir)?;
+    for folder in [link_folder(pin_dir), pin_dir.to_owned()] {
         match fs::remove_dir(&folder) {
             Ok(()) => {}
             Err(error)
@@ -167,13 +166,44 @@ pub fn detach(pin_dir: &Path) -> Result<Vec<String>, FilterError> {
             Err(error) => return Err(FilterError::Pin { path: folder, error }),
         }
     }
+    Ok(names)
+}
+
+/// Takes the filter off every interface. Returns their names.
+pub(super) fn release(pin_dir: &Path) -> Result<Vec<String>, FilterError> {
+    let mut names = Vec::new();
+    for pin in pins(&link_folder(pin_dir))? {
+        remove(&pin)?;
+        names.extend(interface_of(&pin));
+    }
     names.sort();
     Ok(names)
 }
 
+/// The interfaces of a configuration whose XDP slot another program holds, each with that program's id and name.
+#[must_use]
+pub fn foreign(config: &config::Filter) -> Vec<(String, u32, String)> {
+    let held_by_another = |name: &String| {
+        let program = interface::find(name).ok()?.program?;
+        let ours = pinned_program(&config.pin_dir, name) == Some(program);
+        (!ours).then(|| (name.clone(), program, program_name(program)))
+    };
+    config.interfaces.iter().filter_map(held_by_another).collect()
+}
+
 /// The program id that an earlier agent's pinned link holds, if the link is there.
 pub(super) fn pinned_program(pin_dir: &Path, name: &str) -> Option<u32> {
-    held(&link_folder(pin_dir).join(name))
+    held(&pin_of(&link_folder(pin_dir), name))
+}
+
+/// Where the link of an interface is pinned. bpffs takes no name with a dot in it, which names of VLAN devices often have;
+/// a colon is in no interface's name.
+fn pin_of(folder: &Path, interface: &str) -> PathBuf {
+    folder.join(interface.replace('.', ":"))
+}
+
+fn interface_of(pin: &Path) -> Option<String> {
+    Some(pin.file_name()?.to_string_lossy().replace(':', "."))
 }
 
 fn held(pin: &Path) -> Option<u32> {
@@ -184,6 +214,18 @@ fn held(pin: &Path) -> Option<u32> {
 fn attach(object: &mut Object, name: &str, pin: &Path, mode: XdpAttach) -> Result<Attachment, FilterError> {
     let found = interface::find(name)?;
     if adopt(object, name, pin, &found)? {
+        let other = match mode {
+            XdpAttach::Auto => false,
+            XdpAttach::Native => !found.native,
+            XdpAttach::Generic => found.native,
+        };
+        if other {
+            tracing::warn!(
+                interface = name,
+                "it stays attached as it is, so that no packet goes by unguarded: `spinegate detach` and then `spinegate \
+                 attach` change between native and generic"
+            );
+        }
         return attached(object, name);
     }
     if let Some(program) = found.program {
@@ -224,8 +266,13 @@ fn adopt(object: &mut Object, name: &str, pin: &Path, found: &Interface) -> Resu
         return Ok(true);
     }
     let link = XdpLink::try_from(link).map_err(|error| FilterError::pin(pin, error))?;
-    program
+    let id = program
         .attach_to_link(link)
+        .map_err(|error| attach_error(name, "adopted link", &error))?;
+    // The pin alone is to hold the link: as long as this process held it too, to remove the pin would not detach.
+    program
+        .take_link(id)
+        .map(drop)
         .map_err(|error| attach_error(name, "adopted link", &error))?;
     Ok(true)
 }
@@ -279,7 +326,7 @@ fn attach_error(name: &str, mode: &'static str, error: &ProgramError) -> FilterE
     }
 }
 
-fn pins(folder: &Path) -> Result<Vec<PathBuf>, FilterError> {
+pub(super) fn pins(folder: &Path) -> Result<Vec<PathBuf>, FilterError> {
     let pin_error = |error| FilterError::Pin {
         path: folder.to_owned(),
         error,
@@ -294,9 +341,22 @@ fn pins(folder: &Path) -> Result<Vec<PathBuf>, FilterError> {
     }
 }
 
-fn remove(pin: &Path) -> Result<(), FilterError> {
+pub(super) fn remove(pin: &Path) -> Result<(), FilterError> {
     fs::remove_file(pin).map_err(|error| FilterError::Pin {
         path: pin.to_owned(),
         error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pins_name_has_no_dot_and_tells_the_interface() {
+        let pin = pin_of(Path::new("/pins"), "eth0.100");
+        assert_eq!(pin, Path::new("/pins/eth0:100"));
+        assert_eq!(interface_of(&pin).as_deref(), Some("eth0.100"));
+        assert_eq!(interface_of(Path::new("/pins/eth0")).as_deref(), Some("eth0"));
+    }
 }

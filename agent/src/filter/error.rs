@@ -68,6 +68,29 @@ pub enum FilterError {
         /// Its name.
         program_name: String,
     },
+    /// A newer agent's maps are pinned.
+    #[error(
+        "{folder} holds the maps of a newer agent (layout {layout}, this one has {ours}): run the newer agent, or take its \
+         filter off first with `spinegate detach`, after which nothing is guarded until this one runs",
+        ours = spinegate_common::policy::LAYOUT
+    )]
+    NewerLayout {
+        /// Where they are pinned.
+        folder: PathBuf,
+        /// Their layout.
+        layout: u32,
+    },
+    /// An older agent's verdicts can't be carried over.
+    #[error(
+        "{path}: the verdicts of an older agent can't be read ({error}): run that agent again, or give them up with \
+         `spinegate detach`"
+    )]
+    OldLayout {
+        /// The pinned map.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: Box<MapError>,
+    },
     /// Attaching failed.
     #[error(
         "attaching to interface {name} ({mode}): {error}; `filter.attach = \"generic\"` works on every interface"

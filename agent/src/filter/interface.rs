@@ -18,6 +18,8 @@ pub(super) struct Interface {
     pub(super) program: Option<u32>,
     /// Whether the program runs in the driver.
     pub(super) native: bool,
+    /// The largest packet that it sends, in bytes.
+    pub(super) mtu: u32,
 }
 
 /// Asks the kernel for an interface.
@@ -58,8 +60,13 @@ fn describe(link: &LinkMessage) -> Interface {
         ..Interface::default()
     };
     for attribute in &link.attributes {
-        let LinkAttribute::Xdp(attributes) = attribute else {
-            continue;
+        let attributes = match attribute {
+            LinkAttribute::Mtu(mtu) => {
+                interface.mtu = *mtu;
+                continue;
+            }
+            LinkAttribute::Xdp(attributes) => attributes,
+            _ => continue,
         };
         for attribute in attributes {
             match attribute {

@@ -7,7 +7,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::{
     FilterError,
     attachment::{occupied, pinned_program},
-    interface,
+    interface, layout,
 };
 use crate::config::{self, FilterMode, Problem};
 
@@ -28,6 +28,9 @@ pub fn problems(config: &config::Filter) -> Vec<Problem> {
                 folder: config.pin_dir.clone(),
             },
         ));
+    }
+    if let Err(error) = layout::refuse_newer(&config.pin_dir) {
+        problems.push(problem("filter.pin_dir", &error));
     }
     for (position, name) in config.interfaces.iter().enumerate() {
         let key = format!("filter.interfaces[{position}]");

@@ -6,15 +6,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, lock, lockout, reload::internal};
+use super::{Agent, interfaces, lock, lockout, reload::internal};
 use crate::{
     audit::{Decision, Event, Operator, Record},
-    config::{self, Cidr, Source},
+    config::{Cidr, Source},
     control::{
-        CrlStatus, Failure, FailureKind, FilterStats, Guard, InterfaceStatus, Journal, Operations, Origin,
-        Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
+        CrlStatus, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin, Peer, Request,
+        Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
-    filter::{self, Counters, Filter, FilterError, Outcomes, Owner},
+    filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
     verdict::OrderError,
 };
@@ -114,8 +114,9 @@ impl Agent {
                 .reload(guard, confirm_within.map(Duration::from_secs))
                 .await
                 .map(Response::Done),
-            Request::Confirm => self.confirm().map(Response::Done),
+            Request::Confirm => self.confirm().await.map(Response::Done),
             Request::Attach => self.attach().map(Response::Done),
+            Request::Detach => self.detach().map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
             Request::Events(_) => Err(Failure::new(
@@ -165,32 +166,12 @@ impl Agent {
         entries.collect()
     }
 
-    fn attach(&self) -> Result<String, Failure> {
-        let config = self.config.load();
-        let mut filter = lock(&self.filter);
-        let Some(filter) = filter.as_mut() else {
-            return Err(refused_order(&OrderError::FilterOff));
-        };
-        filter
-            .attach(&config.filter)
-            .map_err(|error| Failure::new(FailureKind::Refused, error.to_string(), "nothing was changed"))?;
-        let names: Vec<_> = filter
-            .attachments()
-            .iter()
-            .map(|attachment| {
-                let mode = if attachment.native { "native" } else { "generic" };
-                format!("{} ({mode})", attachment.name)
-            })
-            .collect();
-        Ok(format!("the filter is attached to {}", names.join(", ")))
-    }
-
     fn status(&self) -> Result<Status, FilterError> {
         let config = self.config.load();
         let mut filter = lock(&self.filter);
         let interfaces = filter
             .as_mut()
-            .map(|filter| interfaces(filter, &config.filter))
+            .map(|filter| interfaces::status(filter, &config.filter))
             .unwrap_or_default();
         let verdicts = filter.as_ref().map_or(Ok(0), Filter::count_verdicts)?;
         let crls = self.acceptor.trust().crls().into_iter().map(|crl| CrlStatus {
@@ -310,35 +291,6 @@ const fn tally(tally: filter::Tally) -> Tally {
         packets: tally.packets,
         bytes: tally.bytes,
     }
-}
-
-fn interfaces(filter: &mut Filter, config: &config::Filter) -> Vec<InterfaceStatus> {
-    let attachments = filter.attachments().to_vec();
-    config
-        .interfaces
-        .iter()
-        .map(|name| {
-            let attached = attachments.iter().find(|attachment| attachment.name == *name);
-            let owner = match filter.owner(config, name) {
-                Owner::Spinegate => "spinegate".to_owned(),
-                Owner::Other { program, name } => format!("program {program} {name:?}"),
-                Owner::Nobody => "nothing".to_owned(),
-                Owner::Gone => "gone".to_owned(),
-            };
-            InterfaceStatus {
-                name: name.clone(),
-                index: attached.map_or(0, |attachment| attachment.index),
-                attach: match attached {
-                    Some(attachment) if attachment.native => "native",
-                    Some(_) => "generic",
-                    None => "none",
-                }
-                .to_owned(),
-                program_id: attached.map_or(0, |attachment| attachment.program),
-                owner,
-            }
-        })
-        .collect()
 }
 
 fn source_entry((source, added): (&Source, bool)) -> SourceEntry {

@@ -9,9 +9,9 @@ use std::{
 use super::{Agent, Parts, lock, lockout};
 use crate::{
     audit::Decision,
-    config::{self, Config, FilterMode},
+    config::{self, Config, FilterMode, Source},
     control::{Failure, FailureKind, Guard},
-    filter::Owner,
+    filter::{Filter, FilterError},
     gateway::Policy,
     sources::{Sources, SourcesError},
     tls,
@@ -19,7 +19,8 @@ use crate::{
 
 /// A configuration on trial: what was in force before, and until when it waits for a confirmation.
 pub(super) struct Trial {
-    before: Before,
+    /// None while it is being gone back to: it is over when that is done.
+    before: Option<Before>,
     pub(super) until: SystemTime,
 }
 
@@ -43,7 +44,7 @@ impl Agent {
         let config = self.config.load_full();
         check_lockout(guard, (&config, &sources), (&config, &changed)).await?;
         changed.save().map_err(|error| refused_change(&error))?;
-        if let Err(failure) = self.apply_filter(&config, &changed).await {
+        if let Err(failure) = self.with_filter(&config, &changed, Filter::put_in_force).await {
             sources.save().map_err(|error| refused_change(&error))?;
             return Err(failure);
         }
@@ -87,8 +88,9 @@ impl Agent {
         check_changeable(&old, &config)?;
         check_lockout(guard, (&old, &sources), (&config, &parts.sources)).await?;
 
+        self.audit.reopen().map_err(|error| internal(&error))?;
         // The filter first: if the kernel refuses it, nothing else has changed.
-        self.apply_filter(&config, &parts.sources).await?;
+        self.with_filter(&config, &parts.sources, Filter::apply).await?;
         let Parts {
             tls,
             policy,
@@ -108,33 +110,40 @@ impl Agent {
             warnings: self.warnings.swap(Arc::new(warnings)),
         };
         self.verdicts.replace(&config, &changed.all());
-        self.audit.reopen().map_err(|error| internal(&error))?;
         self.sources_listed.store(Arc::new(changed.clone()));
         *sources = changed;
         self.config.store(Arc::new(config));
         Ok(self.begin_trial(before, confirm_within))
     }
 
-    /// Puts the configuration on trial, or ends the trial that there may be: to reload without one is to confirm.
+    /// Puts the configuration on trial if the operator wants that. In a trial it is on trial in any case: what reloads by
+    /// itself, as for a renewed CRL, must not keep a configuration that its author may not be able to take back.
     fn begin_trial(&self, before: Before, confirm_within: Option<Duration>) -> String {
         let mut trial = lock(&self.trial);
-        let Some(within) = confirm_within else {
-            *trial = None;
-            return "the configuration is in force".to_owned();
-        };
         // A second trial still goes back to what was in force before the first.
-        let before = trial.take().map_or(before, |earlier| earlier.before);
-        let until = SystemTime::now() + within;
-        *trial = Some(Trial { before, until });
+        let (before, until) = match (trial.take(), confirm_within) {
+            (None, None) => return "the configuration is in force".to_owned(),
+            (Some(earlier), None) => (earlier.before.unwrap_or(before), earlier.until),
+            (earlier, Some(within)) => (
+                earlier.and_then(|earlier| earlier.before).unwrap_or(before),
+                SystemTime::now() + within,
+            ),
+        };
+        *trial = Some(Trial {
+            before: Some(before),
+            until,
+        });
         self.trial_began.notify_one();
         format!(
-            "the configuration is in force for {}: keep it with `spinegate reload --confirm`",
-            humantime::format_duration(within)
+            "the configuration is in force until {}: keep it with `spinegate reload --confirm`",
+            humantime::format_rfc3339_seconds(until)
         )
     }
 
     /// Keeps the configuration that is on trial.
-    pub(super) fn confirm(&self) -> Result<String, Failure> {
+    pub(super) async fn confirm(&self) -> Result<String, Failure> {
+        // Not while it is being taken back: what is confirmed stays.
+        let _sources = self.sources.lock().await;
         match lock(&self.trial).take() {
             Some(_) => Ok("the configuration stays in force".to_owned()),
             None => Err(Failure::new(
@@ -148,29 +157,43 @@ impl Agent {
     /// Goes back to what was in force before the trial, if its time is over.
     pub(super) async fn end_trial(&self) {
         let mut sources = self.sources.lock().await;
-        let before = {
-            let mut trial = lock(&self.trial);
-            match trial.take() {
-                Some(over) if over.until <= SystemTime::now() => over.before,
-                other => {
-                    *trial = other;
-                    return;
-                }
-            }
+        let before = match lock(&self.trial).as_mut() {
+            Some(over) if over.until <= SystemTime::now() => over.before.take(),
+            _ => None,
         };
-        if let Err(failure) = self.apply_filter(&before.config, &before.sources).await {
-            tracing::error!(%failure, "the filter's old policy is not in force again");
-        }
+        let Some(before) = before else { return };
+        // What operators have added or removed meanwhile is an order of its own, and stays.
+        let old_sources = before.sources.with_added_of(&sources);
+        let in_force = self
+            .with_filter(&before.config, &old_sources, |filter, config, sources| {
+                // The policy first: whatever has become of an interface, the way back must be open.
+                filter.put_in_force(config, sources)?;
+                if filter.is_detached() {
+                    return Ok(());
+                }
+                filter.attach(config)
+            })
+            .await;
         self.acceptor.restore(before.tls);
         self.gateway.replace(before.policy);
-        self.verdicts.replace(&before.config, &before.sources.all());
+        self.verdicts.replace(&before.config, &old_sources.all());
         self.warnings.store(before.warnings);
-        self.sources_listed.store(Arc::new(before.sources.clone()));
-        *sources = before.sources;
+        self.sources_listed.store(Arc::new(old_sources.clone()));
+        *sources = old_sources;
         self.config.store(before.config);
+        *lock(&self.trial) = None;
         let said = "nobody confirmed the configuration: the old one is in force again";
-        tracing::warn!("{said}");
-        self.record(Decision::Done, said.to_owned());
+        match in_force {
+            Ok(()) => {
+                tracing::warn!("{said}");
+                self.record(Decision::Done, said.to_owned());
+            }
+            Err(failure) => {
+                tracing::error!(%failure, "{said}, but not all of the filter");
+                let said = format!("{said}, but not all of the filter: {}", failure.message);
+                self.record(Decision::Refuse, said);
+            }
+        }
     }
 
     /// Takes sources off the allowlist whose time is over. The filter has not let them pass since then.
@@ -193,43 +216,20 @@ impl Agent {
         }
     }
 
-    /// Attaches to interfaces that went away and came back.
-    pub(super) async fn attach_returned(&self) {
-        let (filter, config) = (Arc::clone(&self.filter), self.config.load_full());
-        let attaching = tokio::task::spawn_blocking(move || {
-            let mut filter = lock(&filter);
-            let filter = filter.as_mut()?;
-            let lost: Vec<String> = config
-                .filter
-                .interfaces
-                .iter()
-                .filter(|name| filter.owner(&config.filter, name) == Owner::Nobody)
-                .cloned()
-                .collect();
-            if lost.is_empty() {
-                return None;
-            }
-            Some((lost, filter.attach(&config.filter)))
-        });
-        match attaching.await {
-            Ok(Some((lost, Ok(())))) => {
-                let said = format!("the filter is attached to {} again", lost.join(", "));
-                tracing::warn!("{said}");
-                self.record(Decision::Done, said);
-            }
-            Ok(Some((_, Err(error)))) => tracing::error!(%error, "an interface is not guarded"),
-            Ok(None) | Err(_) => {}
-        }
-    }
-
-    async fn apply_filter(&self, config: &Config, sources: &Sources) -> Result<(), Failure> {
+    /// Does something with the filter, if there is one, on a thread that may wait for the kernel.
+    async fn with_filter(
+        &self,
+        config: &Config,
+        sources: &Sources,
+        act: impl FnOnce(&mut Filter, &config::Filter, &[Source]) -> Result<(), FilterError> + Send + 'static,
+    ) -> Result<(), Failure> {
         let (filter, settings, sources) = (Arc::clone(&self.filter), config.filter.clone(), sources.all());
-        let applied = tokio::task::spawn_blocking(move || {
+        let acting = tokio::task::spawn_blocking(move || {
             lock(&filter)
                 .as_mut()
-                .map_or(Ok(()), |filter| filter.apply(&settings, &sources))
+                .map_or(Ok(()), |filter| act(filter, &settings, &sources))
         });
-        applied
+        acting
             .await
             .map_err(|error| internal(&error))?
             .map_err(|error| internal(&error))

@@ -12,7 +12,6 @@ use super::{Agent, lock};
 use crate::{audit::Decision, control::Guard};
 
 const SWEEP: Duration = Duration::from_secs(10);
-const ATTACH: Duration = Duration::from_secs(1);
 
 /// Deletes expired verdicts and faded strikes, until `end`.
 pub(super) async fn sweep(agent: Arc<Agent>, end: CancellationToken) {
@@ -27,19 +26,6 @@ pub(super) async fn sweep(agent: Arc<Agent>, end: CancellationToken) {
             tracing::warn!(%error, "expired verdicts could not be deleted");
         }
         agent.drop_ended_sources().await;
-    }
-}
-
-/// Attaches to interfaces that went away and came back, until `end`.
-pub(super) async fn keep_attached(agent: Arc<Agent>, end: CancellationToken) {
-    let mut ticks = interval(ATTACH);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = end.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        agent.attach_returned().await;
     }
 }
 

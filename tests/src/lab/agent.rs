@@ -15,6 +15,7 @@ use crate::{
 pub struct Agent {
     binary: PathBuf,
     socket: PathBuf,
+    session: String,
 }
 
 impl Agent {
@@ -24,6 +25,17 @@ impl Agent {
         Self {
             binary: binary.to_owned(),
             socket: socket.to_owned(),
+            // Whoever runs the suites over SSH is not the operator whom the lab's agent must not cut off.
+            session: String::new(),
+        }
+    }
+
+    /// The command line in an SSH session, as sshd describes it: client's address and port, server's address and port.
+    #[must_use]
+    pub fn in_session(self, session: impl Into<String>) -> Self {
+        Self {
+            session: session.into(),
+            ..self
         }
     }
 
@@ -83,5 +95,6 @@ impl Agent {
             .arg("--socket")
             .arg(&self.socket)
             .args(arguments)
+            .env("SSH_CONNECTION", &self.session)
     }
 }

@@ -88,6 +88,44 @@ pub fn base_configuration(pki: &Pki, files: &Files, interface: &str, name: &str)
     table
 }
 
+/// The `[filter]` of a configuration.
+///
+/// # Panics
+/// If the file holds something else under that name.
+pub fn filter(table: &mut Table) -> &mut Table {
+    match table.entry("filter").or_insert_with(|| Table::new().into()) {
+        Value::Table(filter) => filter,
+        other => unreachable!("`filter` is {other}"),
+    }
+}
+
+/// Guards one more service.
+pub fn guard(filter: &mut Table, protocol: &str, port: u16) {
+    let service = [
+        ("protocol", Value::from(protocol)),
+        ("port", i64::from(port).into()),
+    ];
+    append(filter, "service", service);
+}
+
+/// Puts one more proxy on the allowlist.
+pub fn allow(filter: &mut Table, cidr: impl Into<String>, name: &str) {
+    let source = [
+        ("cidr", Value::from(cidr.into())),
+        ("name", name.into()),
+        ("kind", "proxy".into()),
+    ];
+    append(filter, "source", source);
+}
+
+fn append<const KEYS: usize>(filter: &mut Table, list: &str, keys: [(&str, Value); KEYS]) {
+    let list = filter.entry(list).or_insert_with(|| Vec::<Table>::new().into());
+    if let Value::Array(list) = list {
+        let entry = keys.into_iter().map(|(key, value)| (key.to_owned(), value));
+        list.push(Table::from_iter(entry).into());
+    }
+}
+
 /// The registry file.
 ///
 /// # Errors

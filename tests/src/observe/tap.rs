@@ -53,16 +53,21 @@ impl Tap {
     }
 }
 
-/// The source of a frame that carries a SYN: plain Ethernet, no options or extension headers, as the lab's hosts send them.
+/// The source of a frame that carries a SYN: behind any number of VLAN tags, of which the kernel takes off the first for a
+/// packet socket, without options or extension headers, as the lab's hosts send it.
 fn syn_of(frame: &[u8]) -> Option<IpAddr> {
+    const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
     const IPV4: [u8; 2] = [0x08, 0x00];
     const IPV6: [u8; 2] = [0x86, 0xdd];
     const TCP: u8 = 6;
     const SYN_AND_ACK: u8 = 0x12;
     const SYN: u8 = 0x02;
-    let packet = frame.get(14..)?;
-    let ethertype: [u8; 2] = frame.get(12..14)?.try_into().ok()?;
-    let (source, protocol, segment) = match ethertype {
+    let mut rest = frame.get(12..)?;
+    while TAGS.iter().any(|tag| rest.starts_with(tag)) {
+        rest = rest.get(4..)?;
+    }
+    let (ethertype, packet) = rest.split_first_chunk()?;
+    let (source, protocol, segment) = match *ethertype {
         IPV4 => {
             let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
             (
@@ -103,6 +108,10 @@ mod tests {
             syn_of(&frame([8, 0], &v4, 0x02)),
             Some("192.0.2.7".parse().unwrap())
         );
+        let tags = [0x88, 0xa8, 0, 70, 0x81, 0, 0, 7, 8, 0].as_slice();
+        let inside = frame([8, 0], &v4, 0x02);
+        let tagged = [&[0; 12], tags, &inside[14..]].concat();
+        assert_eq!(syn_of(&tagged), Some("192.0.2.7".parse().unwrap()));
         assert_eq!(syn_of(&frame([8, 0], &v4, 0x12)), None);
         assert_eq!(syn_of(&frame([8, 6], &v4, 0x02)), None);
         v4[9] = 17;
