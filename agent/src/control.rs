@@ -1,18 +1,22 @@
 //! The operator's socket: how the commands talk to a running agent.
 
+mod answers;
 mod client;
 mod journal;
 mod protocol;
 mod server;
 mod socket;
 
+pub use answers::{
+    Check, CrlStatus, Decision, DropReport, EventsMissed, Explanation, FilterStats, Handshakes,
+    InterfaceStatus, Origin, Outcome, PacketExplanation, Requests, ServiceStats, SourceEntry, Stats, Status,
+    Tally, VerdictEntry, VerdictKind,
+};
 pub use client::{Answers, ClientError, call, stream};
 pub use journal::{Feed, Journal, RECENT, drop_codes};
 pub use protocol::{
-    Answer, Call, Check, CrlStatus, Decision, DropReport, EventsMissed, EventsWanted, Explanation, Failure,
-    FailureKind, FilterStats, Guard, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation,
-    Question, Request, Requests, Response, ServiceStats, Session, SourceEntry, Stats, Status, Tally, Target,
-    VERSION, VerdictEntry, VerdictKind,
+    Answer, Call, EventsWanted, Failure, FailureKind, Guard, Question, Request, Response, Session, Target,
+    VERSION,
 };
 pub use server::{MAX_LINE, Operations, Peer, Server};
 pub use socket::{BindError, problems};

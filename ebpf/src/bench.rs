@@ -6,6 +6,8 @@
     reason = "the xdp attribute moves the hook into a module of its own, without its docs"
 )]
 
+mod footing;
+
 use aya_ebpf::{
     bindings::xdp_action::{XDP_ABORTED, XDP_DROP},
     btf_maps::{Array, ProgramArray},
@@ -118,15 +120,3 @@ const fn changed_checksum(checksum: u16, old: u32, new: u32) -> u16 {
     sum = (sum & 0xffff) + (sum >> 16);
     !(sum as u16)
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // The verifier refuses a program in which this can be reached.
-    loop {}
-}
-
-// The kernel reads the licence here, before it lets a program call GPL-only helpers.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

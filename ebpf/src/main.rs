@@ -8,6 +8,7 @@
     reason = "the xdp attribute moves the hook into a module of its own, without its docs"
 )]
 
+mod footing;
 mod frame;
 mod maps;
 mod report;
@@ -80,15 +81,3 @@ const fn action(judgement: &Judgement) -> u32 {
         XDP_DROP
     }
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // The verifier refuses a program in which this can be reached.
-    loop {}
-}
-
-// The kernel reads the licence here, before it lets a program call GPL-only helpers.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

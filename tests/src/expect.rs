@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    client::{Answer, Client, Knock, Message, Offer, Session, identifier_of},
+    client::{Answer, Client, Knock, Message, NHS_NUMBER, Offer, Session, identifier_of},
     json::at,
-    lab::{self, Lab, PROVIDER},
+    lab::{self, CONSUMER, Lab, PROVIDER},
     netns::{Host, INTERFACE},
 };
 
@@ -29,6 +29,28 @@ pub fn dropped(lab: &Lab, client: &Client<'_>, reason: &str) -> Result<()> {
         "the counter of {reason} did not move"
     );
     ensure!(tap.syns(client.ip())? == 0, "a SYN reached the network stack");
+    Ok(())
+}
+
+/// A stranger gets no answer at all.
+///
+/// # Errors
+/// It gets one.
+pub fn silent(lab: &Lab) -> Result<()> {
+    let knock = lab.client(Host::Stranger).knock()?;
+    ensure!(knock == Knock::Silence, "a stranger: {}", knock.as_str());
+    Ok(())
+}
+
+/// A search through the proxy is answered.
+///
+/// # Errors
+/// It is not.
+pub fn serves(lab: &Lab) -> Result<()> {
+    let answer = lab
+        .client(Host::Ssp)
+        .answer(&Message::search(NHS_NUMBER).from(&CONSUMER))?;
+    ensure!(answer.status == 200, "{answer}");
     Ok(())
 }
 

@@ -13,11 +13,12 @@ use nix::{
     unistd::Pid,
 };
 use spinegate_tests::{
-    client::{Knock, Message, NHS_NUMBER},
+    client::Knock,
     command::Run,
     echo::{Echo, answers},
+    expect::{serves, silent},
     json::at,
-    lab::{CONSUMER, Lab, filter, guard},
+    lab::{Lab, filter, guard},
     netns::{Family, Host, INTERFACE},
     suite::Suite,
     wait::wait_until,
@@ -376,20 +377,6 @@ fn program(lab: &Lab) -> Result<u64> {
     at(&status, "/interfaces/0/program_id")
         .as_u64()
         .with_context(|| format!("no program in {status}"))
-}
-
-fn silent(lab: &Lab) -> Result<()> {
-    let knock = lab.client(Host::Stranger).knock()?;
-    ensure!(knock == Knock::Silence, "a stranger: {}", knock.as_str());
-    Ok(())
-}
-
-fn serves(lab: &Lab) -> Result<()> {
-    let answer = lab
-        .client(Host::Ssp)
-        .answer(&Message::search(NHS_NUMBER).from(&CONSUMER))?;
-    ensure!(answer.status == 200, "{answer}");
-    Ok(())
 }
 
 fn recorded(lab: &Lab, mark: usize, words: &str) -> Result<bool> {

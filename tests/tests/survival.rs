@@ -12,12 +12,12 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use spinegate_tests::{
-    client::{Knock, Message, NHS_NUMBER},
+    client::Knock,
     command::Run,
     echo::{Connection, Echo, answers},
-    expect::dropped,
+    expect::{dropped, serves, silent},
     json::at,
-    lab::{Background, CONSUMER, Lab, filter, guard},
+    lab::{Background, Lab, filter, guard},
     netns::{Family, Host, INTERFACE},
     suite::Suite,
     wait::wait_for,
@@ -223,20 +223,6 @@ fn link_id(lab: &Lab) -> Result<u64> {
     at(&shown, "/id")
         .as_u64()
         .with_context(|| format!("no link in {shown}"))
-}
-
-fn silent(lab: &Lab) -> Result<()> {
-    let knock = lab.client(Host::Stranger).knock()?;
-    ensure!(knock == Knock::Silence, "a stranger: {}", knock.as_str());
-    Ok(())
-}
-
-fn serves(lab: &Lab) -> Result<()> {
-    let answer = lab
-        .client(Host::Ssp)
-        .answer(&Message::search(NHS_NUMBER).from(&CONSUMER))?;
-    ensure!(answer.status == 200, "{answer}");
-    Ok(())
 }
 
 fn service(port: u16) -> SocketAddr {

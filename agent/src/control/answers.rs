@@ -1,0 +1,357 @@
+//! What the answers hold.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::Target;
+use crate::config::{Cidr, Service, SourceKind};
+
+/// How the agent is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since when it runs: RFC 3339, UTC.
+    pub started: String,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// `filter.mode`
+    pub mode: String,
+    /// `filter.scope`
+    pub scope: String,
+    /// Where the filter is attached.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Where the gateway accepts connections.
+    pub listen: Vec<SocketAddr>,
+    /// What it guards.
+    pub upstream: String,
+    /// The guarded services.
+    pub services: Vec<Service>,
+    /// Entries of the allowlist.
+    pub sources: usize,
+    /// Verdicts in force.
+    pub verdicts: usize,
+    /// Systems in the registry.
+    pub systems: usize,
+    /// Connections open now.
+    pub connections: usize,
+    /// The OpenSSL that it runs on.
+    pub openssl: String,
+    /// Counts the policies that were put in force.
+    pub policy_generation: u64,
+    /// Memory that the policy takes in the kernel, in bytes.
+    pub policy_bytes: usize,
+    /// Until when the configuration is on trial: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_until: Option<String>,
+    /// The loaded CRLs.
+    pub crls: Vec<CrlStatus>,
+    /// What an operator should look at.
+    pub warnings: Vec<String>,
+}
+
+/// An interface that the filter is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// `native` or `generic`.
+    pub attach: String,
+    /// The kernel's id of the program.
+    pub program_id: u32,
+    /// What holds the interface's XDP slot now: `spinegate`, another program's name and id, `nothing`, or `gone` where
+    /// there is no such interface for now.
+    pub owner: String,
+}
+
+/// A loaded CRL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlStatus {
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// The CRL number (RFC 5280 section 5.2.3) in decimal or hexadecimal, where there is one: up to 20 octets.
+    pub number: Option<String>,
+    /// RFC 3339, UTC.
+    pub this_update: String,
+    /// RFC 3339, UTC; none where the CRL does not say.
+    pub next_update: Option<String>,
+    /// How many certificates it revokes.
+    pub entries: usize,
+}
+
+/// What the agent has counted: the filter since its maps were made, the rest since the agent's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The kernel's counters.
+    pub filter: FilterStats,
+    /// TLS.
+    pub handshakes: Handshakes,
+    /// Decided requests.
+    pub requests: Requests,
+    /// Refused handshakes and requests by reason code.
+    pub refusals: BTreeMap<String, u64>,
+    /// Deny verdicts that failures led to.
+    pub verdicts_issued: u64,
+}
+
+/// The kernel's counters, by reason code and, for what passed, by outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterStats {
+    /// Dropped.
+    pub drops: BTreeMap<String, Tally>,
+    /// What monitor mode would have dropped.
+    pub would_drops: BTreeMap<String, Tally>,
+    /// Passed.
+    pub passes: BTreeMap<String, Tally>,
+    /// The same of each service, as far as anything was counted there.
+    #[serde(default)]
+    pub services: BTreeMap<String, ServiceStats>,
+    /// Drop events that were only counted.
+    pub lost_events: u64,
+}
+
+/// The kernel's counters of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStats {
+    /// Dropped.
+    pub drops: BTreeMap<String, Tally>,
+    /// What monitor mode would have dropped.
+    pub would_drops: BTreeMap<String, Tally>,
+    /// Passed.
+    pub passes: BTreeMap<String, Tally>,
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// TLS handshakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshakes {
+    /// Ended with a verified client.
+    pub accepted: u64,
+}
+
+/// Decided requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Passed on.
+    pub allowed: u64,
+    /// Refused.
+    pub refused: u64,
+}
+
+/// An entry of the allowlist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceEntry {
+    /// Its addresses.
+    pub cidr: Cidr,
+    /// What the operator calls it.
+    pub name: String,
+    /// Whether many systems stand behind it.
+    pub kind: SourceKind,
+    /// The services that it may reach; empty: all, or none if it has `reply_ports`.
+    pub services: Vec<Service>,
+    /// In scope `host`: the source ports from which it may answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reply_ports: Vec<u16>,
+    /// When the entry ends: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// What it let pass; none if it has no counters of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<Tally>,
+    /// Who put it there: `configuration` or `operator`.
+    pub origin: Origin,
+}
+
+/// A verdict in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictEntry {
+    /// The address or the network.
+    pub source: Target,
+    /// What is done with its packets.
+    pub kind: VerdictKind,
+    /// The reason's code.
+    pub reason: String,
+    /// How long it still lasts.
+    pub remaining_seconds: u64,
+    /// Who reached it: `agent` or `operator`.
+    pub origin: Origin,
+    /// Dropped packets of a denied source, handshakes of a trusted one.
+    pub hits: u64,
+}
+
+impl VerdictEntry {
+    /// How long it still lasts.
+    #[must_use]
+    pub const fn remaining(&self) -> Duration {
+        Duration::from_secs(self.remaining_seconds)
+    }
+}
+
+/// The kinds of verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// Its packets are dropped.
+    Deny,
+    /// Its handshakes have a generous budget.
+    Trust,
+}
+
+/// Where an entry comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The configuration file.
+    Configuration,
+    /// An operator's command.
+    Operator,
+    /// The agent's own judgement.
+    Agent,
+}
+
+/// Every check of a request in their order, and what follows from them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// What the gateway would do, as far as the question describes the request.
+    pub decision: Decision,
+    /// The code of the first failed check's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What the loaded program would do with a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketExplanation {
+    /// Its headers in a line.
+    pub packet: String,
+    /// `drop`, `would_drop` or `pass`; `not_judged` where the kernel does not take the frame for a trial.
+    pub outcome: String,
+    /// The step of the filter that decides.
+    pub step: String,
+    /// Why: the reason's code, or the way in which it passes.
+    pub reason: String,
+    /// What that means.
+    pub meaning: String,
+    /// What can be done about it; none for what passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+    /// What guards its destination.
+    pub service: String,
+    /// The allowlist's entry that lets it pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+}
+
+/// A sampled drop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropReport {
+    /// When: RFC 3339 with nanoseconds, UTC.
+    pub time: String,
+    /// The reason's code.
+    pub reason: String,
+    /// Whether monitor mode let it pass.
+    pub monitored: bool,
+    /// What guards its destination.
+    pub service: String,
+    /// The index of the interface.
+    pub interface: u32,
+    /// Its name, as long as the filter is attached to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface_name: Option<String>,
+    /// The frame's length in bytes.
+    pub length: u32,
+    /// The source's address, where the headers could be read so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+    /// Its headers in a line.
+    pub packet: String,
+    /// The frame's beginning, in base64.
+    pub frame: String,
+}
+
+/// Sampled drops that a caller does not get, since it was last told of some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsMissed {
+    /// That the kernel only counted: over `filter.events_per_second`, or nobody read them in time.
+    pub unsampled: u64,
+    /// That the caller was too slow for, of whatever reason.
+    pub behind: u64,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What is checked.
+    pub check: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The reason's code, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The values that were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What comes of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It holds.
+    Pass,
+    /// It does not.
+    Fail,
+    /// The question does not say what it looks at.
+    NotGiven,
+    /// The interaction does not need it.
+    NotNeeded,
+}
+
+/// What the gateway would do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Pass it on.
+    Allow,
+    /// Refuse it.
+    Refuse,
+}
+
+macro_rules! words {
+    ($($kind:ty { $($variant:ident = $word:literal),+ })+) => {
+        $(impl $kind {
+            /// The word that stands for it in JSON and in tables.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        })+
+    };
+}
+
+words! {
+    VerdictKind { Deny = "deny", Trust = "trust" }
+    Origin { Configuration = "configuration", Operator = "operator", Agent = "agent" }
+    Outcome { Pass = "pass", Fail = "fail", NotGiven = "not_given", NotNeeded = "not_needed" }
+    Decision { Allow = "allow", Refuse = "refuse" }
+}
