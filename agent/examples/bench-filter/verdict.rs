@@ -16,7 +16,7 @@ use crate::{
     report::Report,
 };
 
-const OTHERS: u32 = 100_000;
+const OTHERS: u32 = 1_000_000;
 const ROUNDS: usize = 2000;
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
@@ -28,7 +28,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         ttl: Duration::from_secs(600),
     };
     for number in 0..OTHERS {
-        let address = IpAddr::from(Ipv4Addr::from(0x0a80_0000 + number));
+        let address = IpAddr::from(Ipv4Addr::from(0x0b00_0000 + number));
         filter.judge(IpNet::from(address), verdict)?;
     }
     let mut times = Vec::new();
