@@ -45,7 +45,7 @@ pub struct Filter {
     numbers: policy::numbers::Numbers,
     ends: verdicts::Ends,
     attachments: Vec<Attachment>,
-    /// An operator has taken it off: only an operator puts it back.
+    /// It was never on, or an operator has taken it off: only an operator puts it back.
     detached: bool,
     generation: u64,
     policy_bytes: usize,
@@ -77,6 +77,8 @@ impl Filter {
     /// As [`Filter::open`].
     pub fn unattached(config: &config::Filter, sources: &[Source]) -> Result<Self, FilterError> {
         let mut filter = Self::load(config, None)?;
+        // It has no pins, and must not touch those of a filter that guards this host.
+        filter.detached = true;
         filter.put_in_force(config, sources)?;
         Ok(filter)
     }

@@ -282,3 +282,14 @@ fn a_denied_source_never_passes_once_the_verdict_is_written() {
     );
     assert!(seen.0 > 100 && seen.1 > 100, "{seen:?}");
 }
+
+#[test]
+fn a_filter_that_is_attached_to_nothing_leaves_the_pins_of_others_alone() {
+    let mut settings = settings();
+    settings.pin_dir = format!("/sys/fs/bpf/spinegate-test-{}-untouched", std::process::id()).into();
+    let mut filter = filter!(&settings);
+    filter.apply(&settings, &settings.sources).expect("a policy swap");
+    let made = settings.pin_dir.exists();
+    let _ = spinegate::filter::detach(&settings.pin_dir);
+    assert!(!made, "{} was made", settings.pin_dir.display());
+}
