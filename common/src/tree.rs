@@ -76,7 +76,7 @@ fn step<W: World>(world: &W, slot: u32, head: &Head, node: u32, child: u32) -> O
     let place = *page.get(first + 4)?;
     let before = place >> (32 + 8 * word) & 0xff;
     // The first child always has its bit.
-    let leaf = (before + ones(bits)).wrapping_sub(1);
+    let leaf = (before + u64::from(bits.count_ones())).wrapping_sub(1);
     match place as u32 {
         0 => {
             let leaf = (leaf & 7) as usize;
@@ -103,13 +103,6 @@ fn page<'a, W: World>(world: &'a W, slot: u32, head: &'a Head, page: u32) -> Opt
     } else {
         world.page(slot, page - HEAD_PAGES as u32)
     }
-}
-
-/// How many bits are set. The instruction set of BPF has no instruction for it, and the compiler's own way multiplies
-/// by constants that take two instructions each.
-#[inline(always)]
-const fn ones(bits: u64) -> u64 {
-    bits.count_ones() as u64
 }
 
 /// The counter of the entry that grants one of the `needed` services (a bit each) to the address of a leaf.
