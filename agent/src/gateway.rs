@@ -1,12 +1,15 @@
 //! The gateway: listeners, connections, and each request's way through the rooms that decide about it.
 
+mod burst;
 mod connection;
 mod listener;
 mod record;
 mod request;
+mod unauthenticated;
 mod upstream;
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,12 +18,17 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use spinegate_common::Reason;
 
-use self::upstream::Upstream;
+use self::{
+    burst::Burst,
+    unauthenticated::{Place, Unauthenticated},
+    upstream::Upstream,
+};
 use crate::{
     audit,
     authz::Rules,
-    config::{self, Problem},
+    config::{self, Config, Problem},
     metrics::Counters,
     registry::Registry,
     tls::Acceptor,
@@ -37,6 +45,8 @@ pub struct Gateway {
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
     connections: AtomicUsize,
+    unauthenticated: Arc<Unauthenticated>,
+    burst: Burst,
 }
 
 /// What a request is judged by and where it goes: a snapshot.
@@ -45,6 +55,7 @@ pub struct Policy {
     registry: Registry,
     upstream: Upstream,
     settings: config::Gateway,
+    limits: config::Unauthenticated,
 }
 
 impl Policy {
@@ -52,7 +63,8 @@ impl Policy {
     ///
     /// # Errors
     /// If the upstream's address has no host.
-    pub fn new(settings: config::Gateway, registry: Registry) -> Result<Self, Problem> {
+    pub fn new(config: &Config, registry: Registry) -> Result<Self, Problem> {
+        let settings = config.gateway.clone();
         let upstream = Upstream::new(&settings.upstream, settings.upstream_timeout, settings.max_body)
             .ok_or_else(|| {
                 let message = format!("{} names no host", settings.upstream);
@@ -67,6 +79,7 @@ impl Policy {
             registry,
             upstream,
             settings,
+            limits: config.tls.unauthenticated,
         })
     }
 
@@ -100,6 +113,8 @@ impl Gateway {
             audit,
             counters,
             connections: AtomicUsize::new(0),
+            unauthenticated: Arc::default(),
+            burst: Burst::default(),
         }
     }
 
@@ -118,6 +133,15 @@ impl Gateway {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Gives a place for a handshake to a source, or says why there is none.
+    fn admit(&self, address: IpAddr) -> Result<Place, Reason> {
+        let limits = self.policy.load().limits;
+        let kind = self.verdicts.kind_of(address);
+        let source = unauthenticated::source(&limits, address);
+        self.unauthenticated
+            .admit(&limits, (source, kind), fastrand::f64())
     }
 
     /// Counts a connection as open until the guard is dropped.

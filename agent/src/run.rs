@@ -155,7 +155,7 @@ impl Agent {
         );
         let filter: SharedFilter = Arc::new(Mutex::new(filter));
         let verdicts = Arc::new(Verdicts::new(&config, &sources.all(), Arc::clone(&filter)));
-        let acceptor = Arc::new(Acceptor::new(tls));
+        let acceptor = Arc::new(Acceptor::new(&config.tls, tls).map_err(RunError::refused)?);
         let counters = Arc::new(Counters::new());
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&acceptor),

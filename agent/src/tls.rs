@@ -3,10 +3,15 @@
 mod acceptor;
 mod client;
 mod context;
+mod hello;
 mod load;
 mod name;
+mod pool;
+mod progress;
 mod refusal;
 mod revocation;
+mod sessions;
+mod stream;
 mod trust;
 
 pub use acceptor::{Acceptor, InForce, Session};
@@ -14,6 +19,7 @@ pub use client::{CertificateSummary, VerifiedClient};
 pub use load::{Loaded, load};
 pub use refusal::Refusal;
 pub use revocation::CrlStatus;
+pub use stream::TlsStream;
 pub use trust::Trust;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use spinegate_common::{Reason, VerdictKind, VerdictOrigin};
 pub use self::judge::{Judge, Sentence};
 use self::kinds::Kinds;
 use crate::{
-    config::{Config, Source},
+    config::{Config, Source, SourceKind},
     filter::{Filter, FilterError, NewVerdict, Verdict},
 };
 
@@ -74,11 +74,13 @@ impl Verdicts {
         now: Instant,
     ) -> Result<Option<Sentence>, FilterError> {
         let source = source.to_canonical();
-        let Some(sentence) =
-            lock(&self.judge).fail(source, self.kinds.load().of_address(source), reason, now)
-        else {
-            return Ok(None);
-        };
+        match lock(&self.judge).fail(source, self.kind_of(source), reason, now) {
+            Some(sentence) => self.deny(source, sentence),
+            None => Ok(None),
+        }
+    }
+
+    fn deny(&self, source: IpAddr, sentence: Sentence) -> Result<Option<Sentence>, FilterError> {
         let mut filter = lock(&self.filter);
         let Some(filter) = filter.as_mut() else {
             return Ok(None);
@@ -92,12 +94,39 @@ impl Verdicts {
         }
         let verdict = NewVerdict {
             kind: VerdictKind::Deny,
-            reason,
+            reason: sentence.reason,
             origin: VerdictOrigin::Agent,
             ttl: sentence.ttl,
         };
         filter.judge(source.into(), verdict)?;
         Ok(Some(sentence))
+    }
+
+    /// A source used a certificate that is revoked: a system is denied at once, a proxy gets its strikes, since others
+    /// behind it may hold good certificates.
+    ///
+    /// # Errors
+    /// As [`Verdicts::fail`].
+    pub fn condemn(
+        &self,
+        source: IpAddr,
+        reason: Reason,
+        now: Instant,
+    ) -> Result<Option<Sentence>, FilterError> {
+        let source = source.to_canonical();
+        match self.kind_of(source) {
+            SourceKind::Proxy => self.fail(source, reason, now),
+            SourceKind::System => {
+                let sentence = lock(&self.judge).condemn(source, reason, now);
+                self.deny(source, sentence)
+            }
+        }
+    }
+
+    /// Which kind of source an address is.
+    #[must_use]
+    pub fn kind_of(&self, address: IpAddr) -> SourceKind {
+        self.kinds.load().of_address(address)
     }
 
     /// Trusts a source for a time because a client behind it has authenticated: its handshakes have a generous budget

@@ -143,6 +143,24 @@ reasons! {
     CertificateMissing = 27, Handshake, "certificate_missing",
         "The client sent no certificate.",
         "Configure the client with its certificate and key.";
+    UnauthenticatedLimit = 28, Handshake, "unauthenticated_limit",
+        "So many connections are still in their handshake that new ones are turned away, the more often the more there are.",
+        "Try again: it lasts as long as the flood. `tls.unauthenticated` sets the limits; `spinegate top` shows who asks for so much.";
+    SourceUnauthenticatedLimit = 29, Handshake, "source_unauthenticated_limit",
+        "As many connections of this source are still in their handshake as one source may have.",
+        "Let the client open fewer connections at once; `tls.unauthenticated.per_source` and `per_proxy` set the limits.";
+    HandshakeQueueFull = 30, Handshake, "handshake_queue_full",
+        "More handshakes wait for their arithmetic than the queue holds, and this source had the most of them.",
+        "Try again; `tls.handshake_queue` sets the length, and more cores shorten the wait.";
+    HandshakeAbandoned = 31, Handshake, "handshake_abandoned",
+        "The client went away after the gateway had done its part of the key exchange.",
+        "Ask the client's operator: a client that does so again and again makes others wait (CVE-2002-20001).";
+    ExtendedMasterSecretMissing = 32, Handshake, "ems_missing",
+        "The client does not offer the extended master secret (RFC 7627), and `tls.require_ems` is set.",
+        "Let the client offer it (OpenSSL 1.1.0 or newer does), or take `tls.require_ems` back.";
+    EncryptThenMacMissing = 33, Handshake, "etm_missing",
+        "The client does not offer encrypt-then-MAC (RFC 7366), and `tls.require_etm` is set.",
+        "Let the client offer it (OpenSSL 1.1.0 or newer does), or take `tls.require_etm` back.";
 
     ChainUnknownCa = 40, Certificate, "chain_unknown_ca",
         "The client's certificate does not lead to the trusted root (R9).",
@@ -177,6 +195,12 @@ reasons! {
     FqdnMismatch = 50, Certificate, "fqdn_mismatch",
         "The name in the client's certificate is not one of the FQDNs that this gateway accepts (R12).",
         "Compare the certificate's name (`openssl x509 -noout -ext subjectAltName -subject`) with `tls.client.fqdns`.";
+    OcspUnknown = 51, Certificate, "ocsp_unknown",
+        "The OCSP responder does not know the client's certificate or its issuer's, so revocation is unknown (R11).",
+        "Ask the issuer why its responder does not know its own certificate.";
+    OcspUnavailable = 52, Certificate, "ocsp_unavailable",
+        "No OCSP responder gave a usable answer about the client's certificate or its issuer's in time (R11).",
+        "Check the way to `tls.client.ocsp.responder`; `spinegate crl status` shows the last failure.";
 
     RequestMalformed = 60, Request, "request_malformed",
         "The request is not well-formed HTTP/1.1.",

@@ -123,6 +123,14 @@ pub struct Tls {
     pub version: String,
     /// As OpenSSL prints it: `DHE-RSA-AES256-SHA256`.
     pub cipher: String,
+    /// Whether the extended master secret (RFC 7627) is in use.
+    #[serde(rename = "ems")]
+    pub extended_master_secret: bool,
+    /// Whether encrypt-then-MAC (RFC 7366) is in use.
+    #[serde(rename = "etm")]
+    pub encrypt_then_mac: bool,
+    /// Whether an earlier session was taken up.
+    pub resumed: bool,
 }
 
 /// An operator, as the kernel knows the other end of the control socket.
@@ -256,6 +264,9 @@ mod tests {
         record.tls = Some(Tls {
             version: "TLSv1.2".to_owned(),
             cipher: "DHE-RSA-AES256-SHA256".to_owned(),
+            extended_master_secret: true,
+            encrypt_then_mac: false,
+            resumed: false,
         });
         let mut request = Request::new("r-1", "GET", "/STU3/DocumentReference?subject=9876543210");
         request.status = Some(403);
@@ -268,7 +279,7 @@ mod tests {
                 r#""reason":"interaction_not_allowed","decision_id":"00000000-0000-0000-0000-000000000000","#,
                 r#""peer":{"ip":"10.0.0.1","port":4000},"#,
                 r#""certificate":{"fqdn":"ssp.nhs.uk","subject":"","issuer":"","serial":"","sha256":"","not_after":""},"#,
-                r#""tls":{"version":"TLSv1.2","cipher":"DHE-RSA-AES256-SHA256"},"#,
+                r#""tls":{"version":"TLSv1.2","cipher":"DHE-RSA-AES256-SHA256","ems":true,"etm":false,"resumed":false},"#,
                 r#""request":{"id":"r-1","method":"GET","path":"/STU3/DocumentReference","status":403},"duration_ms":12}"#
             )
         );

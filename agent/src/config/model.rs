@@ -307,8 +307,40 @@ pub struct Tls {
     pub dh_group: DhGroup,
     /// A handshake that takes longer is broken off. Default 5 s.
     pub handshake_timeout: Duration,
+    /// How many threads do the arithmetic of handshakes; none: one less than there are cores, and at least one. Default none.
+    pub handshake_threads: Option<usize>,
+    /// How many handshakes may wait for a thread. Default 256.
+    pub handshake_queue: usize,
+    /// Refuse clients without the extended master secret (RFC 7627). Default false.
+    pub require_ems: bool,
+    /// Refuse clients without encrypt-then-MAC (RFC 7366). Default false.
+    pub require_etm: bool,
+    /// Whether a client may take up an earlier session. Default false.
+    pub resumption: bool,
+    /// `[tls.unauthenticated]`
+    pub unauthenticated: Unauthenticated,
     /// `[tls.client]`
     pub client: ClientTls,
+}
+
+/// `[tls.unauthenticated]`: how many connections may be in their handshake at once. From `begin` on, new ones are turned
+/// away with a probability that grows from `rate` percent to certainty at `full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unauthenticated {
+    /// Default 64.
+    pub begin: usize,
+    /// In percent. Default 30.
+    pub rate: u8,
+    /// Default 512.
+    pub full: usize,
+    /// Of one source. Default 16.
+    pub per_source: usize,
+    /// Of one source of kind `proxy`. Default 256.
+    pub per_proxy: usize,
+    /// Addresses that share so many bits are one source, in IPv4. Default 32.
+    pub ipv4_prefix: u8,
+    /// The same in IPv6. Default 64.
+    pub ipv6_prefix: u8,
 }
 
 /// `tls.suites`

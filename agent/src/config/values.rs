@@ -87,6 +87,16 @@ pub(super) fn choice<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(Gi
     }
 }
 
+/// `true` or `false`.
+pub(super) fn flag(given: Given<'_>) -> Result<bool, Fault> {
+    given.0.as_bool().ok_or_else(|| {
+        Fault::new(
+            format!("is {}, not true or false", type_of(given.0)),
+            "write true or false",
+        )
+    })
+}
+
 /// A whole number within limits.
 pub(super) fn integer<T>(limits: RangeInclusive<T>) -> impl Fn(Given<'_>) -> Result<T, Fault>
 where

@@ -1,19 +1,25 @@
 //! One connection: the handshake, then requests until either side ends it.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use spinegate_common::Reason;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Gateway, request};
-use crate::tls::VerifiedClient;
+use super::{Gateway, request, unauthenticated::Place};
+use crate::tls::{Refusal, VerifiedClient};
 
 /// The largest request head, in bytes. Longer ones are answered with 431 by hyper.
 const MAX_HEAD: usize = 32 * 1024;
 const MAX_HEADERS: usize = 64;
+/// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// A connection behind its handshake. There is no other way to the request pipeline than through a [`VerifiedClient`].
 pub(super) struct Connection {
@@ -22,17 +28,22 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
 }
 
-/// Serves a connection to its end; when the agent drains, to the end of the request under way.
+/// Serves a connection to its end; when the agent drains, to the end of the request under way. One whose client becomes
+/// invalid is cut off at once.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
     stream: TcpStream,
     peer: SocketAddr,
+    place: Place,
     drain: CancellationToken,
 ) {
+    // Before the handshake: whatever changes from here on is seen.
+    let mut changes = gateway.acceptor.changes();
     let handshake = tokio::select! {
         () = drain.cancelled() => return,
-        handshake = gateway.acceptor.accept(stream) => handshake,
+        handshake = gateway.acceptor.accept(stream, place.source()) => handshake,
     };
+    drop(place);
     let (stream, client) = match handshake {
         Ok((stream, client, session)) => {
             gateway.record_handshake(peer, &client, &session);
@@ -62,11 +73,18 @@ pub(super) async fn serve(
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = drain.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let mut draining = false;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut serving => break ended,
+            () = drain.cancelled(), if !draining => {
+                serving.as_mut().graceful_shutdown();
+                draining = true;
+            }
+            refusal = connection.invalidated(&mut changes) => {
+                connection.gateway.record_invalidated(&connection, &refusal);
+                return;
+            }
         }
     };
     if let Err(error) = ended {
@@ -76,6 +94,27 @@ pub(super) async fn serve(
                 .refuse_malformed(&connection, &error.to_string());
         } else {
             tracing::debug!(%peer, %error, reason = Reason::PeerClosed.as_str(), "the connection ended early");
+        }
+    }
+}
+
+impl Connection {
+    /// Waits until a rule no longer lets the client's certificate pass: at each change of what is in force, and when the
+    /// certificate ends.
+    async fn invalidated(&self, changes: &mut watch::Receiver<()>) -> Refusal {
+        loop {
+            let (trust, now) = (self.gateway.acceptor.trust(), SystemTime::now());
+            if let Err(refusal) = trust.recheck(&self.client, now) {
+                return refusal;
+            }
+            let left = trust.validity(&self.client, now);
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() {
+                    // The acceptor is gone, and the agent with it.
+                    return std::future::pending().await;
+                },
+                () = tokio::time::sleep(left.min(LONGEST_SLEEP)) => {}
+            }
         }
     }
 }

@@ -83,8 +83,15 @@ pub async fn accept(
         pause = FIRST_PAUSE;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            gateway.refuse_connection(peer, Reason::ConnectionLimit, "no slot is free");
+            gateway.turn_away(peer, Reason::ConnectionLimit);
             continue;
+        };
+        let place = match gateway.admit(peer.ip()) {
+            Ok(place) => place,
+            Err(reason) => {
+                gateway.turn_away(peer, reason);
+                continue;
+            }
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "setting TCP_NODELAY");
@@ -92,7 +99,7 @@ pub async fn accept(
         let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
         tasks.spawn(async move {
             let _open = gateway.open();
-            connection::serve(Arc::clone(&gateway), stream, peer, drain).await;
+            connection::serve(Arc::clone(&gateway), stream, peer, place, drain).await;
             drop(slot);
         });
     }

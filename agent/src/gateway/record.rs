@@ -10,12 +10,14 @@ use spinegate_common::Reason;
 use super::{Gateway, connection::Connection};
 use crate::{
     audit::{AuditError, Certificate, Decision, Event, Record, Tls},
+    filter::FilterError,
     tls::{CertificateSummary, Refusal, Session, VerifiedClient},
+    verdict::Sentence,
 };
 
 impl Gateway {
     pub(super) fn record_handshake(&self, peer: SocketAddr, client: &VerifiedClient, session: &Session) {
-        self.counters.handshake_accepted();
+        self.counters.handshake_accepted(session);
         if let Err(error) = self.verdicts.trust(peer.ip()) {
             tracing::warn!(source = %peer.ip(), %error, "the source keeps the small handshake budget");
         }
@@ -25,6 +27,9 @@ impl Gateway {
         record.tls = Some(Tls {
             version: session.version.to_owned(),
             cipher: session.cipher.clone(),
+            extended_master_secret: session.extended_master_secret,
+            encrypt_then_mac: session.encrypt_then_mac,
+            resumed: session.resumed,
         });
         self.write_or_log(&record);
     }
@@ -43,15 +48,37 @@ impl Gateway {
         self.strike(peer, refusal.reason);
     }
 
-    pub(super) fn refuse_connection(&self, peer: SocketAddr, reason: Reason, detail: &str) {
-        self.record_failed_handshake(
-            peer,
-            &Refusal {
-                reason,
-                detail: detail.to_owned(),
-                certificate: None,
-            },
-        );
+    /// A connection is closed before its handshake. It is counted in any case; in a flood not each has a line of its own.
+    pub(super) fn turn_away(&self, peer: SocketAddr, reason: Reason) {
+        self.counters.handshake_refused(reason);
+        let Some(unwritten) = self.burst.line(reason, Instant::now()) else {
+            return;
+        };
+        let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Refuse);
+        record.reason = Some(reason);
+        record.peer = Some(peer);
+        if unwritten > 0 {
+            record.detail = Some(format!("and {unwritten} more like it since the last line"));
+        }
+        self.write_or_log(&record);
+    }
+
+    /// An open connection is cut off because its client's certificate no longer passes.
+    pub(super) fn record_invalidated(&self, connection: &Connection, refusal: &Refusal) {
+        self.counters.connection_invalidated(refusal.reason);
+        let mut record = connection.record(Decision::Refuse);
+        record.event = Event::Connection;
+        record.reason = Some(refusal.reason);
+        record.detail = Some(refusal.detail.clone());
+        self.write_or_log(&record);
+        let sentence = match refusal.reason {
+            Reason::CertificateRevoked => {
+                self.verdicts
+                    .condemn(connection.peer.ip(), refusal.reason, Instant::now())
+            }
+            reason => self.verdicts.fail(connection.peer.ip(), reason, Instant::now()),
+        };
+        self.record_sentence(connection.peer, sentence);
     }
 
     /// hyper has answered 400 or 431 and closes: the request never became one.
@@ -67,7 +94,11 @@ impl Gateway {
 
     /// Counts a failure against its source, and says so when that became a verdict.
     pub(super) fn strike(&self, peer: SocketAddr, reason: Reason) {
-        match self.verdicts.fail(peer.ip(), reason, Instant::now()) {
+        self.record_sentence(peer, self.verdicts.fail(peer.ip(), reason, Instant::now()));
+    }
+
+    fn record_sentence(&self, peer: SocketAddr, sentence: Result<Option<Sentence>, FilterError>) {
+        match sentence {
             Ok(None) => {}
             Ok(Some(sentence)) => {
                 self.counters.verdict_issued();

@@ -8,13 +8,20 @@ use std::{
 
 use spinegate_common::{Layer, Reason};
 
-use crate::control::{FilterStats, Handshakes, Requests, Stats};
+use crate::{
+    control::{FilterStats, Handshakes, Requests, Stats},
+    tls::Session,
+};
 
 /// Since the agent's start. What the kernel counts is not here: it is read from the kernel when asked for.
 #[derive(Debug)]
 pub struct Counters {
     refusals: [AtomicU64; Reason::SLOTS as usize],
     handshakes_accepted: AtomicU64,
+    with_ems: AtomicU64,
+    with_etm: AtomicU64,
+    resumed: AtomicU64,
+    invalidated: AtomicU64,
     handshakes_refused: AtomicU64,
     requests_allowed: AtomicU64,
     requests_refused: AtomicU64,
@@ -28,6 +35,10 @@ impl Counters {
         Self {
             refusals: array::from_fn(|_| AtomicU64::new(0)),
             handshakes_accepted: AtomicU64::new(0),
+            with_ems: AtomicU64::new(0),
+            with_etm: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
+            invalidated: AtomicU64::new(0),
             handshakes_refused: AtomicU64::new(0),
             requests_allowed: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
@@ -36,8 +47,23 @@ impl Counters {
     }
 
     /// A handshake ended with a verified client.
-    pub fn handshake_accepted(&self) {
+    pub fn handshake_accepted(&self, session: &Session) {
         add(&self.handshakes_accepted);
+        for (negotiated, counter) in [
+            (session.extended_master_secret, &self.with_ems),
+            (session.encrypt_then_mac, &self.with_etm),
+            (session.resumed, &self.resumed),
+        ] {
+            if negotiated {
+                add(counter);
+            }
+        }
+    }
+
+    /// An open connection was cut off because its client's certificate no longer passes.
+    pub fn connection_invalidated(&self, reason: Reason) {
+        add(&self.invalidated);
+        self.refused(reason);
     }
 
     /// A connection was refused before its first request.
@@ -95,6 +121,19 @@ impl Counters {
         get(&self.handshakes_accepted)
     }
 
+    /// Accepted handshakes with the extended master secret, with encrypt-then-MAC, and of sessions taken up again.
+    pub(super) fn handshake_features(&self) -> [(&'static str, u64); 3] {
+        [
+            ("extended_master_secret", get(&self.with_ems)),
+            ("encrypt_then_mac", get(&self.with_etm)),
+            ("resumed", get(&self.resumed)),
+        ]
+    }
+
+    pub(super) fn invalidated_connections(&self) -> u64 {
+        get(&self.invalidated)
+    }
+
     pub(super) fn refused_handshakes(&self) -> u64 {
         get(&self.handshakes_refused)
     }
@@ -136,7 +175,13 @@ mod tests {
     #[test]
     fn a_refusal_counts_once_by_its_reason_and_once_in_its_sum() {
         let counters = Counters::new();
-        counters.handshake_accepted();
+        counters.handshake_accepted(&Session {
+            version: "TLSv1.2",
+            cipher: String::new(),
+            extended_master_secret: true,
+            encrypt_then_mac: false,
+            resumed: false,
+        });
         counters.handshake_refused(Reason::CertificateMissing);
         counters.request_allowed();
         counters.request_refused(Reason::NotOwner);
@@ -145,6 +190,8 @@ mod tests {
         let stats = counters.stats(FilterStats::default());
         assert_eq!(stats.handshakes.accepted, 1);
         assert_eq!(counters.refused_handshakes(), 1);
+        let features = counters.handshake_features().map(|(_, count)| count);
+        assert_eq!(features, [1, 0, 0]);
         assert_eq!((stats.requests.allowed, stats.requests.refused), (1, 2));
         assert_eq!(stats.refusals["certificate_missing"], 1);
         assert_eq!(stats.refusals["not_owner"], 2);

@@ -97,6 +97,21 @@ impl Collector for Everything {
             "TLS handshakes, by how they ended",
             &handshakes,
         )?;
+        let features = counters
+            .handshake_features()
+            .map(|(feature, count)| ([("feature", feature)], count));
+        family(
+            &mut encoder,
+            "handshake_features",
+            "Accepted handshakes that have it: EMS (RFC 7627), EtM (RFC 7366), a resumed session",
+            &features,
+        )?;
+        single(
+            &mut encoder,
+            "connections_invalidated",
+            "Open connections cut off because the client's certificate no longer passed",
+            counters.invalidated_connections(),
+        )?;
         single(
             &mut encoder,
             "verdicts_issued",
@@ -169,6 +184,7 @@ fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::Session;
 
     fn tally(packets: u64) -> Tally {
         Tally {
@@ -181,7 +197,13 @@ mod tests {
     fn the_text_has_every_family_with_its_counts() {
         let counters = Arc::new(Counters::new());
         counters.handshake_refused(Reason::CertificateMissing);
-        counters.handshake_accepted();
+        counters.handshake_accepted(&Session {
+            version: "TLSv1.2",
+            cipher: String::new(),
+            extended_master_secret: true,
+            encrypt_then_mac: true,
+            resumed: false,
+        });
         counters.request_allowed();
         counters.verdict_issued();
         let exporter = Exporter::new(counters, || {

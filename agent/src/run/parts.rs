@@ -30,9 +30,8 @@ impl Parts {
             let mend = "mend the file, or move it away to begin with no added sources";
             vec![Problem::new("filter.sources_file", error.to_string(), mend)]
         });
-        let policy = registry.and_then(|registry| {
-            Policy::new(config.gateway.clone(), registry).map_err(|problem| vec![problem])
-        });
+        let policy =
+            registry.and_then(|registry| Policy::new(config, registry).map_err(|problem| vec![problem]));
         match (tls, policy, sources) {
             (Ok(tls), Ok(policy), Ok(sources)) => Ok(Self { tls, policy, sources }),
             (tls, policy, sources) => Err([tls.err(), policy.err(), sources.err()]

@@ -260,6 +260,14 @@ fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
             "filter.mode",
             (old.filter.mode == FilterMode::Off) != (new.filter.mode == FilterMode::Off),
         ),
+        (
+            "tls.handshake_threads",
+            old.tls.handshake_threads != new.tls.handshake_threads,
+        ),
+        (
+            "tls.handshake_queue",
+            old.tls.handshake_queue != new.tls.handshake_queue,
+        ),
         ("listen.addresses", old.listen.addresses != new.listen.addresses),
         (
             "gateway.max_connections",

@@ -1,23 +1,29 @@
 //! The handshake: from a socket to a verified client, or to a refusal.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use openssl::{
     error::ErrorStack,
-    ssl::{Ssl, SslContext, SslRef},
+    ssl::{Error, ErrorCode, Ssl, SslContext, SslRef, SslStream},
 };
 use spinegate_common::Reason;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
     time::timeout,
 };
-use tokio_openssl::SslStream;
 
 use super::{
     Loaded, Refusal, Trust, VerifiedClient,
-    context::{Outcome, outcome_index},
+    hello::Demands,
+    pool::{Pool, Step, Unserved},
+    progress::Progress,
+    sessions::Sessions,
+    stream::{Socket, TlsStream, wants},
 };
+use crate::config;
 
 /// A refused client has this long to read the alert before the connection is cut.
 const LINGER: Duration = Duration::from_millis(500);
@@ -26,6 +32,8 @@ const LINGER_BYTES: u64 = 64 * 1024;
 /// Accepts handshakes by the context and the trust in force.
 pub struct Acceptor {
     current: ArcSwap<Generation>,
+    pool: Pool,
+    changes: watch::Sender<()>,
 }
 
 /// What was negotiated.
@@ -37,6 +45,10 @@ pub struct Session {
     pub cipher: String,
     /// Whether the extended master secret (RFC 7627) is in use.
     pub extended_master_secret: bool,
+    /// Whether encrypt-then-MAC (RFC 7366) is in use.
+    pub encrypt_then_mac: bool,
+    /// Whether the client took up an earlier session.
+    pub resumed: bool,
 }
 
 /// What was in force at some time.
@@ -44,29 +56,56 @@ pub struct InForce(Arc<Generation>);
 
 /// Context and trust belong together: a handshake sees both of one load.
 pub(super) struct Generation {
-    pub(super) context: SslContext,
-    pub(super) trust: Arc<Trust>,
-    pub(super) handshake_timeout: Duration,
+    context: SslContext,
+    demands: Demands,
+    trust: Arc<Trust>,
+    handshake_timeout: Duration,
+    sessions: Option<Arc<Sessions>>,
+}
+
+/// Why a handshake did not end well, and its connection where it can still be spoken to.
+enum Failure {
+    Tls(SslStream<Socket>, Error),
+    Unserved(Unserved),
+}
+
+impl Generation {
+    pub(super) fn new(config: &config::Tls, context: SslContext, trust: Arc<Trust>) -> Self {
+        Self {
+            context,
+            demands: Demands::of(config),
+            trust,
+            handshake_timeout: config.handshake_timeout,
+            sessions: config.resumption.then(Arc::default),
+        }
+    }
 }
 
 impl Acceptor {
-    /// Begins with what was loaded.
-    #[must_use]
-    pub fn new(loaded: Loaded) -> Self {
-        Self {
+    /// Begins with what was loaded, and with threads for the handshakes' arithmetic.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
+    pub fn new(config: &config::Tls, loaded: Loaded) -> std::io::Result<Self> {
+        Ok(Self {
             current: ArcSwap::from_pointee(loaded.generation),
-        }
+            pool: Pool::start(config.handshake_threads, config.handshake_queue)?,
+            changes: watch::Sender::new(()),
+        })
     }
 
     /// Puts another load in force for every handshake that begins from now on, and for rechecks. Gives the one that was
     /// in force.
     pub fn swap(&self, loaded: Loaded) -> InForce {
-        InForce(self.current.swap(Arc::new(loaded.generation)))
+        let before = self.current.swap(Arc::new(loaded.generation));
+        self.changes.send_replace(());
+        InForce(before)
     }
 
     /// Puts what was in force before in force again.
     pub fn restore(&self, before: InForce) {
         self.current.store(before.0);
+        self.changes.send_replace(());
     }
 
     /// The trust in force.
@@ -75,63 +114,139 @@ impl Acceptor {
         Arc::clone(&self.current.load().trust)
     }
 
-    /// Runs a handshake.
+    /// Tells of each change of what is in force.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Runs a handshake. Its arithmetic is done by the pool, which is fair to each `source`.
     ///
     /// # Errors
     /// The one reason why it ended without a verified client. The client has then been sent its alert.
-    pub async fn accept<S>(&self, stream: S) -> Result<(SslStream<S>, VerifiedClient, Session), Refusal>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+        source: IpAddr,
+    ) -> Result<(TlsStream, VerifiedClient, Session), Refusal> {
         let generation = self.current.load_full();
-        let (mut stream, outcome) = prepare(&generation.context, stream)
+        let progress = Progress::new(
+            Arc::clone(&generation.trust),
+            generation.sessions.clone(),
+            generation.demands,
+        );
+        let stream = prepare(&generation.context, &progress, stream)
             .map_err(|error| Refusal::new(Reason::HandshakeMalformed, error.to_string()))?;
-        let accepted = timeout(generation.handshake_timeout, Pin::new(&mut stream).accept()).await;
-        let judged = outcome
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        let refusal = match (accepted, judged) {
-            (Ok(Ok(())), Some(Ok(client))) => {
-                let session = session(stream.ssl());
-                return Ok((stream, client, session));
+        let limit = generation.handshake_timeout;
+        match timeout(limit, self.shake_hands(stream, &progress, source)).await {
+            Ok(Ok(stream)) => {
+                let session = session(stream.ssl(), &progress);
+                let client = progress.client(session.resumed)?;
+                Ok((TlsStream::new(stream), client, session))
             }
-            (_, Some(Err(refusal))) => refusal,
-            (Ok(Ok(())), None) => Refusal::new(Reason::CertificateMissing, "no certificate was judged"),
-            (Ok(Err(error)), _) => Refusal::of_error(&error),
-            (Err(_), _) => {
-                let limit = humantime::format_duration(generation.handshake_timeout);
-                Refusal::new(Reason::HandshakeTimeout, format!("not finished within {limit}"))
+            Ok(Err(failure)) => Err(refuse(failure, &progress).await),
+            Err(_) => {
+                let limit = humantime::format_duration(limit);
+                Err(progress.refusal().unwrap_or_else(|| {
+                    Refusal::new(Reason::HandshakeTimeout, format!("not finished within {limit}"))
+                }))
             }
-        };
-        linger(stream.get_mut()).await;
-        Err(refusal)
+        }
+    }
+
+    /// Reads the ClientHello here, and has the pool do everything after it.
+    async fn shake_hands(
+        &self,
+        mut stream: SslStream<Socket>,
+        progress: &Progress,
+        source: IpAddr,
+    ) -> Result<SslStream<Socket>, Failure> {
+        loop {
+            match stream.accept() {
+                // OpenSSL asks the hello's callback first.
+                Ok(()) => return Ok(stream),
+                Err(error) if error.code() == ErrorCode::WANT_CLIENT_HELLO_CB => break,
+                Err(error) => stream = wait(stream, error).await?,
+            }
+        }
+        let mut begun = false;
+        loop {
+            progress.admit();
+            let advanced = self.pool.advance(stream, source, begun).await;
+            let Step { stream: back, result } = advanced.map_err(Failure::Unserved)?;
+            begun = true;
+            match result {
+                Ok(()) => return Ok(back),
+                Err(error) => stream = wait(back, error).await?,
+            }
+        }
     }
 }
 
-fn prepare<S>(context: &SslContext, stream: S) -> Result<(SslStream<S>, Outcome), ErrorStack>
-where
-    S: AsyncRead + AsyncWrite,
-{
-    let outcome = Outcome::default();
-    let mut ssl = Ssl::new(context)?;
-    ssl.set_ex_data(outcome_index()?, Arc::clone(&outcome));
-    Ok((SslStream::new(ssl, stream)?, outcome))
+/// Waits for what OpenSSL waits for, or gives up.
+async fn wait(stream: SslStream<Socket>, error: Error) -> Result<SslStream<Socket>, Failure> {
+    let Some(wants) = wants(&error) else {
+        return Err(Failure::Tls(stream, error));
+    };
+    match stream.get_ref().ready(wants).await {
+        Ok(()) => Ok(stream),
+        Err(_) => Err(Failure::Unserved(Unserved::PeerGone)),
+    }
 }
 
-fn session(ssl: &SslRef) -> Session {
+/// The one reason of a failure. What the rules said is before what OpenSSL made of it.
+async fn refuse(failure: Failure, progress: &Progress) -> Refusal {
+    let (refusal, stream) = match failure {
+        Failure::Tls(stream, error) => (Refusal::of_error(&error), Some(stream)),
+        Failure::Unserved(Unserved::Shed) => {
+            let detail = "its source had the most handshakes waiting";
+            (Refusal::new(Reason::HandshakeQueueFull, detail), None)
+        }
+        Failure::Unserved(Unserved::PeerGone) => {
+            let detail = "while its handshake waited";
+            (Refusal::new(Reason::PeerClosed, detail), None)
+        }
+        Failure::Unserved(Unserved::Failed) => {
+            let detail = "the handshake broke off within the gateway";
+            (Refusal::new(Reason::HandshakeMalformed, detail), None)
+        }
+    };
+    let mut refusal = progress.refusal().unwrap_or(refusal);
+    if let Some(mut stream) = stream {
+        // Only a step of the pool's leaves a stream here after the hello, so that the gateway has done its part.
+        if refusal.reason == Reason::PeerClosed && progress.is_admitted() {
+            refusal.reason = Reason::HandshakeAbandoned;
+        }
+        linger(stream.get_mut().stream()).await;
+    }
+    refusal
+}
+
+fn prepare(
+    context: &SslContext,
+    progress: &Progress,
+    stream: TcpStream,
+) -> Result<SslStream<Socket>, ErrorStack> {
+    let mut ssl = Ssl::new(context)?;
+    progress.attach(&mut ssl)?;
+    SslStream::new(ssl, Socket::new(stream))
+}
+
+fn session(ssl: &SslRef, progress: &Progress) -> Session {
+    let cipher = ssl.current_cipher().map_or("none", |cipher| cipher.name());
+    // Only suites with a MAC of their own have an order of the two (RFC 7366 section 3).
+    let has_mac = !cipher.contains("GCM");
     Session {
         version: ssl.version_str(),
-        cipher: ssl
-            .current_cipher()
-            .map_or("none", |cipher| cipher.name())
-            .to_owned(),
+        cipher: cipher.to_owned(),
         extended_master_secret: ssl.extms_support() == Some(true),
+        encrypt_then_mac: has_mac && progress.hello().is_some_and(|hello| hello.encrypt_then_mac),
+        resumed: ssl.session_reused(),
     }
 }
 
 /// Closing a socket with unread bytes resets the connection, and the reset overtakes the alert.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+async fn linger(stream: &mut TcpStream) {
     let reading = async {
         stream.shutdown().await?;
         let mut unread = stream.take(LINGER_BYTES);

@@ -50,6 +50,11 @@ impl Time {
         Ok(Self(i64::from(since.days) * 86_400 + i64::from(since.secs)))
     }
 
+    /// The time from `earlier` to this; none if it is over.
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
     pub(super) fn plus(self, duration: Duration) -> Self {
         Self(
             self.0

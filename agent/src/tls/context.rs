@@ -1,67 +1,51 @@
-//! The OpenSSL context: TLS 1.2 with the mandated suite (R6, R7), and the client's certificate judged by [`Trust`].
-
-use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::SystemTime,
-};
+//! The OpenSSL context: TLS 1.2 with the mandated suite (R6, R7), and the callbacks in which the rules decide.
 
 use openssl::{
     dh::Dh,
     error::ErrorStack,
-    ex_data::Index,
     pkey::{PKey, Private},
     ssl::{
-        Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode,
+        SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode,
         SslVersion,
     },
     stack::Stack,
-    x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, store::X509StoreBuilder},
+    x509::{X509, X509PurposeId},
 };
-use spinegate_common::Reason;
 
-use super::{Refusal, Trust, VerifiedClient};
-use crate::config::{DhGroup, Suites};
+use super::{hello, progress, trust::Anchors};
+use crate::config::{self, DhGroup};
 
-/// R7: the one suite, 0x00,0x6B.
-const STRICT: &str = "DHE-RSA-AES256-SHA256";
-/// The eight suites of the NRL's security guidance, in its order of preference.
-const NRL: &str = "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:\
-                   DHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-SHA384:DHE-RSA-AES256-SHA256:\
-                   DHE-RSA-AES256-SHA:ECDHE-RSA-AES256-SHA";
 /// What a client may sign its CertificateVerify with: RSA, as Spine's certificates hold.
 const SIGNATURES: &str =
     "rsa_pss_rsae_sha512:rsa_pss_rsae_sha384:rsa_pss_rsae_sha256:RSA+SHA512:RSA+SHA384:RSA+SHA256";
 /// 112 bits: RSA and DH of 2048 bits or more, no SHA-1 in certificates.
 const SECURITY_LEVEL: u32 = 2;
+/// Sessions are of this gateway alone. They live in [`super::sessions`], one store a generation.
+const SESSION_CONTEXT: &[u8] = b"spinegate";
 
-/// What the gateway itself shows and can do.
+/// What the gateway itself shows.
 pub(super) struct Identity<'a> {
     pub(super) certificate: &'a X509,
     pub(super) chain: &'a [X509],
     pub(super) key: &'a PKey<Private>,
-    pub(super) suites: Suites,
-    pub(super) group: DhGroup,
 }
-
-/// What the rules said of one handshake's client.
-pub(super) type Outcome = Arc<Mutex<Option<Result<VerifiedClient, Refusal>>>>;
 
 /// Builds the context.
 pub(super) fn build(
+    config: &config::Tls,
     identity: &Identity<'_>,
-    roots: &[X509],
-    issuers: &[X509],
-    trust: Arc<Trust>,
+    anchors: &Anchors,
 ) -> Result<SslContext, ErrorStack> {
     let mut context = SslContextBuilder::new(SslMethod::tls_server())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
     context.set_max_proto_version(Some(SslVersion::TLS1_2))?;
     context.set_security_level(SECURITY_LEVEL);
-    context.set_cipher_list(match identity.suites {
-        Suites::Strict => STRICT,
-        Suites::Nrl => NRL,
-    })?;
-    context.set_tmp_dh(&*group(identity.group)?)?;
+    let suites: Vec<_> = hello::suites(config.suites)
+        .iter()
+        .map(|(_, name)| *name)
+        .collect();
+    context.set_cipher_list(&suites.join(":"))?;
+    context.set_tmp_dh(&*group(config.dh_group)?)?;
     context.set_sigalgs_list(SIGNATURES)?;
     context.set_options(
         SslOptions::NO_RENEGOTIATION
@@ -70,8 +54,14 @@ pub(super) fn build(
             | SslOptions::SINGLE_DH_USE
             | SslOptions::CIPHER_SERVER_PREFERENCE,
     );
-    // A resumed session shows no chain, so issuer and revocation could not be checked again: there is no resumption.
-    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    // What was written in part may be repeated from another place, and an idle connection holds no buffers.
+    context.set_mode(
+        SslMode::ENABLE_PARTIAL_WRITE | SslMode::ACCEPT_MOVING_WRITE_BUFFER | SslMode::RELEASE_BUFFERS,
+    );
+    // One read from the kernel for a record and its header.
+    context.set_read_ahead(true);
+    context.set_client_hello_callback(progress::on_client_hello);
+    resume(&mut context, config.resumption)?;
 
     context.set_certificate(identity.certificate)?;
     context.set_private_key(identity.key)?;
@@ -80,71 +70,36 @@ pub(super) fn build(
         context.add_extra_chain_cert(certificate.clone())?;
     }
 
-    let mut store = X509StoreBuilder::new()?;
     let mut names = Stack::new()?;
-    for certificate in roots.iter().chain(issuers) {
-        store.add_cert(certificate.clone())?;
-    }
-    for issuer in issuers {
+    for issuer in anchors.issuers() {
         names.push(issuer.subject_name().to_owned()?)?;
     }
-    context.set_verify_cert_store(store.build())?;
     context.set_client_ca_list(names);
+    context.set_verify_cert_store(anchors.store()?)?;
+    // The leaf's usage is a rule of its own, judged in its turn; an issuer's was judged when it was loaded.
+    context.verify_param_mut().set_purpose(X509PurposeId::ANY)?;
     context.set_verify_callback(
         SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
-        move |sound, client| judge(&trust, sound, client),
+        progress::on_certificate,
     );
     Ok(context.build())
 }
 
-/// Where the verify callback leaves its outcome.
-pub(super) fn outcome_index() -> Result<Index<Ssl, Outcome>, ErrorStack> {
-    static INDEX: OnceLock<Index<Ssl, Outcome>> = OnceLock::new();
-    if let Some(index) = INDEX.get() {
-        return Ok(*index);
+/// Sessions are kept by us or not at all: OpenSSL's own cache knows nothing of revocation.
+fn resume(context: &mut SslContextBuilder, resumption: bool) -> Result<(), ErrorStack> {
+    if !resumption {
+        context.set_session_cache_mode(SslSessionCacheMode::OFF);
+        return Ok(());
     }
-    let index = Ssl::new_ex_index()?;
-    Ok(*INDEX.get_or_init(|| index))
-}
-
-/// OpenSSL asks for each certificate of the chain, and for each fault that it finds itself. The rules run at the first
-/// question; whatever they say is the answer to all, and OpenSSL's own objections stand beside it.
-fn judge(trust: &Trust, sound: bool, client: &mut X509StoreContextRef) -> bool {
-    let Some(outcome) = outcome_of(client) else {
-        return false;
-    };
-    let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
-    let outcome = outcome.get_or_insert_with(|| verify(trust, client));
-    match outcome {
-        Err(_) => {
-            if sound {
-                client.set_error(openssl::x509::X509VerifyResult::APPLICATION_VERIFICATION);
-            }
-            false
-        }
-        Ok(_) if sound => true,
-        Ok(_) => {
-            *outcome = Err(Refusal::new(Reason::ChainInvalid, client.error().error_string()));
-            false
-        }
+    context.set_session_cache_mode(SslSessionCacheMode::SERVER | SslSessionCacheMode::NO_INTERNAL);
+    context.set_session_id_context(SESSION_CONTEXT)?;
+    context.set_new_session_callback(|ssl, session| progress::on_new_session(ssl, session));
+    // SAFETY: the sessions that it returns come from `on_new_session` of a generation's store, and every connection of a
+    // generation is of this one context.
+    unsafe {
+        context.set_get_session_callback(|ssl, id| progress::on_resumption(ssl, id));
     }
-}
-
-fn outcome_of(client: &X509StoreContextRef) -> Option<Outcome> {
-    let ssl = client.ex_data(X509StoreContext::ssl_idx().ok()?)?;
-    ssl.ex_data(outcome_index().ok()?).cloned()
-}
-
-fn verify(trust: &Trust, client: &X509StoreContextRef) -> Result<VerifiedClient, Refusal> {
-    let missing = || {
-        Refusal::new(
-            Reason::CertificateMissing,
-            "OpenSSL holds no certificate of the client",
-        )
-    };
-    let chain = client.chain().ok_or_else(missing)?;
-    let leaf: &X509Ref = chain.iter().next().ok_or_else(missing)?;
-    trust.verify(leaf, chain, SystemTime::now())
+    Ok(())
 }
 
 /// The group's parameters. They are RFC 7919's, so OpenSSL knows them by name and takes short exponents.
@@ -159,6 +114,7 @@ fn group(group: DhGroup) -> Result<Dh<openssl::pkey::Params>, ErrorStack> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Suites;
 
     #[test]
     fn the_groups_are_known_by_name_so_that_exponents_are_short() {
@@ -178,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn strict_is_one_suite_and_nrl_is_eight() {
-        for (list, count) in [(STRICT, 1), (NRL, 8)] {
-            let mut context = SslContextBuilder::new(SslMethod::tls_server()).expect("a context");
-            context
-                .set_max_proto_version(Some(SslVersion::TLS1_2))
-                .expect("a version");
-            context.set_cipher_list(list).expect("the suites");
-            assert_eq!(list.split(':').count(), count);
+    fn strict_is_one_suite_and_nrl_is_eight_and_openssl_knows_each() {
+        for (choice, count) in [(Suites::Strict, 1), (Suites::Nrl, 8)] {
+            let suites = hello::suites(choice);
+            assert_eq!(suites.len(), count);
+            for (_, name) in suites {
+                let mut context = SslContextBuilder::new(SslMethod::tls_server()).expect("a context");
+                assert!(context.set_cipher_list(name).is_ok(), "{name}");
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     client::{Time, fingerprint, name},
     context::{self, Identity},
     revocation::Revocations,
+    trust::Anchors,
 };
 use crate::config::{self, Problem, Suites};
 
@@ -62,22 +63,16 @@ pub fn load(config: &config::Tls, now: SystemTime) -> Result<Loaded, Vec<Problem
             .collect::<Vec<_>>()
     };
     let (roots, issuers) = (plain(&roots), plain(&issuers));
-    let generation = Trust::new(&roots, &issuers, config.client.fqdns.clone(), revocations)
-        .and_then(|trust| {
-            let trust = Arc::new(trust);
+    let generation = Anchors::new(&roots, &issuers)
+        .and_then(|anchors| {
             let identity = Identity {
                 certificate: &certificate,
                 chain: &chain,
                 key: &key,
-                suites: config.suites,
-                group: config.dh_group,
             };
-            let context = context::build(&identity, &roots, &issuers, Arc::clone(&trust))?;
-            Ok(Generation {
-                context,
-                trust,
-                handshake_timeout: config.handshake_timeout,
-            })
+            let context = context::build(config, &identity, &anchors)?;
+            let trust = Trust::new(Arc::new(anchors), config.client.fqdns.clone(), revocations);
+            Ok(Generation::new(config, context, Arc::new(trust)))
         })
         .map_err(|error| {
             let mend = "use certificates and keys of OpenSSL's security level 2: RSA of 2048 bits, SHA-256";

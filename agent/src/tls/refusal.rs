@@ -1,6 +1,10 @@
 //! Why a handshake ended without a verified client.
 
-use openssl::{error::ErrorStack, ssl::ErrorCode};
+use openssl::{
+    error::ErrorStack,
+    ssl::ErrorCode,
+    x509::{X509Ref, X509VerifyResult},
+};
 use spinegate_common::Reason;
 
 use super::CertificateSummary;
@@ -24,6 +28,38 @@ impl Refusal {
             detail: detail.into(),
             certificate: None,
         }
+    }
+
+    /// With what is known of the certificate.
+    pub(super) fn of((reason, detail): (Reason, String), leaf: Option<&X509Ref>) -> Self {
+        Self {
+            reason,
+            detail,
+            certificate: leaf
+                .and_then(|leaf| CertificateSummary::of(leaf).ok())
+                .map(Box::new),
+        }
+    }
+
+    /// The code by which OpenSSL chooses the alert (RFC 5246 section 7.2.2) for a refused certificate.
+    pub(super) fn verify_error(&self) -> X509VerifyResult {
+        // The codes of OpenSSL's public header `x509_vfy.h`, each with the alert that it makes.
+        let code = match self.reason {
+            // unknown_ca
+            Reason::ChainUnknownCa | Reason::IssuerNotPinned => 20,
+            // bad_certificate
+            Reason::ChainInvalid | Reason::WeakKeyOrDigest => 28,
+            // certificate_expired: has expired or is not currently valid
+            Reason::CertificateNotYetValid | Reason::CertificateExpired => 10,
+            // certificate_revoked
+            Reason::CertificateRevoked => 23,
+            // unsupported_certificate
+            Reason::WrongUsage => 26,
+            // certificate_unknown: some other issue, as for every code that OpenSSL has no alert for
+            _ => 47,
+        };
+        // SAFETY: every number is a code to OpenSSL; one that it does not know means certificate_unknown.
+        unsafe { X509VerifyResult::from_raw(code) }
     }
 
     /// What OpenSSL's error says about the peer, where the certificate rules had nothing to say.

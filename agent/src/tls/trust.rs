@@ -1,11 +1,15 @@
 //! The rules for client certificates, R8 to R12, in the order in which they decide.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use openssl::{
     error::ErrorStack,
     pkey::Id,
-    stack::{Stack, StackRef},
+    stack::StackRef,
     x509::{
         X509, X509ExtendedKeyUsage, X509KeyUsage, X509Ref, X509StoreContext, X509VerifyResult,
         store::{X509Store, X509StoreBuilder},
@@ -30,32 +34,23 @@ const AUTH_LEVEL: i32 = 2;
 
 /// A snapshot of who is trusted.
 pub struct Trust {
-    store: X509Store,
-    issuers: HashMap<[u8; 32], X509>,
-    root_of: HashMap<[u8; 32], [u8; 32]>,
+    anchors: Arc<Anchors>,
     fqdns: Vec<Fqdn>,
     revocations: Revocations,
 }
 
+/// The CAs: the roots, and the only issuers of clients' certificates.
+pub(super) struct Anchors {
+    roots: Vec<X509>,
+    issuers: HashMap<[u8; 32], X509>,
+    root_of: HashMap<[u8; 32], [u8; 32]>,
+    store: X509Store,
+}
+
 type Fault = (Reason, String);
 
-impl Trust {
-    /// The roots are the trust anchors, the issuers the only CAs that may issue clients' certificates.
-    pub(super) fn new(
-        roots: &[X509],
-        issuers: &[X509],
-        fqdns: Vec<Fqdn>,
-        revocations: Revocations,
-    ) -> Result<Self, ErrorStack> {
-        let mut store = X509StoreBuilder::new()?;
-        let mut parameters = X509VerifyParam::new()?;
-        // Validity is this file's own rule, so that it is judged in its turn and against the time that is passed in.
-        parameters.set_flags(X509VerifyFlags::NO_CHECK_TIME)?;
-        parameters.set_auth_level(AUTH_LEVEL);
-        store.set_param(&parameters)?;
-        for root in roots {
-            store.add_cert(root.clone())?;
-        }
+impl Anchors {
+    pub(super) fn new(roots: &[X509], issuers: &[X509]) -> Result<Self, ErrorStack> {
         let mut pinned = HashMap::new();
         for issuer in issuers {
             pinned.insert(fingerprint(issuer)?, issuer.clone());
@@ -69,15 +64,49 @@ impl Trust {
             }
         }
         Ok(Self {
-            store: store.build(),
+            roots: roots.to_vec(),
+            store: store(roots, pinned.values())?,
             issuers: pinned,
             root_of,
-            fqdns,
-            revocations,
         })
     }
 
-    /// Judges a client's certificate; `presented` is what else the client sent, or what OpenSSL made of it.
+    /// Another store of the same CAs: OpenSSL wants one of its own for each context.
+    pub(super) fn store(&self) -> Result<X509Store, ErrorStack> {
+        store(&self.roots, self.issuers.values())
+    }
+
+    pub(super) fn issuers(&self) -> impl Iterator<Item = &X509> {
+        self.issuers.values()
+    }
+}
+
+/// The roots, which end a chain, and the issuers, which a client may leave out. Nothing but a root ends a chain: there is
+/// no partial one.
+fn store<'a>(roots: &'a [X509], issuers: impl Iterator<Item = &'a X509>) -> Result<X509Store, ErrorStack> {
+    let mut store = X509StoreBuilder::new()?;
+    let mut parameters = X509VerifyParam::new()?;
+    // Validity is this file's own rule, so that it is judged in its turn and against the time that is passed in.
+    parameters.set_flags(X509VerifyFlags::NO_CHECK_TIME)?;
+    parameters.set_auth_level(AUTH_LEVEL);
+    store.set_param(&parameters)?;
+    for authority in roots.iter().chain(issuers) {
+        store.add_cert(authority.clone())?;
+    }
+    Ok(store.build())
+}
+
+impl Trust {
+    /// Who is trusted, by which names, and what was revoked since.
+    pub(super) const fn new(anchors: Arc<Anchors>, fqdns: Vec<Fqdn>, revocations: Revocations) -> Self {
+        Self {
+            anchors,
+            fqdns,
+            revocations,
+        }
+    }
+
+    /// Builds the chain of a client's certificate and judges it; `presented` is what else the client would send.
     ///
     /// # Errors
     /// The first rule that is broken, in the order chain, issuer, validity, revocation, usage, FQDN.
@@ -87,14 +116,32 @@ impl Trust {
         presented: &StackRef<X509>,
         now: SystemTime,
     ) -> Result<VerifiedClient, Refusal> {
-        let summary = CertificateSummary::of(leaf).ok();
-        let with_certificate = |(reason, detail): Fault| Refusal {
-            reason,
-            detail,
-            certificate: summary.clone().map(Box::new),
-        };
-        let facts = self.judge(leaf, presented, now).map_err(with_certificate)?;
-        Ok(VerifiedClient::new(facts))
+        let unreadable = |error: ErrorStack| Refusal::of(unreadable(error), Some(leaf));
+        let mut context = X509StoreContext::new().map_err(unreadable)?;
+        context
+            .init(&self.anchors.store, leaf, presented, |context| {
+                if !context.verify_cert()? {
+                    return Ok(Err(self.refuse_chain(context.error(), Some(leaf))));
+                }
+                let chain: Vec<_> = context.chain().into_iter().flatten().map(AsRef::as_ref).collect();
+                Ok(self.judge(&chain, now))
+            })
+            .map_err(unreadable)?
+    }
+
+    /// Judges a chain that OpenSSL has verified, from the leaf to the root.
+    ///
+    /// # Errors
+    /// As [`Trust::verify`].
+    pub(super) fn judge(&self, chain: &[&X509Ref], now: SystemTime) -> Result<VerifiedClient, Refusal> {
+        self.facts(chain, now)
+            .map(VerifiedClient::new)
+            .map_err(|fault| Refusal::of(fault, chain.first().copied()))
+    }
+
+    /// The refusal of a chain that OpenSSL finds unsound.
+    pub(super) fn refuse_chain(&self, error: X509VerifyResult, leaf: Option<&X509Ref>) -> Refusal {
+        Refusal::of((reason_of_chain(error), error.error_string().to_owned()), leaf)
     }
 
     /// Judges a verified client again, by what can have changed since: time, pins, revocation, names.
@@ -104,7 +151,7 @@ impl Trust {
     pub fn recheck(&self, client: &VerifiedClient, now: SystemTime) -> Result<(), Refusal> {
         let facts = client.facts();
         let judged = || -> Result<(), Fault> {
-            if !self.issuers.contains_key(&facts.issuer.fingerprint) {
+            if !self.anchors.issuers.contains_key(&facts.issuer.fingerprint) {
                 return Err((
                     Reason::IssuerNotPinned,
                     "its issuer is no longer accepted".to_owned(),
@@ -126,16 +173,25 @@ impl Trust {
         })
     }
 
+    /// How long a client that is valid now stays so by its certificates' dates alone.
+    #[must_use]
+    pub fn validity(&self, client: &VerifiedClient, now: SystemTime) -> Duration {
+        let facts = client.facts();
+        let end = facts.leaf.not_after.min(facts.issuer.not_after);
+        // Its last second counts.
+        end.since(now.into()) + Duration::from_secs(1)
+    }
+
     /// Each CRL's state.
     #[must_use]
     pub fn crls(&self) -> Vec<CrlStatus> {
         self.revocations.status()
     }
 
-    fn judge(&self, leaf: &X509Ref, presented: &StackRef<X509>, now: SystemTime) -> Result<Facts, Fault> {
-        let issuer = self.check_chain(leaf, presented)?;
-        let facts = |certificate: &X509Ref| Certificate::of(certificate).map_err(unreadable);
-        let (leaf_facts, issuer_facts) = (facts(leaf)?, facts(&issuer)?);
+    fn facts(&self, chain: &[&X509Ref], now: SystemTime) -> Result<Facts, Fault> {
+        let (leaf, issuer) = self.check_issuer(chain)?;
+        let of = |certificate: &X509Ref| Certificate::of(certificate).map_err(unreadable);
+        let (leaf_facts, issuer_facts) = (of(leaf)?, of(issuer)?);
         self.check_dates(&leaf_facts, &issuer_facts, now.into())?;
         check_usage(leaf)?;
         let fqdn = self.check_name(leaf)?;
@@ -148,33 +204,9 @@ impl Trust {
         })
     }
 
-    /// R9, then R8: the chain is leaf, pinned issuer, trusted root, and nothing else. Returns the issuer.
-    fn check_chain(&self, leaf: &X509Ref, presented: &StackRef<X509>) -> Result<X509, Fault> {
-        let mut untrusted = Stack::new().map_err(unreadable)?;
-        for certificate in presented {
-            untrusted.push(certificate.to_owned()).map_err(unreadable)?;
-        }
-        // A client may send its certificate alone.
-        for issuer in self.issuers.values() {
-            untrusted.push(issuer.clone()).map_err(unreadable)?;
-        }
-        let mut context = X509StoreContext::new().map_err(unreadable)?;
-        let (verified, error, chain) = context
-            .init(&self.store, leaf, &untrusted, |context| {
-                let verified = context.verify_cert()?;
-                let chain: Vec<X509> = context
-                    .chain()
-                    .into_iter()
-                    .flatten()
-                    .map(X509Ref::to_owned)
-                    .collect();
-                Ok((verified, context.error(), chain))
-            })
-            .map_err(unreadable)?;
-        if !verified {
-            return Err((reason_of_chain(error), error.error_string().to_owned()));
-        }
-        let [_, issuer, _] = chain.as_slice() else {
+    /// R8: the chain is leaf, pinned issuer, trusted root, and nothing else.
+    fn check_issuer<'c>(&self, chain: &[&'c X509Ref]) -> Result<(&'c X509Ref, &'c X509Ref), Fault> {
+        let [leaf, issuer, _] = chain else {
             let detail = format!(
                 "its chain has {} certificates, not leaf, issuer and root",
                 chain.len()
@@ -182,6 +214,7 @@ impl Trust {
             return Err((Reason::IssuerNotPinned, detail));
         };
         if !self
+            .anchors
             .issuers
             .contains_key(&fingerprint(issuer).map_err(unreadable)?)
         {
@@ -191,7 +224,7 @@ impl Trust {
             );
             return Err((Reason::IssuerNotPinned, detail));
         }
-        Ok(issuer.clone())
+        Ok((*leaf, *issuer))
     }
 
     /// R10, then R11, for the leaf and for its issuer.
@@ -214,7 +247,7 @@ impl Trust {
         }
         self.revocations.check(leaf, &issuer.fingerprint, now)?;
         // An issuer without a root of ours is none of ours: nothing then says that it is not revoked.
-        let root = self.root_of.get(&issuer.fingerprint).unwrap_or(&[0; 32]);
+        let root = self.anchors.root_of.get(&issuer.fingerprint).unwrap_or(&[0; 32]);
         self.revocations.check(issuer, root, now)
     }
 
@@ -285,6 +318,7 @@ mod tests {
         ec::{EcGroup, EcKey},
         nid::Nid,
         pkey::{PKey, Private},
+        stack::Stack,
         x509::{
             X509Crl,
             extension::{ExtendedKeyUsage, KeyUsage},
@@ -332,7 +366,8 @@ mod tests {
         for crl in crls {
             revocations.add(crl, &[roots, issuers].concat()).unwrap();
         }
-        Trust::new(roots, issuers, vec![Fqdn::parse(fqdn).unwrap()], revocations).unwrap()
+        let anchors = Anchors::new(roots, issuers).unwrap();
+        Trust::new(Arc::new(anchors), vec![Fqdn::parse(fqdn).unwrap()], revocations)
     }
 
     fn verify(trust: &Trust, leaf: &X509, seconds: i64) -> Result<VerifiedClient, Reason> {

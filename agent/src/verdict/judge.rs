@@ -68,6 +68,39 @@ impl Judge {
         if weight == 0 {
             return None;
         }
+        let settings = &self.settings;
+        let threshold = match kind {
+            SourceKind::Proxy => settings.proxy_threshold,
+            SourceKind::System => settings.system_threshold,
+        };
+        let half_life = settings.half_life;
+        let record = self.record_of(source, now);
+        record.strikes = record.faded(half_life, now) + f64::from(weight);
+        record.updated = now;
+        // Fading leaves the sum a hair below a whole number when failures come quickly one after another.
+        if record.strikes.round() < f64::from(threshold.max(1)) {
+            return None;
+        }
+        Some(self.condemn(source, reason, now))
+    }
+
+    /// Says the sentence whatever the source's strikes are.
+    pub fn condemn(&mut self, source: IpAddr, reason: Reason, now: Instant) -> Sentence {
+        let (first, longest) = (self.settings.ttl, self.settings.ttl_max);
+        let record = self.record_of(source, now);
+        let well_behaved = now.saturating_duration_since(record.released);
+        if well_behaved > longest {
+            record.sentences = 0;
+        }
+        let ttl = first.saturating_mul(1_u32.checked_shl(record.sentences).unwrap_or(u32::MAX));
+        let ttl = ttl.min(longest);
+        record.sentences = record.sentences.saturating_add(1);
+        record.strikes = 0.0;
+        record.released = now + ttl;
+        Sentence { ttl, reason }
+    }
+
+    fn record_of(&mut self, source: IpAddr, now: Instant) -> &mut Record {
         if self.records.len() >= REMEMBERED && !self.records.contains_key(&source) {
             self.make_room(now);
         }
@@ -77,30 +110,7 @@ impl Judge {
             sentences: 0,
             released: now,
         };
-        let settings = &self.settings;
-        let record = self.records.entry(source).or_insert(fresh);
-        record.strikes = record.faded(settings.half_life, now) + f64::from(weight);
-        record.updated = now;
-        let threshold = match kind {
-            SourceKind::Proxy => settings.proxy_threshold,
-            SourceKind::System => settings.system_threshold,
-        };
-        // Fading leaves the sum a hair below a whole number when failures come quickly one after another.
-        if record.strikes.round() < f64::from(threshold.max(1)) {
-            return None;
-        }
-        let well_behaved = now.saturating_duration_since(record.released);
-        if well_behaved > settings.ttl_max {
-            record.sentences = 0;
-        }
-        let ttl = settings
-            .ttl
-            .saturating_mul(1_u32.checked_shl(record.sentences).unwrap_or(u32::MAX));
-        let ttl = ttl.min(settings.ttl_max);
-        record.sentences = record.sentences.saturating_add(1);
-        record.strikes = 0.0;
-        record.released = now + ttl;
-        Some(Sentence { ttl, reason })
+        self.records.entry(source).or_insert(fresh)
     }
 
     /// Forgets a source's strikes and sentences.

@@ -20,8 +20,13 @@ pub(super) fn weight(reason: Reason, kind: SourceKind) -> u32 {
 
 fn handshake(reason: Reason) -> u32 {
     match reason {
-        // Our own limit, the client's refusal of us, a client that went away.
-        Reason::ConnectionLimit | Reason::PeerAlert | Reason::PeerClosed => 0,
+        // Our own limits, the client's refusal of us, a client that went away before it cost us anything.
+        Reason::ConnectionLimit
+        | Reason::UnauthenticatedLimit
+        | Reason::SourceUnauthenticatedLimit
+        | Reason::HandshakeQueueFull
+        | Reason::PeerAlert
+        | Reason::PeerClosed => 0,
         Reason::HandshakeMalformed | Reason::CertificateMissing => 2,
         _ => 1,
     }
@@ -29,8 +34,8 @@ fn handshake(reason: Reason) -> u32 {
 
 fn certificate(reason: Reason) -> u32 {
     match reason {
-        // Our own CRLs are missing or old.
-        Reason::CrlMissing | Reason::CrlStale => 0,
+        // Our own CRLs are missing or old, or a responder is.
+        Reason::CrlMissing | Reason::CrlStale | Reason::OcspUnknown | Reason::OcspUnavailable => 0,
         Reason::CertificateNotYetValid | Reason::CertificateExpired => 1,
         Reason::CertificateRevoked => 3,
         _ => 2,

@@ -3,9 +3,9 @@
 use std::{path::Path, time::Duration};
 
 use crate::config::{
-    ClientTls, DhGroup, Revocation, Suites, Tls,
+    ClientTls, DhGroup, Revocation, Suites, Tls, Unauthenticated,
     reader::{Example, Section},
-    values,
+    values::{self, Fault},
 };
 
 pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
@@ -29,6 +29,13 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
         Duration::from_secs(5),
         values::duration(limits),
     );
+    let handshake_threads = section.optional("handshake_threads", values::integer(1..=1024));
+    let handshake_queue = section.or("handshake_queue", 256, values::integer(1..=65_536));
+    let require_ems = section.or("require_ems", false, values::flag);
+    let require_etm = section.or("require_etm", false, values::flag);
+    let switch = &[("off", false), ("on", true)];
+    let resumption = section.or("resumption", false, values::choice(switch));
+    let unauthenticated = unauthenticated(section.section("unauthenticated"));
     let client = client(section.section("client"), folder);
     section.finish();
 
@@ -38,7 +45,41 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
         suites: suites?,
         dh_group: dh_group?,
         handshake_timeout: handshake_timeout?,
+        handshake_threads: handshake_threads?,
+        handshake_queue: handshake_queue?,
+        require_ems: require_ems?,
+        require_etm: require_etm?,
+        resumption: resumption?,
+        unauthenticated: unauthenticated?,
         client: client?,
+    })
+}
+
+fn unauthenticated(mut section: Section<'_>) -> Option<Unauthenticated> {
+    let count = || values::integer(1..=1_000_000);
+    let begin = section.or("begin", 64, count());
+    let rate = section.or("rate", 30, values::integer(1..=100));
+    let full = section.or("full", 512, count());
+    let per_source = section.or("per_source", 16, count());
+    let per_proxy = section.or("per_proxy", 256, count());
+    let ipv4_prefix = section.or("ipv4_prefix", 32, values::integer(8..=32));
+    let ipv6_prefix = section.or("ipv6_prefix", 64, values::integer(16..=128));
+    if let (Some(begin), Some(full)) = (begin, full)
+        && begin > full
+    {
+        let message = format!("{full} is less than tls.unauthenticated.begin, {begin}");
+        section.fault("full", Fault::new(message, "raise full, or lower begin"));
+    }
+    section.finish();
+
+    Some(Unauthenticated {
+        begin: begin?,
+        rate: rate?,
+        full: full?,
+        per_source: per_source?,
+        per_proxy: per_proxy?,
+        ipv4_prefix: ipv4_prefix?,
+        ipv6_prefix: ipv6_prefix?,
     })
 }
 

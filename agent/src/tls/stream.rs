@@ -1,0 +1,162 @@
+//! A TLS connection as hyper reads and writes it.
+
+use std::{
+    io::{self, Read, Write},
+    os::fd::{AsFd as _, BorrowedFd},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use openssl::ssl::{ErrorCode, ShutdownState, SslStream};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// A TCP connection as OpenSSL reads and writes it: never waiting, so that any thread can go on with a handshake.
+#[derive(Debug)]
+pub(super) struct Socket(TcpStream);
+
+/// A TLS connection behind its handshake.
+#[derive(Debug)]
+pub struct TlsStream {
+    ssl: SslStream<Socket>,
+}
+
+/// What OpenSSL waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    Read,
+    Write,
+}
+
+impl Socket {
+    pub(super) const fn new(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+
+    pub(super) async fn ready(&self, wants: Wants) -> io::Result<()> {
+        match wants {
+            Wants::Read => self.0.readable().await,
+            Wants::Write => self.0.writable().await,
+        }
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.0
+    }
+
+    /// Whether the other end has closed the connection, or it broke: asked of the kernel, without reading.
+    pub(super) fn is_gone(&self) -> bool {
+        let fd: BorrowedFd<'_> = self.0.as_fd();
+        let mut asked = [PollFd::new(&fd, PollFlags::RDHUP)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        retry_on_intr(|| poll(&mut asked, Some(&now))).is_ok()
+            && asked.iter().any(|asked| asked.revents().intersects(gone))
+    }
+
+    fn poll_ready(&self, wants: Wants, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match wants {
+            Wants::Read => self.0.poll_read_ready(cx),
+            Wants::Write => self.0.poll_write_ready(cx),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What OpenSSL waits for, if that is all that keeps it: the socket then has said that it would have to wait.
+pub(super) fn wants(error: &openssl::ssl::Error) -> Option<Wants> {
+    if error
+        .io_error()
+        .is_some_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+    {
+        return None;
+    }
+    match error.code() {
+        ErrorCode::WANT_READ => Some(Wants::Read),
+        ErrorCode::WANT_WRITE => Some(Wants::Write),
+        _ => None,
+    }
+}
+
+impl TlsStream {
+    pub(super) const fn new(ssl: SslStream<Socket>) -> Self {
+        Self { ssl }
+    }
+
+    /// Repeats what OpenSSL can't do yet until it can; `None` is the end of the peer's data.
+    fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut act: impl FnMut(&mut SslStream<Socket>) -> Result<T, openssl::ssl::Error>,
+    ) -> Poll<io::Result<Option<T>>> {
+        loop {
+            let error = match act(&mut self.ssl) {
+                Ok(done) => return Poll::Ready(Ok(Some(done))),
+                Err(error) => error,
+            };
+            match wants(&error) {
+                Some(wants) => ready!(self.ssl.get_ref().poll_ready(wants, cx))?,
+                None if error.code() == ErrorCode::ZERO_RETURN => return Poll::Ready(Ok(None)),
+                None => return Poll::Ready(Err(error.into_io_error().unwrap_or_else(io::Error::other))),
+            }
+        }
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let read = ready!(this.poll_with(cx, |ssl| ssl.ssl_read(buffer.initialize_unfilled())))?;
+        buffer.advance(read.unwrap_or(0));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.get_mut().poll_with(cx, |ssl| ssl.ssl_write(bytes)))?;
+        Poll::Ready(written.ok_or_else(|| io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is held back: what OpenSSL has taken is with the kernel.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.ssl.get_shutdown().contains(ShutdownState::SENT) {
+            // A peer that is gone needs no close_notify.
+            let _ = ready!(this.poll_with(cx, SslStream::shutdown));
+        }
+        Pin::new(this.ssl.get_mut().stream()).poll_shutdown(cx)
+    }
+}
