@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             a_certificate_with_the_right_cn_but_another_san_is_refused,
             a_certificate_with_its_name_in_the_cn_alone_is_accepted,
             garbage_instead_of_a_handshake_is_refused,
+            a_refused_client_learns_the_alert_that_the_rfc_names,
         ],
     }
     .run()
@@ -324,6 +325,40 @@ fn garbage_instead_of_a_handshake_is_refused(lab: &mut Lab) -> Result<()> {
         ensure!(reason == "handshake_malformed", "{:?}…: {reason}", bytes.get(..9));
     }
     accepted(&client)
+}
+
+/// RFC 5246 section 7.2.2, and for a missing certificate section 7.4.6.
+fn a_refused_client_learns_the_alert_that_the_rfc_names(lab: &mut Lab) -> Result<()> {
+    const HANDSHAKE_FAILURE: u8 = 40;
+    let client = lab.client(Host::Ssp);
+    let nobody = client.clone().without_certificate();
+    let mut table = vec![
+        (client.clone(), Offer::TLS13, 70),
+        (client.clone(), Offer::ALL_BUT_RIGHT, HANDSHAKE_FAILURE),
+        (nobody, Offer::RIGHT, HANDSHAKE_FAILURE),
+    ];
+    for (leaf, alert) in [
+        ("no_client_auth", 43),
+        ("revoked", 44),
+        ("expired", 45),
+        ("not_yet_valid", 45),
+        ("wrong_fqdn", 46),
+        ("rogue", 48),
+        ("self_signed", 48),
+        ("other_sub", 48),
+    ] {
+        table.push((client.clone().with(leaf)?, Offer::RIGHT, alert));
+    }
+    for (client, offer, wanted) in table {
+        let mark = lab.audit().mark()?;
+        let handshake = client.handshake(offer)?;
+        let reason = lab.audit().refusal(mark, &client.address())?;
+        ensure!(
+            handshake.alert() == Some(wanted),
+            "{reason}: wanted alert {wanted}, but: {handshake}"
+        );
+    }
+    Ok(())
 }
 
 /// A leaf of the lab is refused, in the handshake and as a client of HTTP.
