@@ -62,6 +62,7 @@ fn main() -> ExitCode {
             a_certificate_with_its_name_in_the_cn_alone_is_accepted,
             garbage_instead_of_a_handshake_is_refused,
             a_refused_client_learns_the_alert_that_the_rfc_names,
+            with_resumption_on_a_session_is_taken_up_until_the_next_reload,
         ],
     }
     .run()
@@ -359,6 +360,38 @@ fn a_refused_client_learns_the_alert_that_the_rfc_names(lab: &mut Lab) -> Result
         );
     }
     Ok(())
+}
+
+fn with_resumption_on_a_session_is_taken_up_until_the_next_reload(lab: &mut Lab) -> Result<()> {
+    let switch = |lab: &Lab, word: &str| {
+        lab.configure(|table| {
+            if let Some(tls) = table.get_mut("tls").and_then(Value::as_table_mut) {
+                tls.insert("resumption".into(), word.into());
+            }
+        })?;
+        lab.agent().order(&["reload"]).map(drop)
+    };
+    switch(lab, "on")?;
+    // An offer's words live as long as the program.
+    let session = lab.files().pki().join("session");
+    let session: &'static str = session.to_str().context("a path in UTF-8")?.to_owned().leak();
+    let client = lab.client(Host::Ssp);
+    let offer = |option| Offer::of(vec!["-tls1_2", "-cipher", SUITE, option, session].leak());
+    let (first, again) = (offer("-sess_out"), offer("-sess_in"));
+    let reused = |offer| -> Result<bool> { Ok(agreed(&client, offer)?.printed.contains("Reused, ")) };
+    ensure!(!reused(first)?, "there was no session to take up");
+    ensure!(reused(again)?, "the session was not taken up");
+    lab.agent().order(&["reload"])?;
+    ensure!(!reused(again)?, "a session outlived a reload");
+
+    ensure!(!reused(first)?, "there was no session to take up");
+    let good = X509::from_pem(&fs::read(&lab.pki().leaf("good")?.cert)?)?;
+    let crl = lab.pki().sub_authority.crl(&[&good], Validity::days(-1, 30))?;
+    fs::write(lab.pki().crls.join("sub.pem"), &crl)?;
+    lab.agent().order(&["reload"])?;
+    handshake_refused(lab, &client, again, "certificate_revoked")?;
+    switch(lab, "off")?;
+    restore_crls(lab)
 }
 
 /// A leaf of the lab is refused, in the handshake and as a client of HTTP.
