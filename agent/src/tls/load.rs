@@ -9,7 +9,7 @@ use std::{
 
 use openssl::{
     pkey::{PKey, Private},
-    x509::{X509, X509Crl, X509VerifyResult},
+    x509::{X509, X509Crl, X509ExtendedKeyUsage, X509Ref, X509VerifyResult},
 };
 
 use super::{
@@ -231,6 +231,11 @@ fn check_authorities(roots: &[Found], issuers: &[Found], now: Time, faults: &mut
         }
     }
     for issuer in issuers {
+        if !may_issue_clients(&issuer.certificate) {
+            let message = format!("{} may not issue clients' certificates", issuer.path.display());
+            let mend = "name an issuer whose extended key usage, if it has one, holds clientAuth";
+            faults.add(&issuer.key, message, mend);
+        }
         if !roots
             .iter()
             .any(|root| signed_by(&issuer.certificate, &root.certificate))
@@ -243,6 +248,13 @@ fn check_authorities(roots: &[Found], issuers: &[Found], now: Time, faults: &mut
             faults.add(&issuer.key, message, "name the RootCA that signed it");
         }
     }
+}
+
+/// A CA's extended key usage bounds what it may issue for.
+fn may_issue_clients(issuer: &X509Ref) -> bool {
+    issuer
+        .extended_key_usage()
+        .is_none_or(|usage| usage.intersects(X509ExtendedKeyUsage::SSL_CLIENT | X509ExtendedKeyUsage::ANYEKU))
 }
 
 fn revocations(
@@ -386,5 +398,27 @@ fn warn_generally(config: &config::Tls, faults: &mut Faults) {
             "\"nrl\" allows seven suites besides the mandated one (R7)",
             "set \"strict\" once no client needs them",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::x509::extension::ExtendedKeyUsage;
+
+    use super::may_issue_clients;
+    use crate::tls::testing::{self, Ca, Template};
+
+    #[test]
+    fn an_issuer_whose_usage_leaves_clients_out_is_none() {
+        let root = Ca::root("Root");
+        let with = |usage| {
+            let template = Template::ca("Sub").with(|sub| sub.extensions.extend(usage));
+            may_issue_clients(&root.subordinate(template).certificate)
+        };
+        assert!(with(None));
+        assert!(with(Some(testing::client_auth())));
+        assert!(!with(Some(
+            ExtendedKeyUsage::new().server_auth().build().unwrap()
+        )));
     }
 }
