@@ -195,12 +195,6 @@ reasons! {
     FqdnMismatch = 50, Certificate, "fqdn_mismatch",
         "The name in the client's certificate is not one of the FQDNs that this gateway accepts (R12).",
         "Compare the certificate's name (`openssl x509 -noout -ext subjectAltName -subject`) with `tls.client.fqdns`.";
-    OcspUnknown = 51, Certificate, "ocsp_unknown",
-        "The OCSP responder does not know the client's certificate or its issuer's, so revocation is unknown (R11).",
-        "Ask the issuer why its responder does not know its own certificate.";
-    OcspUnavailable = 52, Certificate, "ocsp_unavailable",
-        "No OCSP responder gave a usable answer about the client's certificate or its issuer's in time (R11).",
-        "Check the way to `tls.client.ocsp.responder`; `spinegate crl status` shows the last failure.";
 
     RequestMalformed = 60, Request, "request_malformed",
         "The request is not well-formed HTTP/1.1.",
