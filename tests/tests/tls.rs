@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             a_certificate_with_the_right_cn_but_another_san_is_refused,
             a_certificate_with_its_name_in_the_cn_alone_is_accepted,
             garbage_instead_of_a_handshake_is_refused,
+            a_client_that_goes_away_after_the_gateways_part_has_abandoned_its_handshake,
             a_refused_client_learns_the_alert_that_the_rfc_names,
             with_resumption_on_a_session_is_taken_up_until_the_next_reload,
         ],
@@ -326,6 +327,15 @@ fn garbage_instead_of_a_handshake_is_refused(lab: &mut Lab) -> Result<()> {
         ensure!(reason == "handshake_malformed", "{:?}…: {reason}", bytes.get(..9));
     }
     accepted(&client)
+}
+
+fn a_client_that_goes_away_after_the_gateways_part_has_abandoned_its_handshake(lab: &mut Lab) -> Result<()> {
+    let client = lab.client(Host::Ssp);
+    let mark = lab.audit().mark()?;
+    client.abandon()?;
+    let reason = lab.audit().refusal(mark, &client.address())?;
+    ensure!(reason == "handshake_abandoned", "refused for {reason}");
+    Ok(())
 }
 
 /// RFC 5246 section 7.2.2, and for a missing certificate section 7.4.6.

@@ -169,12 +169,10 @@ impl Acceptor {
                 Err(error) => stream = wait(stream, error).await?,
             }
         }
-        let mut begun = false;
+        progress.admit();
         loop {
-            progress.admit();
-            let advanced = self.pool.advance(stream, source, begun).await;
+            let advanced = self.pool.advance(stream, source, progress.has_begun()).await;
             let Step { stream: back, result } = advanced.map_err(Failure::Unserved)?;
-            begun = true;
             match result {
                 Ok(()) => return Ok(back),
                 Err(error) => stream = wait(back, error).await?,
@@ -212,11 +210,10 @@ async fn refuse(failure: Failure, progress: &Progress) -> Refusal {
         }
     };
     let mut refusal = progress.refusal().unwrap_or(refusal);
+    if refusal.reason == Reason::PeerClosed && progress.has_begun() {
+        refusal.reason = Reason::HandshakeAbandoned;
+    }
     if let Some(mut stream) = stream {
-        // Only a step of the pool's leaves a stream here after the hello, so that the gateway has done its part.
-        if refusal.reason == Reason::PeerClosed && progress.is_admitted() {
-            refusal.reason = Reason::HandshakeAbandoned;
-        }
         linger(stream.get_mut().stream()).await;
     }
     refusal

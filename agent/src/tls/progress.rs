@@ -28,14 +28,22 @@ struct State {
     sessions: Option<Arc<Sessions>>,
     demands: Demands,
     hello: Option<Hello>,
-    /// The client of a full handshake, or why there is none.
+    /// The client of a full handshake, or why a rule refused it: at the hello already, or at the certificate.
     judged: Option<Result<VerifiedClient, Refusal>>,
     /// The client of an earlier session that OpenSSL was given to take up.
     resumable: Option<VerifiedClient>,
-    /// Why the hello was refused.
-    refused: Option<Refusal>,
-    /// The pool has taken it up.
-    admitted: bool,
+    stage: Stage,
+}
+
+/// How far it came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Up to the ClientHello, at no cost.
+    Hello,
+    /// The pool may go on.
+    Admitted,
+    /// The gateway does its part of the key exchange, or has done it.
+    Begun,
 }
 
 impl Progress {
@@ -47,8 +55,7 @@ impl Progress {
             hello: None,
             judged: None,
             resumable: None,
-            refused: None,
-            admitted: false,
+            stage: Stage::Hello,
         })))
     }
 
@@ -60,12 +67,12 @@ impl Progress {
 
     /// Lets the handshake go on into its arithmetic.
     pub(super) fn admit(&self) {
-        self.lock().admitted = true;
+        self.lock().stage = Stage::Admitted;
     }
 
-    /// Whether the gateway may have done its part of the key exchange.
-    pub(super) fn is_admitted(&self) -> bool {
-        self.lock().admitted
+    /// Whether the gateway has begun its part of the key exchange.
+    pub(super) fn has_begun(&self) -> bool {
+        self.lock().stage == Stage::Begun
     }
 
     pub(super) fn hello(&self) -> Option<Hello> {
@@ -74,14 +81,10 @@ impl Progress {
 
     /// Why the handshake was refused by a rule of ours, if it was.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        let mut state = self.lock();
-        state.refused.take().or_else(|| match state.judged.take() {
-            Some(Err(refusal)) => Some(refusal),
-            other => {
-                state.judged = other;
-                None
-            }
-        })
+        match &self.lock().judged {
+            Some(Err(refusal)) => Some(refusal.clone()),
+            _ => None,
+        }
     }
 
     /// The client of a finished handshake. In a resumed one no certificate was shown, and the earlier session's counts.
@@ -132,7 +135,8 @@ pub(super) fn on_client_hello(
         return failed(alert, SslAlert::INTERNAL_ERROR);
     };
     let mut state = progress.lock();
-    if state.admitted {
+    if state.stage != Stage::Hello {
+        state.stage = Stage::Begun;
         return Ok(ClientHelloResponse::SUCCESS);
     }
     match state.demands.judge(ssl) {
@@ -141,7 +145,7 @@ pub(super) fn on_client_hello(
             Ok(ClientHelloResponse::RETRY)
         }
         Err((refusal, with)) => {
-            state.refused = Some(refusal);
+            state.judged = Some(Err(refusal));
             failed(alert, with)
         }
     }

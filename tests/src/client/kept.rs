@@ -1,11 +1,11 @@
 //! A connection that is kept while something happens, by OpenSSL itself: `curl` ends when its requests are answered.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVersion};
 
 use super::{CONNECT_LIMIT, Client, LIMIT, Message};
@@ -38,7 +38,28 @@ impl Client<'_> {
             };
             let before = status()?;
             act()?;
-            Ok((before, status().ok()))
+            match status() {
+                Ok(after) => Ok((before, Some(after))),
+                Err(error) if is_silence(&error) => Err(error),
+                Err(_) => Ok((before, None)),
+            }
+        })
+    }
+
+    /// Begins a handshake, and goes away as soon as the gateway has answered with its part of it.
+    ///
+    /// # Errors
+    /// The gateway can't be reached, or lets the handshake end.
+    pub fn abandon(&self) -> Result<()> {
+        let connector = self.connector()?;
+        let address = self.gateway();
+        netns::enter(&self.namespace(), || {
+            let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
+                .with_context(|| format!("connecting to {address}"))?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            let left = connector.connect(EDGE_FQDN, Leaving(stream));
+            ensure!(left.is_err(), "the handshake ended");
+            Ok(())
         })
     }
 
@@ -53,6 +74,35 @@ impl Client<'_> {
         }
         Ok(connector.build())
     }
+}
+
+/// A connection whose client waits for the first answer, and does not read it.
+#[derive(Debug)]
+struct Leaving(TcpStream);
+
+impl Read for Leaving {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.peek(&mut [0])?;
+        Err(io::ErrorKind::ConnectionAborted.into())
+    }
+}
+
+impl Write for Leaving {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Whether the gateway neither answered nor ended the connection.
+fn is_silence(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
 }
 
 fn head(message: &Message) -> String {
