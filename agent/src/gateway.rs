@@ -14,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -114,7 +114,7 @@ impl Gateway {
             counters,
             connections: AtomicUsize::new(0),
             unauthenticated: Arc::default(),
-            burst: Burst::default(),
+            burst: Burst::new(Instant::now()),
         }
     }
 

@@ -4,54 +4,65 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use spinegate_common::Reason;
+use spinegate_common::{Reason, budget::Budget};
 
 /// Lines a second of each reason.
 const LINES: u32 = 20;
-const WINDOW: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Default)]
-pub(super) struct Burst(Mutex<HashMap<Reason, Window>>);
+const BUDGET: Budget = Budget::new(LINES, LINES);
 
 #[derive(Debug)]
-struct Window {
+pub(super) struct Burst {
     begun: Instant,
-    written: u32,
+    reasons: Mutex<HashMap<Reason, Lines>>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    /// The state of the budget, in nanoseconds since `begun`.
+    word: u64,
     skipped: u64,
 }
 
 impl Burst {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            begun: now,
+            reasons: Mutex::default(),
+        }
+    }
+
     /// Whether to write a line, and then how many were not written since the last one.
     pub(super) fn line(&self, reason: Reason, now: Instant) -> Option<u64> {
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = windows.entry(reason).or_insert(Window {
-            begun: now,
-            written: 0,
-            skipped: 0,
-        });
-        if now.saturating_duration_since(window.begun) >= WINDOW {
-            window.begun = now;
-            window.written = 0;
+        let now = now.saturating_duration_since(self.begun).as_nanos();
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = reasons.entry(reason).or_default();
+        match BUDGET.spend(lines.word, u64::try_from(now).unwrap_or(u64::MAX)) {
+            Some(word) => {
+                lines.word = word;
+                Some(std::mem::take(&mut lines.skipped))
+            }
+            None => {
+                lines.skipped += 1;
+                None
+            }
         }
-        if window.written >= LINES {
-            window.skipped += 1;
-            return None;
-        }
-        window.written += 1;
-        Some(std::mem::take(&mut window.skipped))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn what_is_not_written_is_told_with_the_next_line() {
-        let (burst, now) = (Burst::default(), Instant::now());
+        const WINDOW: Duration = Duration::from_secs(1);
+        let now = Instant::now();
+        let burst = Burst::new(now);
         let lines = (0..100).filter(|_| burst.line(Reason::ConnectionLimit, now).is_some());
         assert_eq!(lines.count(), LINES as usize);
         assert_eq!(burst.line(Reason::UnauthenticatedLimit, now), Some(0));

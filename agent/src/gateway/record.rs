@@ -71,14 +71,12 @@ impl Gateway {
         record.reason = Some(refusal.reason);
         record.detail = Some(refusal.detail.clone());
         self.write_or_log(&record);
-        let sentence = match refusal.reason {
-            Reason::CertificateRevoked => {
-                self.verdicts
-                    .condemn(connection.peer.ip(), refusal.reason, Instant::now())
-            }
-            reason => self.verdicts.fail(connection.peer.ip(), reason, Instant::now()),
-        };
-        self.record_sentence(connection.peer, sentence);
+        let (peer, reason) = (connection.peer, refusal.reason);
+        if reason == Reason::CertificateRevoked {
+            self.record_sentence(peer, self.verdicts.condemn(peer.ip(), reason, Instant::now()));
+        } else {
+            self.strike(peer, reason);
+        }
     }
 
     /// hyper has answered 400 or 431 and closes: the request never became one.
