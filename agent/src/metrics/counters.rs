@@ -176,11 +176,8 @@ mod tests {
     fn a_refusal_counts_once_by_its_reason_and_once_in_its_sum() {
         let counters = Counters::new();
         counters.handshake_accepted(&Session {
-            version: "TLSv1.2",
-            cipher: String::new(),
             extended_master_secret: true,
-            encrypt_then_mac: false,
-            resumed: false,
+            ..Session::default()
         });
         counters.handshake_refused(Reason::CertificateMissing);
         counters.request_allowed();

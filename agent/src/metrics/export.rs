@@ -198,11 +198,9 @@ mod tests {
         let counters = Arc::new(Counters::new());
         counters.handshake_refused(Reason::CertificateMissing);
         counters.handshake_accepted(&Session {
-            version: "TLSv1.2",
-            cipher: String::new(),
             extended_master_secret: true,
             encrypt_then_mac: true,
-            resumed: false,
+            ..Session::default()
         });
         counters.request_allowed();
         counters.verdict_issued();

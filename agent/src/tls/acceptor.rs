@@ -37,7 +37,7 @@ pub struct Acceptor {
 }
 
 /// What was negotiated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
     /// The protocol version.
     pub version: &'static str,

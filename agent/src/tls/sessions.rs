@@ -14,7 +14,7 @@ use super::VerifiedClient;
 
 /// How many sessions are kept; the oldest go first.
 const CAPACITY: usize = 20_000;
-/// How long a session can be taken up (OpenSSL's own default for TLS).
+/// How long a session can be taken up.
 const LIFE: Duration = Duration::from_secs(300);
 
 /// A bounded store.

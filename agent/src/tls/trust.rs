@@ -2,16 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use openssl::{
     error::ErrorStack,
     pkey::Id,
-    stack::StackRef,
     x509::{
-        X509, X509ExtendedKeyUsage, X509KeyUsage, X509Ref, X509StoreContext, X509VerifyResult,
+        X509, X509ExtendedKeyUsage, X509KeyUsage, X509Ref, X509VerifyResult,
         store::{X509Store, X509StoreBuilder},
         verify::{X509VerifyFlags, X509VerifyParam},
     },
@@ -34,7 +32,7 @@ const AUTH_LEVEL: i32 = 2;
 
 /// A snapshot of who is trusted.
 pub struct Trust {
-    anchors: Arc<Anchors>,
+    anchors: Anchors,
     fqdns: Vec<Fqdn>,
     revocations: Revocations,
 }
@@ -44,7 +42,6 @@ pub(super) struct Anchors {
     roots: Vec<X509>,
     issuers: HashMap<[u8; 32], X509>,
     root_of: HashMap<[u8; 32], [u8; 32]>,
-    store: X509Store,
 }
 
 type Fault = (Reason, String);
@@ -65,15 +62,24 @@ impl Anchors {
         }
         Ok(Self {
             roots: roots.to_vec(),
-            store: store(roots, pinned.values())?,
             issuers: pinned,
             root_of,
         })
     }
 
-    /// Another store of the same CAs: OpenSSL wants one of its own for each context.
+    /// The store that a chain is built from: the roots, which end it, and the issuers, which a client may leave out. Nothing
+    /// but a root ends a chain: there is no partial one.
     pub(super) fn store(&self) -> Result<X509Store, ErrorStack> {
-        store(&self.roots, self.issuers.values())
+        let mut store = X509StoreBuilder::new()?;
+        let mut parameters = X509VerifyParam::new()?;
+        // Validity is this file's own rule, so that it is judged in its turn and against the time that is passed in.
+        parameters.set_flags(X509VerifyFlags::NO_CHECK_TIME)?;
+        parameters.set_auth_level(AUTH_LEVEL);
+        store.set_param(&parameters)?;
+        for authority in self.roots.iter().chain(self.issuers()) {
+            store.add_cert(authority.clone())?;
+        }
+        Ok(store.build())
     }
 
     pub(super) fn issuers(&self) -> impl Iterator<Item = &X509> {
@@ -81,24 +87,9 @@ impl Anchors {
     }
 }
 
-/// The roots, which end a chain, and the issuers, which a client may leave out. Nothing but a root ends a chain: there is
-/// no partial one.
-fn store<'a>(roots: &'a [X509], issuers: impl Iterator<Item = &'a X509>) -> Result<X509Store, ErrorStack> {
-    let mut store = X509StoreBuilder::new()?;
-    let mut parameters = X509VerifyParam::new()?;
-    // Validity is this file's own rule, so that it is judged in its turn and against the time that is passed in.
-    parameters.set_flags(X509VerifyFlags::NO_CHECK_TIME)?;
-    parameters.set_auth_level(AUTH_LEVEL);
-    store.set_param(&parameters)?;
-    for authority in roots.iter().chain(issuers) {
-        store.add_cert(authority.clone())?;
-    }
-    Ok(store.build())
-}
-
 impl Trust {
     /// Who is trusted, by which names, and what was revoked since.
-    pub(super) const fn new(anchors: Arc<Anchors>, fqdns: Vec<Fqdn>, revocations: Revocations) -> Self {
+    pub(super) const fn new(anchors: Anchors, fqdns: Vec<Fqdn>, revocations: Revocations) -> Self {
         Self {
             anchors,
             fqdns,
@@ -106,33 +97,10 @@ impl Trust {
         }
     }
 
-    /// Builds the chain of a client's certificate and judges it; `presented` is what else the client would send.
-    ///
-    /// # Errors
-    /// The first rule that is broken, in the order chain, issuer, validity, revocation, usage, FQDN.
-    pub fn verify(
-        &self,
-        leaf: &X509Ref,
-        presented: &StackRef<X509>,
-        now: SystemTime,
-    ) -> Result<VerifiedClient, Refusal> {
-        let unreadable = |error: ErrorStack| Refusal::of(unreadable(error), Some(leaf));
-        let mut context = X509StoreContext::new().map_err(unreadable)?;
-        context
-            .init(&self.anchors.store, leaf, presented, |context| {
-                if !context.verify_cert()? {
-                    return Ok(Err(self.refuse_chain(context.error(), Some(leaf))));
-                }
-                let chain: Vec<_> = context.chain().into_iter().flatten().map(AsRef::as_ref).collect();
-                Ok(self.judge(&chain, now))
-            })
-            .map_err(unreadable)?
-    }
-
     /// Judges a chain that OpenSSL has verified, from the leaf to the root.
     ///
     /// # Errors
-    /// As [`Trust::verify`].
+    /// The first rule that is broken, in the order chain, issuer, validity, revocation, usage, FQDN.
     pub(super) fn judge(&self, chain: &[&X509Ref], now: SystemTime) -> Result<VerifiedClient, Refusal> {
         self.facts(chain, now)
             .map(VerifiedClient::new)
@@ -140,14 +108,14 @@ impl Trust {
     }
 
     /// The refusal of a chain that OpenSSL finds unsound.
-    pub(super) fn refuse_chain(&self, error: X509VerifyResult, leaf: Option<&X509Ref>) -> Refusal {
+    pub(super) fn refuse_chain(error: X509VerifyResult, leaf: Option<&X509Ref>) -> Refusal {
         Refusal::of((reason_of_chain(error), error.error_string().to_owned()), leaf)
     }
 
     /// Judges a verified client again, by what can have changed since: time, pins, revocation, names.
     ///
     /// # Errors
-    /// As [`Trust::verify`].
+    /// As when it was judged first.
     pub fn recheck(&self, client: &VerifiedClient, now: SystemTime) -> Result<(), Refusal> {
         let facts = client.facts();
         let judged = || -> Result<(), Fault> {
@@ -320,7 +288,7 @@ mod tests {
         pkey::{PKey, Private},
         stack::Stack,
         x509::{
-            X509Crl,
+            X509Crl, X509StoreContext,
             extension::{ExtendedKeyUsage, KeyUsage},
         },
     };
@@ -367,12 +335,21 @@ mod tests {
             revocations.add(crl, &[roots, issuers].concat()).unwrap();
         }
         let anchors = Anchors::new(roots, issuers).unwrap();
-        Trust::new(Arc::new(anchors), vec![Fqdn::parse(fqdn).unwrap()], revocations)
+        Trust::new(anchors, vec![Fqdn::parse(fqdn).unwrap()], revocations)
     }
 
+    /// Builds the chain as the handshake's OpenSSL does, and has it judged.
     fn verify(trust: &Trust, leaf: &X509, seconds: i64) -> Result<VerifiedClient, Reason> {
-        let verified = trust.verify(leaf, &Stack::new().unwrap(), at(seconds));
-        verified.map_err(|refusal| refusal.reason)
+        let (store, none) = (trust.anchors.store().unwrap(), Stack::new().unwrap());
+        let mut context = X509StoreContext::new().unwrap();
+        let verified = context.init(&store, leaf, &none, |context| {
+            if !context.verify_cert()? {
+                return Ok(Err(Trust::refuse_chain(context.error(), Some(leaf))));
+            }
+            let chain: Vec<_> = context.chain().into_iter().flatten().map(AsRef::as_ref).collect();
+            Ok(trust.judge(&chain, at(seconds)))
+        });
+        verified.unwrap().map_err(|refusal| refusal.reason)
     }
 
     #[test]
