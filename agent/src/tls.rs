@@ -14,11 +14,11 @@ mod sessions;
 mod stream;
 mod trust;
 
-pub use acceptor::{Acceptor, InForce, Session};
+pub use acceptor::{Acceptor, InForce, Reread, Session};
 pub use client::{CertificateSummary, VerifiedClient};
 pub use load::{Loaded, load};
-pub use refusal::Refusal;
-pub use revocation::CrlStatus;
+pub use refusal::{CrlFacts, Refusal};
+pub use revocation::Watch;
 pub use stream::TlsStream;
 pub use trust::Trust;
 
