@@ -109,7 +109,7 @@ fn several_calls_on_one_connection_are_answered_in_order() {
 #[test]
 fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
     let answers = beside_a_server(|path| {
-        exchange(&path, b"nonsense\n{\"version\":3,\"request\":{\"new\":1}}\n{\"version\":3,\"request\":{\"verb\":\"status\"}}\n")
+        exchange(&path, b"nonsense\n{\"version\":4,\"request\":{\"new\":1}}\n{\"version\":3,\"request\":{\"verb\":\"status\"}}\n")
     });
     let lines: Vec<&str> = answers.lines().collect();
     assert_eq!(lines.len(), 3, "{answers}");
@@ -119,7 +119,7 @@ fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
         lines[0]
     );
     assert!(
-        lines[1].contains("protocol version 3, the agent speaks 2"),
+        lines[1].contains("protocol version 4, the agent speaks 3"),
         "{}",
         lines[1]
     );
