@@ -16,8 +16,9 @@ pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
     Audit, ClientTls, Config, Control, DhGroup, Failsafe, Filter, FilterMode, Gateway, GuardedService,
-    HandshakeBudgets, Listen, Metrics, OnStale, Profile, Registry, Revocation, Scope, Service, ServiceMode,
-    ServiceProtocol, Source, SourceKind, Suites, Tls, Unauthenticated, Verdicts, XdpAttach,
+    HandshakeBudgets, Health, Listen, Metrics, OnStale, Profile, Registry, Revocation, Scope, Service,
+    ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls, Unauthenticated, UpstreamTls, Verdicts,
+    XdpAttach,
 };
 pub use problem::Problem;
 pub use service::{ServiceError, SourceName, SourceNameError};

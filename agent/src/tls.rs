@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod client;
+mod connector;
 mod context;
 mod hello;
 mod load;
@@ -16,7 +17,9 @@ mod trust;
 
 pub use acceptor::{Acceptor, InForce, Reread, Session};
 pub use client::{CertificateSummary, VerifiedClient};
-pub use load::{Loaded, load};
+pub(crate) use connector::is_truncation;
+pub use connector::{ConnectError, Connector};
+pub use load::{Loaded, load, load_connector};
 pub use refusal::{CrlFacts, Refusal};
 pub use revocation::Watch;
 pub use stream::TlsStream;

@@ -44,7 +44,6 @@ fn render(status: &Status) -> String {
     }
     fact("services", joined(&status.services));
     fact("listens on", joined(&status.listen));
-    fact("upstream", status.upstream.clone());
     fact("sources", status.sources.to_string());
     fact("verdicts", status.verdicts.to_string());
     fact("systems", status.systems.to_string());
@@ -65,6 +64,31 @@ fn render(status: &Status) -> String {
         }
         text = text + "\n" + &table.render();
     }
+    let mut table = Table::titled([
+        "UPSTREAM",
+        "STATE",
+        "OUTSTANDING",
+        "IDLE",
+        "ANSWERED",
+        "FAILURES",
+        "LAST ERROR",
+    ]);
+    for upstream in &status.upstreams {
+        let state = match upstream.ejected_seconds {
+            Some(seconds) => format!("{} for {seconds}s", upstream.state),
+            None => upstream.state.clone(),
+        };
+        table.row([
+            upstream.address.clone(),
+            state,
+            upstream.outstanding.to_string(),
+            upstream.idle.to_string(),
+            upstream.answered.to_string(),
+            upstream.failures.to_string(),
+            upstream.last_error.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    text = text + "\n" + &table.render();
     if !status.crls.is_empty() {
         text = text + "\n" + &crl::table(&status.crls).render();
     }

@@ -25,6 +25,7 @@ pub struct Counters {
     handshakes_refused: AtomicU64,
     requests_allowed: AtomicU64,
     requests_refused: AtomicU64,
+    answers_broken: AtomicU64,
     verdicts_issued: AtomicU64,
 }
 
@@ -42,6 +43,7 @@ impl Counters {
             handshakes_refused: AtomicU64::new(0),
             requests_allowed: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
+            answers_broken: AtomicU64::new(0),
             verdicts_issued: AtomicU64::new(0),
         }
     }
@@ -80,6 +82,12 @@ impl Counters {
     /// A request was refused.
     pub fn request_refused(&self, reason: Reason) {
         add(&self.requests_refused);
+        self.refused(reason);
+    }
+
+    /// The answer to a request that was passed on broke off.
+    pub fn answer_broke_off(&self, reason: Reason) {
+        add(&self.answers_broken);
         self.refused(reason);
     }
 
@@ -140,6 +148,10 @@ impl Counters {
 
     pub(super) fn decided_requests(&self) -> (u64, u64) {
         (get(&self.requests_allowed), get(&self.requests_refused))
+    }
+
+    pub(super) fn broken_answers(&self) -> u64 {
+        get(&self.answers_broken)
     }
 
     pub(super) fn issued_verdicts(&self) -> u64 {

@@ -191,7 +191,7 @@ impl Agent {
             scope: config.filter.scope.as_str().to_owned(),
             interfaces,
             listen: config.listen.addresses.clone(),
-            upstream: config.gateway.upstream.to_string(),
+            upstreams: self.gateway.upstreams(),
             services: config
                 .filter
                 .services
@@ -230,6 +230,7 @@ impl Agent {
         Observed {
             filter,
             audit_write_failures: self.audit.failures(),
+            upstreams: self.gateway.upstreams(),
         }
     }
 
