@@ -7,6 +7,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     process::{Command, Output, Stdio},
@@ -383,6 +384,7 @@ fn status() -> Status {
         scope: "services".to_owned(),
         interfaces: Vec::new(),
         listen: vec!["127.0.0.1:8443".parse().unwrap()],
+        refusals_by_side: BTreeMap::from([("client".to_owned(), 7)]),
         upstreams: vec![UpstreamStatus {
             address: "http://127.0.0.1:8080".to_owned(),
             state: "ejected".to_owned(),
@@ -599,6 +601,7 @@ fn json_has_the_documented_keys() {
             "interfaces",
             "listen",
             "upstreams",
+            "refusals_by_side",
             "services",
             "sources",
             "verdicts",

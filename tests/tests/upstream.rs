@@ -343,7 +343,10 @@ fn an_upstream_over_tls_must_prove_its_name_under_the_pinned_ca(lab: &mut Lab) -
             None => {
                 let (codes, _) = lab.client(Host::Ssp).repeat(&search(), 5)?;
                 let connections = rogue.connections();
-                ensure!(codes == [200; 5] && connections == 1, "{what}: {codes:?} over {connections}");
+                ensure!(
+                    codes == [200; 5] && connections < 5,
+                    "{what}: {codes:?} over {connections}"
+                );
                 // Those that are kept were proven when they were made.
                 drop(rogue);
                 behind(lab, |_| {})?;

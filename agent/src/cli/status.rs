@@ -48,6 +48,9 @@ fn render(status: &Status) -> String {
     fact("verdicts", status.verdicts.to_string());
     fact("systems", status.systems.to_string());
     fact("connections", status.connections.to_string());
+    let sides = status.refusals_by_side.iter();
+    let sides: Vec<_> = sides.map(|(side, count)| format!("{side} {count}")).collect();
+    fact("refused, by whose doing", joined(&sides));
     fact("TLS", status.openssl.clone());
     let mut text = facts.render();
 

@@ -33,6 +33,9 @@ pub struct Status {
     pub listen: Vec<SocketAddr>,
     /// What it guards.
     pub upstreams: Vec<UpstreamStatus>,
+    /// What the agent has refused or could not answer since its start, by whose doing that was: `client`, `upstream`,
+    /// `gateway`.
+    pub refusals_by_side: BTreeMap<String, u64>,
     /// The guarded services.
     pub services: Vec<Service>,
     /// Entries of the allowlist.

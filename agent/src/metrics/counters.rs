@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use spinegate_common::{Layer, Reason};
+use spinegate_common::{Layer, Reason, Side};
 
 use crate::{
     control::{FilterStats, Handshakes, Requests, Stats},
@@ -117,6 +117,16 @@ impl Counters {
         }
     }
 
+    /// Refusals by whose doing they were.
+    #[must_use]
+    pub fn refusals_by_side(&self) -> BTreeMap<String, u64> {
+        let mut sides: BTreeMap<_, _> = Side::ALL.map(|side| (side.as_str().to_owned(), 0)).into();
+        for (reason, count) in self.refusals() {
+            *sides.entry(reason.side().as_str().to_owned()).or_default() += count;
+        }
+        sides
+    }
+
     /// Refusals by each reason that the agent, and not the filter, can refuse for.
     pub(super) fn refusals(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL
@@ -206,6 +216,13 @@ mod tests {
         assert_eq!(stats.refusals["not_owner"], 2);
         assert_eq!(stats.refusals["asid_unknown"], 0);
         assert_eq!(stats.verdicts_issued, 1);
+        counters.answer_broke_off(Reason::UpstreamReset);
+        counters.request_refused(Reason::AuditFailed);
+        let sides: Vec<_> = counters.refusals_by_side().into_iter().collect();
+        assert_eq!(
+            sides,
+            [("client", 3), ("gateway", 1), ("upstream", 1)].map(|(side, count)| (side.to_owned(), count))
+        );
     }
 
     #[test]

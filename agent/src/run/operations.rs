@@ -192,6 +192,7 @@ impl Agent {
             interfaces,
             listen: config.listen.addresses.clone(),
             upstreams: self.gateway.upstreams(),
+            refusals_by_side: self.counters.refusals_by_side(),
             services: config
                 .filter
                 .services

@@ -88,13 +88,25 @@ impl Member {
 
     pub(super) fn succeeded(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
-        self.health().succeeded();
+        let mut health = self.health();
+        let was_out = !matches!(health.state(Instant::now()), State::Up | State::Down);
+        health.succeeded();
+        drop(health);
+        if was_out {
+            tracing::info!(upstream = %self.address, "the upstream answers again");
+        }
     }
 
     pub(super) fn failed(&self, error: &dyn fmt::Display) {
-        let error = error.to_string();
-        self.health()
-            .failed(&self.settings.health, Instant::now(), &error, fastrand::f64());
+        let (error, now) = (error.to_string(), Instant::now());
+        let mut health = self.health();
+        let before = health.state(now);
+        health.failed(&self.settings.health, now, &error, fastrand::f64());
+        let after = health.state(now);
+        drop(health);
+        if let (State::Up | State::Trial, State::Ejected(span)) = (before, after) {
+            tracing::warn!(upstream = %self.address, error, ?span, "the upstream is ejected");
+        }
     }
 
     /// What came of asking it. Gives whether that changed its state.

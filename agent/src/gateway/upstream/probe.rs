@@ -55,7 +55,7 @@ impl Upstream {
 
 async fn ask(member: &Member, connector: Option<&Connector>, path: PathAndQuery, timeout: Duration) {
     let answer = question(member, connector, path, timeout).await;
-    if member.asked(answer.as_ref().map(|()| ()).map_err(String::as_str)) {
+    if member.asked(answer.as_ref().copied().map_err(String::as_str)) {
         match answer {
             Ok(()) => tracing::info!(upstream = %member.address, "the upstream is up again"),
             Err(error) => tracing::warn!(upstream = %member.address, %error, "the upstream is down"),
