@@ -3,7 +3,9 @@
 mod acceptor;
 mod client;
 mod context;
+mod expiry;
 mod hello;
+mod inspect;
 mod load;
 mod name;
 mod pool;
@@ -16,7 +18,11 @@ mod trust;
 
 pub use acceptor::{Acceptor, InForce, Session};
 pub use client::{CertificateSummary, VerifiedClient};
-pub use load::{Loaded, load};
+pub use expiry::{Expiry, ExpiryKind};
+pub use inspect::{
+    CertificateFacts, Inspection, Judged, Link, Outcome, Presented, PresentedError, Refused, Rule, inspect,
+};
+pub use load::{Loaded, LoadedTrust, load, load_trust};
 pub use refusal::Refusal;
 pub use revocation::CrlStatus;
 pub use stream::TlsStream;

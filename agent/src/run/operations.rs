@@ -11,11 +11,12 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{Cidr, Source},
     control::{
-        CrlStatus, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin, Peer, Request,
-        Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
+        CertificateStatus, CrlStatus, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin,
+        Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
+    tls::ExpiryKind,
     verdict::OrderError,
 };
 
@@ -181,6 +182,18 @@ impl Agent {
             next_update: crl.next_update,
             entries: crl.entries,
         });
+        let now = SystemTime::now();
+        let certificates = self
+            .acceptor
+            .expiries()
+            .into_iter()
+            .filter(|expiry| expiry.kind != ExpiryKind::Crl)
+            .map(|expiry| CertificateStatus {
+                what: expiry.kind.as_str().to_owned(),
+                ends: expiry.ends(),
+                days_left: expiry.days_left(now),
+                subject: expiry.subject,
+            });
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -207,6 +220,7 @@ impl Agent {
             confirm_until: lock(&self.trial)
                 .as_ref()
                 .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
+            certificates: certificates.collect(),
             crls: crls.collect(),
             warnings: self.warnings.load().to_vec(),
         })
@@ -226,8 +240,13 @@ impl Agent {
             tracing::warn!(%error, "the kernel's counters can't be read");
             None
         });
+        let mut expiries = BTreeMap::new();
+        for expiry in self.acceptor.expiries() {
+            expiries.entry(expiry.kind).or_insert(expiry.timestamp());
+        }
         Observed {
             filter,
+            expiries,
             audit_write_failures: self.audit.failures(),
         }
     }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Loaded, Refusal, Trust, VerifiedClient,
+    Expiry, Loaded, Refusal, Trust, VerifiedClient, expiry,
     hello::Demands,
     pool::{Pool, Step, Unserved},
     progress::Progress,
@@ -112,6 +112,13 @@ impl Acceptor {
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.current.load().trust)
+    }
+
+    /// When each part of what is in force ends, by kind, the earliest of each first.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<Expiry> {
+        let current = self.current.load();
+        expiry::of(current.context.certificate(), &current.trust)
     }
 
     /// Tells of each change of what is in force.

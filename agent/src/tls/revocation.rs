@@ -137,6 +137,13 @@ impl Revocations {
         }
     }
 
+    /// Each CRL's issuer, and when the next one is due, as far as they say so.
+    pub(super) fn next_updates(&self) -> impl Iterator<Item = (&str, Time)> {
+        self.lists
+            .values()
+            .filter_map(|list| Some((list.status.issuer.as_str(), list.next_update?)))
+    }
+
     /// Each CRL's state.
     pub(super) fn status(&self) -> Vec<CrlStatus> {
         let mut status: Vec<_> = self.lists.values().map(|list| list.status.clone()).collect();

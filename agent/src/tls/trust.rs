@@ -44,7 +44,7 @@ pub(super) struct Anchors {
     root_of: HashMap<[u8; 32], [u8; 32]>,
 }
 
-type Fault = (Reason, String);
+pub(super) type Fault = (Reason, String);
 
 impl Anchors {
     pub(super) fn new(roots: &[X509], issuers: &[X509]) -> Result<Self, ErrorStack> {
@@ -84,6 +84,10 @@ impl Anchors {
 
     pub(super) fn issuers(&self) -> impl Iterator<Item = &X509> {
         self.issuers.values()
+    }
+
+    pub(super) fn roots(&self) -> &[X509] {
+        &self.roots
     }
 }
 
@@ -148,6 +152,24 @@ impl Trust {
         let end = facts.leaf.not_after.min(facts.issuer.not_after);
         // Its last second counts.
         end.since(now.into()) + Duration::from_secs(1)
+    }
+
+    pub(super) const fn anchors(&self) -> &Anchors {
+        &self.anchors
+    }
+
+    pub(super) fn fqdns(&self) -> &[Fqdn] {
+        &self.fqdns
+    }
+
+    pub(super) const fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Whether there are CRLs to say that a leaf of this issuer, or the issuer itself, is revoked.
+    pub(super) fn knows_revocation(&self, issuer: &[u8; 32]) -> bool {
+        let root = self.anchors.root_of.get(issuer);
+        self.revocations.covers(issuer) && root.is_some_and(|root| self.revocations.covers(root))
     }
 
     /// Each CRL's state.
@@ -220,7 +242,7 @@ impl Trust {
     }
 
     /// R12: one of the certificate's names is one of ours.
-    fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
+    pub(super) fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
         let names = name::fqdns(leaf).map_err(|fault| (Reason::FqdnMismatch, fault))?;
         match names.iter().find(|name| self.fqdns.contains(name)) {
             Some(name) => Ok(name.clone()),
@@ -233,7 +255,7 @@ impl Trust {
 }
 
 /// A client's certificate authenticates clients, and signs no others. Its key is a strong RSA key, as Spine's are.
-fn check_usage(leaf: &X509Ref) -> Result<(), Fault> {
+pub(super) fn check_usage(leaf: &X509Ref) -> Result<(), Fault> {
     let wrong = |detail: &str| Err((Reason::WrongUsage, detail.to_owned()));
     let der = leaf.to_der().map_err(unreadable)?;
     let (_, parsed) =
@@ -286,9 +308,8 @@ mod tests {
         ec::{EcGroup, EcKey},
         nid::Nid,
         pkey::{PKey, Private},
-        stack::Stack,
         x509::{
-            X509Crl, X509StoreContext,
+            X509Crl,
             extension::{ExtendedKeyUsage, KeyUsage},
         },
     };
@@ -296,7 +317,10 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        tls::testing::{self, Ca, DAY, FQDN, Template, at},
+        tls::{
+            Presented, inspect,
+            testing::{self, Ca, DAY, FQDN, Template, at},
+        },
     };
 
     /// RootCA and SubCA, and what is made of them.
@@ -338,18 +362,10 @@ mod tests {
         Trust::new(anchors, vec![Fqdn::parse(fqdn).unwrap()], revocations)
     }
 
-    /// Builds the chain as the handshake's OpenSSL does, and has it judged.
     fn verify(trust: &Trust, leaf: &X509, seconds: i64) -> Result<VerifiedClient, Reason> {
-        let (store, none) = (trust.anchors.store().unwrap(), Stack::new().unwrap());
-        let mut context = X509StoreContext::new().unwrap();
-        let verified = context.init(&store, leaf, &none, |context| {
-            if !context.verify_cert()? {
-                return Ok(Err(Trust::refuse_chain(context.error(), Some(leaf))));
-            }
-            let chain: Vec<_> = context.chain().into_iter().flatten().map(AsRef::as_ref).collect();
-            Ok(trust.judge(&chain, at(seconds)))
-        });
-        verified.unwrap().map_err(|refusal| refusal.reason)
+        let presented = Presented::new(leaf.clone(), Vec::new());
+        let verified = inspect::verify(trust, &presented, at(seconds)).unwrap();
+        verified.judged.map_err(|refusal| refusal.reason)
     }
 
     #[test]
