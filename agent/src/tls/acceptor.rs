@@ -259,3 +259,6 @@ async fn linger(stream: &mut TcpStream) {
     // However it ends, the connection is over.
     let _ = timeout(LINGER, reading).await;
 }
+
+#[cfg(test)]
+mod tests;
