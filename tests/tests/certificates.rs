@@ -225,6 +225,17 @@ fn a_supplier_inspects_with_the_public_files_alone(lab: &mut Lab) -> Result<()> 
             finished.code
         );
     }
+    let words = Run::new(lab.binary())
+        .args(["cert", "inspect", "--fqdn", SSP_FQDN, "--roots"])
+        .arg(&pki.root)
+        .arg("--issuers")
+        .arg(&pki.sub)
+        .arg(&pki.leaf("good")?.cert)
+        .success()?;
+    ensure!(
+        words.starts_with("pass, but revocation was not checked"),
+        "{words}"
+    );
     let root_alone = text(&pki.crls.join("root.pem"));
     let finished = public("good", &["--crl", &root_alone])?;
     ensure!(

@@ -170,6 +170,13 @@ fn render(report: &Report<'_>) -> String {
     let mut text = String::new();
     // Writing to a string can't fail.
     match &inspection.refused {
+        None if inspection
+            .rules
+            .iter()
+            .any(|judged| judged.outcome == tls::Outcome::NotChecked) =>
+        {
+            text.push_str("pass, but revocation was not checked: a gateway with CRLs may still refuse it\n");
+        }
         None => text.push_str("pass: a handshake with this certificate is accepted\n"),
         Some(refused) => {
             let _ = writeln!(text, "refused: {}", refused.reason);
@@ -207,6 +214,9 @@ fn render(report: &Report<'_>) -> String {
     accepted.row(["accepted names", &inspection.accepted_names.join(", ")]);
     text = text + "\n" + &chain.render() + "\n" + &accepted.render();
 
+    if inspection.certificate.ca {
+        text.push_str("note: this is a CA's certificate; of a file with several the first is judged, so put the client's first\n");
+    }
     for unused in &inspection.unused {
         let _ = writeln!(
             text,
