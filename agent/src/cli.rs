@@ -3,6 +3,7 @@
 mod attach;
 mod cert;
 mod check;
+mod crl;
 mod detach;
 mod events;
 mod explain;
@@ -76,6 +77,9 @@ enum Command {
     Status(Format),
     /// Show what the filter and the gateway have counted.
     Stats(Format),
+    /// Show the CRLs.
+    #[command(subcommand)]
+    Crl(crl::Command),
     /// Show or change the allowlist.
     #[command(subcommand)]
     Sources(sources::Command),
@@ -127,6 +131,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Cert(command) => cert::run(&place, command),
         Command::Status(format) => status::run(&place, format),
         Command::Stats(format) => stats::run(&place, format),
+        Command::Crl(command) => crl::run(&place, command),
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
         Command::Events(arguments) => events::run(&place, arguments),

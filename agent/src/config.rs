@@ -16,7 +16,7 @@ pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
     Audit, ClientTls, Config, Control, DhGroup, Failsafe, Filter, FilterMode, Gateway, GuardedService,
-    HandshakeBudgets, Listen, Metrics, Profile, Registry, Revocation, Scope, Service, ServiceMode,
+    HandshakeBudgets, Listen, Metrics, OnStale, Profile, Registry, Revocation, Scope, Service, ServiceMode,
     ServiceProtocol, Source, SourceKind, Suites, Tls, Unauthenticated, Verdicts, XdpAttach,
 };
 pub use problem::Problem;

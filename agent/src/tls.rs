@@ -16,15 +16,15 @@ mod sessions;
 mod stream;
 mod trust;
 
-pub use acceptor::{Acceptor, InForce, Session};
+pub use acceptor::{Acceptor, InForce, Reread, Session};
 pub use client::{CertificateSummary, VerifiedClient};
 pub use expiry::{Expiry, ExpiryKind};
 pub use inspect::{
     CertificateFacts, Inspection, Judged, Link, Outcome, Presented, PresentedError, Refused, Rule, inspect,
 };
 pub use load::{Loaded, LoadedTrust, load, load_trust};
-pub use refusal::Refusal;
-pub use revocation::CrlStatus;
+pub use refusal::{CrlFacts, Refusal};
+pub use revocation::Watch;
 pub use stream::TlsStream;
 pub use trust::Trust;
 

@@ -10,7 +10,7 @@ use super::{
     output::{self, Table, printable},
 };
 use crate::{
-    config::{self, ClientTls, Problem, Revocation},
+    config::{self, ClientTls, OnStale, Problem, Revocation},
     nrl::Fqdn,
     tls::{self, CertificateFacts, Inspection, LoadedTrust, Presented},
 };
@@ -130,6 +130,7 @@ fn of_options(
         fqdns: accepted.fqdns,
         crls: accepted.crls,
         revocation,
+        on_stale: OnStale::Deny,
     };
     let lines = |problems: &[Problem]| -> Vec<String> { problems.iter().map(of_option).collect() };
     let trust = tls::load_trust(&settings, now)
@@ -140,13 +141,15 @@ fn of_options(
 
 /// A problem in the words of the command line.
 fn of_option(problem: &Problem) -> String {
-    let mut line = format!("{}: {}; {}", problem.key, problem.message, problem.mend);
+    let mut line = format!("{}: {}; {}", problem.key, problem.message, problem.mend).replace(
+        ", or set `tls.client.revocation = \"prefer\"`",
+        ", or give no --crl: then revocation is not checked",
+    );
     for (key, option) in [
         ("tls.client.roots", "--roots"),
         ("tls.client.issuers", "--issuers"),
         ("tls.client.fqdns", "--fqdn"),
         ("tls.client.crls", "--crl"),
-        ("tls.client.revocation", "revocation"),
     ] {
         line = line.replace(&format!("`{key}`"), option).replace(key, option);
     }

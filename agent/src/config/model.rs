@@ -376,6 +376,18 @@ pub struct ClientTls {
     pub crls: Vec<PathBuf>,
     /// Default `require`.
     pub revocation: Revocation,
+    /// Default `deny`.
+    pub on_stale: OnStale,
+}
+
+/// `tls.client.on_stale`: what becomes of clients when a CRL was not replaced in time. A serial number on it stays revoked
+/// in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStale {
+    /// They are refused.
+    Deny,
+    /// They are accepted for so long after the CRL's end.
+    Grace(Duration),
 }
 
 /// `tls.client.revocation`

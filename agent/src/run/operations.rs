@@ -11,7 +11,7 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{Cidr, Source},
     control::{
-        CertificateStatus, CrlStatus, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin,
+        CertificateStatus, CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin,
         Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
@@ -48,6 +48,13 @@ impl Agent {
                     .map_err(|error| internal(&error))?
                     .unwrap_or_default();
                 Ok(Response::Stats(Box::new(self.counters.stats(filter))))
+            }
+            Request::CrlStatus => {
+                let trust = self.acceptor.trust();
+                Ok(Response::Crls(CrlReport {
+                    crls: trust.crls(SystemTime::now()),
+                    faults: trust.crl_faults().to_vec(),
+                }))
             }
             Request::SourcesList => self
                 .list_sources()
@@ -169,19 +176,13 @@ impl Agent {
 
     fn status(&self) -> Result<Status, FilterError> {
         let config = self.config.load();
+        let trust = self.acceptor.trust();
         let mut filter = lock(&self.filter);
         let interfaces = filter
             .as_mut()
             .map(|filter| interfaces::status(filter, &config.filter))
             .unwrap_or_default();
         let verdicts = filter.as_ref().map_or(Ok(0), Filter::count_verdicts)?;
-        let crls = self.acceptor.trust().crls().into_iter().map(|crl| CrlStatus {
-            issuer: crl.issuer,
-            number: crl.number,
-            this_update: crl.this_update,
-            next_update: crl.next_update,
-            entries: crl.entries,
-        });
         let now = SystemTime::now();
         let certificates = self
             .acceptor
@@ -221,8 +222,8 @@ impl Agent {
                 .as_ref()
                 .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
             certificates: certificates.collect(),
-            crls: crls.collect(),
-            warnings: self.warnings.load().to_vec(),
+            crls: trust.crls(now),
+            warnings: [self.warnings.load().as_slice(), trust.crl_faults()].concat(),
         })
     }
 

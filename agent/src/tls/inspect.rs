@@ -18,8 +18,9 @@ pub use presented::{Presented, PresentedError};
 
 use super::{
     Refusal, Trust, VerifiedClient,
-    client::{Time, fingerprint, name},
-    trust::{Fault, check_usage},
+    client::{Certificate, fingerprint, name},
+    refusal::Fault,
+    trust::check_usage,
 };
 
 /// The rules, in the order in which a handshake asks them.
@@ -186,11 +187,11 @@ impl Judged {
     fn of(rule: Rule, result: Result<(), Fault>) -> Self {
         match result {
             Ok(()) => Self::without_fault(rule, Outcome::Pass),
-            Err((reason, detail)) => Self {
+            Err(fault) => Self {
                 rule,
                 outcome: Outcome::Fail,
-                reason: Some(reason.as_str()),
-                detail: Some(detail),
+                reason: Some(fault.reason.as_str()),
+                detail: Some(fault.detail),
             },
         }
     }
@@ -229,7 +230,7 @@ pub fn inspect(trust: &Trust, presented: &Presented, now: SystemTime) -> Result<
             detail: refusal.detail.clone(),
             mend: refusal.reason.mend(),
         }),
-        rules: rules(trust, presented.leaf(), &chain, sound, refusal)?,
+        rules: rules(trust, presented.leaf(), &chain, sound, refusal),
         certificate: CertificateFacts::of(presented.leaf(), now.into())?,
         chain: chain
             .iter()
@@ -270,7 +271,11 @@ pub(super) fn verify(trust: &Trust, presented: &Presented, now: SystemTime) -> R
             let certificates: Vec<&X509Ref> = chain.iter().map(AsRef::as_ref).collect();
             trust.judge(&certificates, now)
         } else {
-            Err(Trust::refuse_chain(context.error(), Some(leaf)))
+            Err(Trust::refuse_chain(
+                context.error(),
+                context.error_depth(),
+                Some(leaf),
+            ))
         };
         Ok(Verified { chain, sound, judged })
     })
@@ -283,9 +288,13 @@ fn rules(
     chain: &[X509],
     sound: bool,
     refusal: Option<&Refusal>,
-) -> Result<Vec<Judged>, ErrorStack> {
-    let issuer = chain.get(1).map(|issuer| fingerprint(issuer)).transpose()?;
-    let knows_revocation = issuer.is_some_and(|issuer| trust.knows_revocation(&issuer));
+) -> Vec<Judged> {
+    let facts = Certificate::of(leaf);
+    let issuer = chain.get(1).map(|issuer| Certificate::of(issuer));
+    let knows_revocation = match (&facts, &issuer) {
+        (Ok(leaf), Some(Ok(issuer))) => trust.knows_revocation(leaf, issuer),
+        _ => false,
+    };
     let kept = |rule| match rule {
         Rule::Revocation if !knows_revocation => Judged {
             detail: Some("no CRL is at hand that covers the whole chain".to_owned()),
@@ -294,7 +303,7 @@ fn rules(
         rule => Judged::without_fault(rule, Outcome::Pass),
     };
     let Some(refusal) = refusal else {
-        return Ok(Rule::ALL.map(kept).to_vec());
+        return Rule::ALL.map(kept).to_vec();
     };
     let broken = if sound {
         Rule::of(refusal.reason)
@@ -302,29 +311,34 @@ fn rules(
         Rule::Chain
     };
     let beyond = |rule| match rule {
-        Rule::Usage | Rule::Key => match (rule, check_usage(leaf)) {
-            (_, Ok(())) => Judged::of(rule, Ok(())),
-            (_, Err(fault)) if Rule::of(fault.0) == rule => Judged::of(rule, Err(fault)),
+        Rule::Usage | Rule::Key => match facts.as_ref().map(|facts| check_usage(leaf, facts)) {
+            Ok(Ok(())) => Judged::of(rule, Ok(())),
+            Ok(Err(fault)) if Rule::of(fault.reason) == rule => Judged::of(rule, Err(fault)),
             // The usage is judged before the key.
-            (Rule::Usage, Err((Reason::WeakKeyOrDigest, _))) => Judged::of(rule, Ok(())),
+            Ok(Err(fault)) if rule < Rule::of(fault.reason) => Judged::of(rule, Ok(())),
             _ => Judged::without_fault(rule, Outcome::NotReached),
         },
         Rule::Name => Judged::of(rule, trust.check_name(leaf).map(drop)),
         _ => Judged::without_fault(rule, Outcome::NotReached),
     };
+    let of_refusal = |rule| Judged {
+        reason: Some(refusal.reason.as_str()),
+        detail: Some(refusal.detail.clone()),
+        ..Judged::without_fault(rule, Outcome::Fail)
+    };
     let judged = Rule::ALL.map(|rule| match rule.cmp(&broken) {
         std::cmp::Ordering::Less => kept(rule),
-        std::cmp::Ordering::Equal => Judged::of(rule, Err((refusal.reason, refusal.detail.clone()))),
+        std::cmp::Ordering::Equal => of_refusal(rule),
         std::cmp::Ordering::Greater => beyond(rule),
     });
-    Ok(judged.to_vec())
+    judged.to_vec()
 }
 
 fn link(certificate: &X509, in_file: bool) -> Result<Link, ErrorStack> {
     let summary = super::CertificateSummary::of(certificate)?;
     Ok(Link {
         subject: summary.subject,
-        not_before: Time::of(certificate.not_before())?.to_string(),
+        not_before: summary.not_before,
         not_after: summary.not_after,
         sha256: summary.sha256,
         in_file,
@@ -345,6 +359,7 @@ mod tests {
         config,
         nrl::Fqdn,
         tls::{
+            client::Time,
             revocation::Revocations,
             testing::{Ca, DAY, FQDN, Template, at},
             trust::Anchors,
@@ -355,10 +370,12 @@ mod tests {
         let root = Ca::root("Root");
         let sub = root.subordinate(Template::ca("Sub"));
         let authorities = [root.certificate.clone(), sub.certificate.clone()];
-        let mut revocations = Revocations::new(policy);
+        let mut revocations = Revocations::new(policy, config::OnStale::Deny);
         if with_crls {
             for ca in [&root, &sub] {
-                revocations.add(&ca.fresh_crl(&[]), &authorities).unwrap();
+                revocations
+                    .add(&ca.fresh_crl(&[]), &authorities, "a file")
+                    .unwrap();
             }
         }
         let anchors = Anchors::new(&authorities[..1], &authorities[1..]).unwrap();

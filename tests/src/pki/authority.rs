@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use openssl::{
-    asn1::{Asn1Integer, Asn1Time},
+    asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time},
     bn::{BigNum, MsbOption},
     hash::MessageDigest,
     pkey::{PKey, Private},
     x509::{
-        CrlNumber, X509, X509Builder, X509CrlBuilder, X509Name, X509Ref, X509RevokedBuilder,
+        CrlNumber, X509, X509Builder, X509CrlBuilder, X509Extension, X509Name, X509Ref, X509RevokedBuilder,
         extension::{
             AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
             SubjectKeyIdentifier,
@@ -70,6 +70,18 @@ impl Authority {
     /// # Errors
     /// OpenSSL refused.
     pub fn crl(&self, revoked: &[&X509Ref], validity: Validity) -> Result<Vec<u8>> {
+        self.sign_crl(None, revoked, validity)
+    }
+
+    /// A CRL of this CA for the certificates alone that name the distribution point `uri`, as PEM.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn partial_crl(&self, uri: &str, revoked: &[&X509Ref], validity: Validity) -> Result<Vec<u8>> {
+        self.sign_crl(Some(uri), revoked, validity)
+    }
+
+    fn sign_crl(&self, point: Option<&str>, revoked: &[&X509Ref], validity: Validity) -> Result<Vec<u8>> {
         let mut builder = X509CrlBuilder::new()?;
         builder.set_issuer_name(self.certificate.subject_name())?;
         builder.set_last_update(&*time(validity.from)?)?;
@@ -80,8 +92,11 @@ impl Authority {
             .build(&carrier.x509v3_context(Some(&self.certificate), None))?;
         builder.append_extension(authority)?;
         // RFC 5280 section 5.2.3 wants a number that grows with each CRL: the time does.
-        let number = u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
-        builder.append_extension(CrlNumber::new(BigNum::from_u32(number)?)?.build()?)?;
+        let number = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
+        builder.append_extension(CrlNumber::new(BigNum::from_slice(&number.to_be_bytes())?)?.build()?)?;
+        if let Some(uri) = point {
+            builder.append_extension(distribution_point("2.5.29.28", true, &full_name(uri)?)?)?;
+        }
         for certificate in revoked {
             let mut entry = X509RevokedBuilder::new()?;
             entry.set_serial_number(certificate.serial_number())?;
@@ -125,6 +140,7 @@ pub struct Leaf {
     addresses: Vec<Address>,
     client_auth: bool,
     validity: Validity,
+    crl: Option<String>,
 }
 
 impl Leaf {
@@ -138,6 +154,7 @@ impl Leaf {
             addresses: Vec::new(),
             client_auth: true,
             validity: Validity::present(),
+            crl: None,
         }
     }
 
@@ -176,6 +193,15 @@ impl Leaf {
     pub fn and_common_name(mut self, name: &str) -> Self {
         self.more_common_names.push(name.to_owned());
         self
+    }
+
+    /// With this distribution point of its issuer's CRL.
+    #[must_use]
+    pub fn with_crl_at(self, uri: &str) -> Self {
+        Self {
+            crl: Some(uri.to_owned()),
+            ..self
+        }
     }
 
     /// Also for this address.
@@ -220,8 +246,33 @@ impl Leaf {
             let names = names.build(&builder.x509v3_context(None, None))?;
             builder.append_extension(names)?;
         }
+        if let Some(uri) = &self.crl {
+            let points = der(0x30, &full_name(uri)?)?;
+            builder.append_extension(distribution_point("2.5.29.31", false, &points)?)?;
+        }
         Ok(end(builder, key, issuer)?.to_pem()?)
     }
+}
+
+/// `id-ce-cRLDistributionPoints` or `id-ce-issuingDistributionPoint` (RFC 5280 sections 4.2.1.13 and 5.2.5).
+fn distribution_point(oid: &str, critical: bool, content: &[u8]) -> Result<X509Extension> {
+    let content = Asn1OctetString::new_from_bytes(&der(0x30, content)?)?;
+    Ok(X509Extension::new_from_der(
+        &*Asn1Object::from_str(oid)?,
+        critical,
+        &content,
+    )?)
+}
+
+/// A DistributionPointName of one URI.
+fn full_name(uri: &str) -> Result<Vec<u8>> {
+    der(0xa0, &der(0xa0, &der(0x86, uri.as_bytes())?)?)
+}
+
+/// A DER element of a length that fits one byte.
+fn der(tag: u8, content: &[u8]) -> Result<Vec<u8>> {
+    let length = u8::try_from(content.len()).ok().filter(|length| *length < 0x80);
+    Ok([&[tag, length.context("too long a name for the lab")?], content].concat())
 }
 
 /// The first certificate of a PEM file.

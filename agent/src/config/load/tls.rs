@@ -1,12 +1,15 @@
 //! `[tls]`
 
-use std::{path::Path, time::Duration};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use crate::config::{
-    ClientTls, DhGroup, Revocation, Suites, Tls, Unauthenticated,
+    ClientTls, DhGroup, OnStale, Revocation, Suites, Tls, Unauthenticated,
     reader::{Example, Section},
     values::{self, Fault},
 };
+
+/// How long a CRL may be let count after its end.
+const GRACE: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
 
 pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
     let certificate = section.required(
@@ -96,6 +99,7 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
         }
         _ => section.list("crls", values::path(folder)),
     };
+    let on_stale = section.or("on_stale", OnStale::Deny, values::grace(GRACE));
     section.finish();
 
     Some(ClientTls {
@@ -104,5 +108,6 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
         fqdns: fqdns?,
         crls: crls?,
         revocation: revocation?,
+        on_stale: on_stale?,
     })
 }

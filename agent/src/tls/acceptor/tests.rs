@@ -1,4 +1,5 @@
-//! Whatever is loaded, sound or broken, in whatever order: the last sound load alone says who is accepted.
+//! Whatever is loaded, sound or broken, in whatever order: the last sound load says who is accepted, and no CRL gives way to
+//! an older one.
 
 use std::{collections::HashMap, fs, path::Path, sync::OnceLock, time::Duration};
 
@@ -54,6 +55,30 @@ struct World {
     revoked_subs: Vec<usize>,
     stale_subs: Vec<usize>,
     root_stale: bool,
+    /// Of its CRLs.
+    number: u8,
+}
+
+/// Whose CRL it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Signer {
+    Root(usize),
+    Sub(usize),
+}
+
+/// What a CRL says: of a root's, which SubCAs are revoked, of a SubCA's, which leaves.
+#[derive(Clone, Debug)]
+struct Crl {
+    number: u8,
+    revoked: Vec<usize>,
+    stale: bool,
+}
+
+/// What must be in force: the last sound world, with the newest CRLs of its CAs that were in force before.
+#[derive(Clone, Debug)]
+struct Expected {
+    world: World,
+    crls: HashMap<Signer, Crl>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -137,9 +162,10 @@ fn worlds() -> impl Strategy<Value = World> {
         subsequence(vec![0, 1, 2], 0..=1),
         subsequence(vec![0, 1, 2], 0..=1),
         prop::bool::weighted(0.1),
+        1..4_u8,
     )
         .prop_map(
-            |(own, (root, pinned), names, revoked, revoked_subs, stale_subs, root_stale)| World {
+            |(own, (root, pinned), names, revoked, revoked_subs, stale_subs, root_stale, number)| World {
                 own,
                 root,
                 pinned,
@@ -148,6 +174,7 @@ fn worlds() -> impl Strategy<Value = World> {
                 revoked_subs,
                 stale_subs,
                 root_stale,
+                number,
             },
         )
 }
@@ -196,7 +223,7 @@ impl World {
             .iter()
             .map(|sub| &*pki.subs[*sub].certificate)
             .collect();
-        let crl = pki.roots[self.root].crl(&revoked, |crl| {
+        let crl = pki.roots[self.root].numbered_crl(self.number, &revoked, |crl| {
             crl.set_next_update(&stale(self.root_stale)).unwrap();
         });
         fs::write(crls.join("root"), crl.to_pem().unwrap()).unwrap();
@@ -206,7 +233,7 @@ impl World {
                 .filter(|leaf| leaf.sub == *sub)
                 .map(|leaf| &*leaf.certificate)
                 .collect();
-            let crl = pki.subs[*sub].crl(&revoked, |crl| {
+            let crl = pki.subs[*sub].numbered_crl(self.number, &revoked, |crl| {
                 crl.set_next_update(&stale(self.stale_subs.contains(sub)))
                     .unwrap();
             });
@@ -252,22 +279,65 @@ impl World {
                     .collect(),
                 crls: vec![crls],
                 revocation: config::Revocation::Require,
+                on_stale: config::OnStale::Deny,
             },
         }
     }
 
+    fn crls(&self) -> HashMap<Signer, Crl> {
+        let crl = |revoked: &[usize], stale| Crl {
+            number: self.number,
+            revoked: revoked.to_vec(),
+            stale,
+        };
+        let subs = self.pinned.iter().map(|sub| {
+            let stale = self.stale_subs.contains(sub);
+            (Signer::Sub(*sub), crl(&self.revoked, stale))
+        });
+        let root = (Signer::Root(self.root), crl(&self.revoked_subs, self.root_stale));
+        subs.chain([root]).collect()
+    }
+}
+
+impl Expected {
+    fn of(world: World) -> Self {
+        Self {
+            crls: world.crls(),
+            world,
+        }
+    }
+
+    /// What a change makes of what was in force `before`.
+    fn after(mut self, before: &Self) -> Self {
+        for (signer, crl) in &mut self.crls {
+            if let Some(earlier) = before.crls.get(signer)
+                && earlier.number > crl.number
+            {
+                *crl = earlier.clone();
+            }
+        }
+        self
+    }
+
     /// Why a leaf must be refused, said without any of the code that judges it.
     fn reason(&self, index: usize) -> Option<Reason> {
-        let leaf = &pki().leaves[index];
+        let (leaf, world) = (&pki().leaves[index], &self.world);
+        let revokes = |signer, what| {
+            self.crls
+                .get(&signer)
+                .is_some_and(|crl| crl.revoked.contains(&what))
+        };
+        let stale = |signer| self.crls.get(&signer).is_some_and(|crl| crl.stale);
+        let (sub, root) = (Signer::Sub(leaf.sub), Signer::Root(world.root));
         let broken = [
-            (Reason::ChainUnknownCa, ROOT_OF[leaf.sub] != self.root),
-            (Reason::IssuerNotPinned, !self.pinned.contains(&leaf.sub)),
+            (Reason::ChainUnknownCa, ROOT_OF[leaf.sub] != world.root),
+            (Reason::IssuerNotPinned, !world.pinned.contains(&leaf.sub)),
             (Reason::CertificateExpired, leaf.expired),
-            (Reason::CertificateRevoked, self.revoked.contains(&index)),
-            (Reason::CrlStale, self.stale_subs.contains(&leaf.sub)),
-            (Reason::CertificateRevoked, self.revoked_subs.contains(&leaf.sub)),
-            (Reason::CrlStale, self.root_stale),
-            (Reason::FqdnMismatch, !self.names.contains(&leaf.name)),
+            (Reason::CertificateRevoked, revokes(sub, index)),
+            (Reason::CrlStale, stale(sub)),
+            (Reason::CertificateRevoked, revokes(root, leaf.sub)),
+            (Reason::CrlStale, stale(root)),
+            (Reason::FqdnMismatch, !world.names.contains(&leaf.name)),
         ];
         broken
             .into_iter()
@@ -339,7 +409,7 @@ fn loaded(config: &config::Tls) -> Result<Loaded, Vec<config::Problem>> {
 /// What is in force judges every leaf, and every client that was ever accepted, as this world has it.
 fn judges_as(
     acceptor: &Acceptor,
-    world: &World,
+    expected: &Expected,
     accepted: &mut HashMap<usize, VerifiedClient>,
 ) -> Result<(), TestCaseError> {
     let (pki, trust) = (pki(), acceptor.trust());
@@ -347,7 +417,7 @@ fn judges_as(
         let sub = pki.subs[leaf.sub].certificate.clone();
         let presented = Presented::new(leaf.certificate.clone(), vec![sub]);
         let judged = inspect::verify(&trust, &presented, at(0)).unwrap().judged;
-        let reason = world.reason(index);
+        let reason = expected.reason(index);
         prop_assert_eq!(
             judged.as_ref().err().map(|refusal| refusal.reason),
             reason,
@@ -367,7 +437,7 @@ fn judges_as(
         .into_iter()
         .find(|expiry| expiry.kind == ExpiryKind::OwnCertificate);
     let days = own.map(|own| own.days_left(at(0)));
-    prop_assert_eq!(days, Some([100, 200][world.own]));
+    prop_assert_eq!(days, Some([100, 200][expected.world.own]));
     Ok(())
 }
 
@@ -382,7 +452,7 @@ proptest! {
         let folder = TempDir::new().unwrap();
         let config = first.publish(folder.path());
         let acceptor = Acceptor::new(&config, loaded(&config).map_err(|faults| fail(&faults))?).unwrap();
-        let mut in_force = first;
+        let mut in_force = Expected::of(first);
         let mut accepted = HashMap::new();
         judges_as(&acceptor, &in_force, &mut accepted)?;
         for step in steps {
@@ -390,7 +460,7 @@ proptest! {
                 Step::Reload(world) => {
                     let loaded = loaded(&world.publish(folder.path())).map_err(|faults| fail(&faults))?;
                     acceptor.swap(loaded);
-                    in_force = world;
+                    in_force = Expected::of(world).after(&in_force);
                 }
                 Step::Broken(world, fault) => {
                     let mut config = world.publish(folder.path());
@@ -400,8 +470,10 @@ proptest! {
                 Step::Trial(world) => {
                     let loaded = loaded(&world.publish(folder.path())).map_err(|faults| fail(&faults))?;
                     let before = acceptor.swap(loaded);
-                    judges_as(&acceptor, &world, &mut accepted)?;
+                    let on_trial = Expected::of(world).after(&in_force);
+                    judges_as(&acceptor, &on_trial, &mut accepted)?;
                     acceptor.restore(before);
+                    in_force = in_force.after(&on_trial);
                 }
             }
             judges_as(&acceptor, &in_force, &mut accepted)?;

@@ -58,7 +58,9 @@ impl CertificateFacts {
             issuer,
             serial,
             sha256,
+            not_before,
             not_after,
+            ..
         } = CertificateSummary::of(certificate)?;
         let common_names = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
         let alternative_names = certificate.subject_alt_names();
@@ -75,7 +77,7 @@ impl CertificateFacts {
             alternative_names: alternative_names.iter().flatten().map(general_name).collect(),
             serial,
             sha256,
-            not_before: Time::of(certificate.not_before())?.to_string(),
+            not_before,
             not_after,
             days_left: Time::of(certificate.not_after())?.days_since(now),
             key: key(certificate),
