@@ -604,6 +604,7 @@ fn json_has_the_documented_keys() {
             "openssl",
             "policy_bytes",
             "policy_generation",
+            "certificates",
             "crls",
             "warnings",
         ];
