@@ -143,6 +143,24 @@ impl<'l> Client<'l> {
         })
     }
 
+    /// Sends bytes over a bare TCP connection, and gives the first that comes back; then it goes away.
+    ///
+    /// # Errors
+    /// The connection can't be opened, or nothing comes in time.
+    pub fn begin(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let address = self.gateway();
+        netns::enter(&self.namespace(), || {
+            let mut stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
+                .with_context(|| format!("connecting to {address}"))?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            stream.write_all(bytes)?;
+            let mut answer = vec![0; 1024];
+            let length = stream.read(&mut answer).context("waiting for an answer")?;
+            answer.truncate(length);
+            Ok(answer)
+        })
+    }
+
     fn namespace(&self) -> String {
         self.lab.network().namespace(self.host)
     }
