@@ -126,7 +126,7 @@ fn of_more_handshakes_than_the_queue_holds_some_are_refused_and_the_next_is_serv
     for stream in &mut made {
         stream.write_all(&hello)?;
     }
-    let answered = made.iter_mut().filter_map(|stream| answers(stream)).count();
+    let answered = made.iter_mut().filter_map(answers).count();
     let refused = (made.len() - answered) as u64;
     ensure!(
         answered > 0 && refused > 0,
