@@ -12,6 +12,8 @@ pub mod locator;
 pub mod netns;
 pub mod observe;
 pub mod pki;
+pub mod probes;
 pub mod raw;
 pub mod suite;
+pub mod tools;
 pub mod wait;
