@@ -2,6 +2,7 @@
 
 mod attach;
 mod check;
+mod crl;
 mod detach;
 mod events;
 mod explain;
@@ -84,6 +85,9 @@ enum Command {
     Top(top::Arguments),
     /// Show every check of a request without making it, or what the filter would do with packets without sending them.
     Explain(explain::Arguments),
+    /// Have the running agent fetch CRLs.
+    #[command(subcommand)]
+    Crl(crl::Command),
     /// Have the running agent read its configuration again.
     Reload(reload::Arguments),
     /// Attach the filter to its interfaces again, as after `ip link set dev eth0 xdp off`.
@@ -127,6 +131,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Events(arguments) => events::run(&place, arguments),
         Command::Top(arguments) => top::run(&place, &arguments),
         Command::Explain(arguments) => explain::run(&place, arguments),
+        Command::Crl(command) => crl::run(&place, &command),
         Command::Reload(arguments) => reload::run(&place, &arguments),
         Command::Attach => attach::run(&place),
         Command::Detach => detach::run(&place),

@@ -1,6 +1,7 @@
 //! The acceptor: which TLS, which client certificates, and the handshake that ends in a verified client or a refusal.
 
 mod acceptor;
+mod candidate;
 mod client;
 mod context;
 mod hello;
@@ -13,14 +14,17 @@ mod revocation;
 mod sessions;
 mod stream;
 mod trust;
+mod wanted;
 
 pub use acceptor::{Acceptor, InForce, Session};
+pub use candidate::{Candidate, CandidateError};
 pub use client::{CertificateSummary, VerifiedClient};
 pub use load::{Loaded, load};
 pub use refusal::Refusal;
 pub use revocation::CrlStatus;
 pub use stream::TlsStream;
-pub use trust::Trust;
+pub use trust::{Authorities, Trust};
+pub use wanted::Wanted;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -8,6 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
+use super::{HttpHost, HttpUrl};
 use crate::nrl::Fqdn;
 
 /// A whole configuration.
@@ -376,6 +377,33 @@ pub struct ClientTls {
     pub crls: Vec<PathBuf>,
     /// Default `require`.
     pub revocation: Revocation,
+    /// `[tls.client.fetch]`
+    pub fetch: CrlFetch,
+}
+
+/// `[tls.client.fetch]`: which CRLs the agent fetches itself.
+#[derive(Clone, Debug)]
+pub struct CrlFetch {
+    /// The only hosts that are asked; none: nothing is fetched. Default none.
+    pub hosts: Vec<HttpHost>,
+    /// What is fetched besides the distribution points of certificates. Default none.
+    pub urls: Vec<HttpUrl>,
+    /// Where fetched CRLs are kept. Default `/var/lib/spinegate/crl`.
+    pub folder: PathBuf,
+    /// A CRL that takes longer is given up. Default 10 s.
+    pub timeout: Duration,
+    /// The largest CRL that is taken, in bytes. Default 32 MiB.
+    pub max_bytes: usize,
+    /// A CRL is fetched again after this time, however long it is valid. Default 6 h.
+    pub interval: Duration,
+}
+
+impl CrlFetch {
+    /// Whether anything may be fetched.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        !self.hosts.is_empty()
+    }
 }
 
 /// `tls.client.revocation`

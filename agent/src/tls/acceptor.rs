@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Loaded, Refusal, Trust, VerifiedClient,
+    Loaded, Refusal, Trust, VerifiedClient, Wanted,
     hello::Demands,
     pool::{Pool, Step, Unserved},
     progress::Progress,
@@ -34,6 +34,7 @@ pub struct Acceptor {
     current: ArcSwap<Generation>,
     pool: Pool,
     changes: watch::Sender<()>,
+    wanted: Wanted,
 }
 
 /// What was negotiated.
@@ -82,15 +83,16 @@ impl Generation {
 }
 
 impl Acceptor {
-    /// Begins with what was loaded, and with threads for the handshakes' arithmetic.
+    /// Begins with what was loaded, and with threads for the handshakes' arithmetic. Tells `wanted` which CRLs clients need.
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn new(config: &config::Tls, loaded: Loaded) -> std::io::Result<Self> {
+    pub fn new(config: &config::Tls, loaded: Loaded, wanted: Wanted) -> std::io::Result<Self> {
         Ok(Self {
             current: ArcSwap::from_pointee(loaded.generation),
             pool: Pool::start(config.handshake_threads, config.handshake_queue)?,
             changes: watch::Sender::new(()),
+            wanted,
         })
     }
 
@@ -133,6 +135,7 @@ impl Acceptor {
         let progress = Progress::new(
             Arc::clone(&generation.trust),
             generation.sessions.clone(),
+            self.wanted.clone(),
             generation.demands,
         );
         let stream = prepare(&generation.context, &progress, stream)

@@ -16,7 +16,7 @@ use super::client::{Certificate, Time, fingerprint, name, serial};
 use crate::config;
 
 /// How far a CRL's issuer's clock may run ahead of ours.
-const SKEW: Duration = Duration::from_secs(300);
+pub(super) const SKEW: Duration = Duration::from_secs(300);
 
 /// The CRLs in force, by the SHA-256 of the CA certificate whose key verifies them.
 pub(super) struct Revocations {

@@ -22,6 +22,7 @@ use super::{
     client::{Certificate, Facts, Time, fingerprint},
     name,
     revocation::Revocations,
+    wanted::distribution_points,
 };
 use crate::nrl::Fqdn;
 
@@ -42,6 +43,15 @@ pub(super) struct Anchors {
     roots: Vec<X509>,
     issuers: HashMap<[u8; 32], X509>,
     root_of: HashMap<[u8; 32], [u8; 32]>,
+}
+
+/// Who may sign CRLs, for who fetches them.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// The roots and the accepted issuers.
+    pub certificates: Vec<X509>,
+    /// Where the CRLs are that list the issuers themselves, as their certificates say.
+    pub distribution_points: Vec<String>,
 }
 
 type Fault = (Reason, String);
@@ -80,6 +90,11 @@ impl Anchors {
             store.add_cert(authority.clone())?;
         }
         Ok(store.build())
+    }
+
+    /// All of them.
+    pub(super) fn authorities(&self) -> Vec<X509> {
+        self.roots.iter().chain(self.issuers()).cloned().collect()
     }
 
     pub(super) fn issuers(&self) -> impl Iterator<Item = &X509> {
@@ -148,6 +163,19 @@ impl Trust {
         let end = facts.leaf.not_after.min(facts.issuer.not_after);
         // Its last second counts.
         end.since(now.into()) + Duration::from_secs(1)
+    }
+
+    /// The CAs that may sign CRLs.
+    #[must_use]
+    pub fn authorities(&self) -> Authorities {
+        Authorities {
+            certificates: self.anchors.authorities(),
+            distribution_points: self
+                .anchors
+                .issuers()
+                .flat_map(|issuer| distribution_points(issuer))
+                .collect(),
+        }
     }
 
     /// Each CRL's state.
