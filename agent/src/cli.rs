@@ -73,6 +73,9 @@ enum Command {
     Status(Format),
     /// Show what the filter and the gateway have counted.
     Stats(Format),
+    /// Show the CRLs, or have them fetched.
+    #[command(subcommand)]
+    Crl(crl::Command),
     /// Show or change the allowlist.
     #[command(subcommand)]
     Sources(sources::Command),
@@ -85,9 +88,6 @@ enum Command {
     Top(top::Arguments),
     /// Show every check of a request without making it, or what the filter would do with packets without sending them.
     Explain(explain::Arguments),
-    /// Have the running agent fetch CRLs.
-    #[command(subcommand)]
-    Crl(crl::Command),
     /// Have the running agent read its configuration again.
     Reload(reload::Arguments),
     /// Attach the filter to its interfaces again, as after `ip link set dev eth0 xdp off`.
@@ -126,12 +126,12 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Check(format) => check::run(&place, format),
         Command::Status(format) => status::run(&place, format),
         Command::Stats(format) => stats::run(&place, format),
+        Command::Crl(command) => crl::run(&place, command),
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
         Command::Events(arguments) => events::run(&place, arguments),
         Command::Top(arguments) => top::run(&place, &arguments),
         Command::Explain(arguments) => explain::run(&place, arguments),
-        Command::Crl(command) => crl::run(&place, &command),
         Command::Reload(arguments) => reload::run(&place, &arguments),
         Command::Attach => attach::run(&place),
         Command::Detach => detach::run(&place),

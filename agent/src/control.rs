@@ -8,7 +8,7 @@ mod server;
 mod socket;
 
 pub use answers::{
-    Check, CrlStatus, Decision, DropReport, EventsMissed, Explanation, FilterStats, Handshakes,
+    Check, CrlReport, CrlStatus, Decision, DropReport, EventsMissed, Explanation, FilterStats, Handshakes,
     InterfaceStatus, Origin, Outcome, PacketExplanation, Requests, ServiceStats, SourceEntry, Stats, Status,
     Tally, VerdictEntry, VerdictKind,
 };

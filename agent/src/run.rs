@@ -1,5 +1,6 @@
 //! The agent from start to stop: each room is opened in the order in which nothing is ever served unguarded.
 
+mod crls;
 mod drops;
 mod explain;
 mod interfaces;
@@ -241,6 +242,7 @@ impl Started {
         }
         services.spawn(control.serve(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::sweep(Arc::clone(&agent), end.clone()));
+        services.spawn(crls::follow(Arc::clone(&agent), end.clone()));
         services.spawn(drops::report(Arc::clone(&agent), end.clone()));
         services.spawn(interfaces::keep_attached(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));

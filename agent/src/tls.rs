@@ -16,12 +16,12 @@ mod stream;
 mod trust;
 mod wanted;
 
-pub use acceptor::{Acceptor, InForce, Session};
+pub use acceptor::{Acceptor, InForce, Reread, Session};
 pub use candidate::{Candidate, CandidateError};
 pub use client::{CertificateSummary, VerifiedClient};
 pub use load::{Loaded, load};
-pub use refusal::Refusal;
-pub use revocation::CrlStatus;
+pub use refusal::{CrlFacts, Refusal};
+pub use revocation::Watch;
 pub use stream::TlsStream;
 pub use trust::{Authorities, Trust};
 pub use wanted::Wanted;

@@ -15,3 +15,4 @@ pub mod pki;
 pub mod raw;
 pub mod suite;
 pub mod wait;
+pub mod web;

@@ -377,8 +377,19 @@ pub struct ClientTls {
     pub crls: Vec<PathBuf>,
     /// Default `require`.
     pub revocation: Revocation,
+    /// Default `deny`.
+    pub on_stale: OnStale,
     /// `[tls.client.fetch]`
     pub fetch: CrlFetch,
+}
+
+impl ClientTls {
+    /// Where CRLs are read from: `crls`, and last the folder of those that were fetched.
+    #[must_use]
+    pub fn crl_sources(&self) -> Vec<PathBuf> {
+        let fetched = self.fetch.is_on().then_some(&self.fetch.folder);
+        self.crls.iter().chain(fetched).cloned().collect()
+    }
 }
 
 /// `[tls.client.fetch]`: which CRLs the agent fetches itself.
@@ -404,6 +415,16 @@ impl CrlFetch {
     pub const fn is_on(&self) -> bool {
         !self.hosts.is_empty()
     }
+}
+
+/// `tls.client.on_stale`: what becomes of clients when a CRL was not replaced in time. A serial number on it stays revoked
+/// in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStale {
+    /// They are refused.
+    Deny,
+    /// They are accepted for so long after the CRL's end.
+    Grace(Duration),
 }
 
 /// `tls.client.revocation`

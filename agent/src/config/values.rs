@@ -10,7 +10,7 @@ use std::{
 
 use toml_edit::{Item, Value};
 
-use super::{Cidr, HttpHost, HttpUrl, Service, SourceName, UrlError};
+use super::{Cidr, HttpHost, HttpUrl, OnStale, Service, SourceName, UrlError};
 use crate::nrl::{Asid, Fqdn};
 
 /// A value as it stands in the file.
@@ -135,6 +135,19 @@ pub(super) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(Given<'_>) -
                 mend(),
             )),
         }
+    }
+}
+
+/// `"deny"`, or a time span.
+pub(super) fn grace(limits: RangeInclusive<Duration>) -> impl Fn(Given<'_>) -> Result<OnStale, Fault> {
+    let span = duration(limits);
+    move |given| {
+        if given.text("\"deny\"")? == "deny" {
+            return Ok(OnStale::Deny);
+        }
+        span(given)
+            .map(OnStale::Grace)
+            .map_err(|fault| Fault::new(fault.message, format!("write \"deny\", or {}", fault.mend)))
     }
 }
 

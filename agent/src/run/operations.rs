@@ -11,7 +11,7 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{Cidr, Source},
     control::{
-        CrlStatus, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin, Peer, Request,
+        CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin, Peer, Request,
         Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
@@ -47,6 +47,14 @@ impl Agent {
                     .map_err(|error| internal(&error))?
                     .unwrap_or_default();
                 Ok(Response::Stats(Box::new(self.counters.stats(filter))))
+            }
+            Request::CrlStatus => {
+                let trust = self.acceptor.trust();
+                Ok(Response::Crls(CrlReport {
+                    crls: trust.crls(SystemTime::now()),
+                    faults: trust.crl_faults().to_vec(),
+                    fetches: self.crl_fetcher.status(),
+                }))
             }
             Request::SourcesList => self
                 .list_sources()
@@ -192,19 +200,13 @@ impl Agent {
 
     fn status(&self) -> Result<Status, FilterError> {
         let config = self.config.load();
+        let trust = self.acceptor.trust();
         let mut filter = lock(&self.filter);
         let interfaces = filter
             .as_mut()
             .map(|filter| interfaces::status(filter, &config.filter))
             .unwrap_or_default();
         let verdicts = filter.as_ref().map_or(Ok(0), Filter::count_verdicts)?;
-        let crls = self.acceptor.trust().crls().into_iter().map(|crl| CrlStatus {
-            issuer: crl.issuer,
-            number: crl.number,
-            this_update: crl.this_update,
-            next_update: crl.next_update,
-            entries: crl.entries,
-        });
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -231,8 +233,8 @@ impl Agent {
             confirm_until: lock(&self.trial)
                 .as_ref()
                 .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
-            crls: crls.collect(),
-            warnings: self.warnings.load().to_vec(),
+            crls: trust.crls(SystemTime::now()),
+            warnings: [self.warnings.load().as_slice(), trust.crl_faults()].concat(),
         })
     }
 

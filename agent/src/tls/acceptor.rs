@@ -1,6 +1,10 @@
 //! The handshake: from a socket to a verified client, or to a refusal.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use openssl::{
@@ -20,6 +24,7 @@ use super::{
     hello::Demands,
     pool::{Pool, Step, Unserved},
     progress::Progress,
+    revocation::{self, Reading},
     sessions::Sessions,
     stream::{Socket, TlsStream, wants},
 };
@@ -35,6 +40,8 @@ pub struct Acceptor {
     pool: Pool,
     changes: watch::Sender<()>,
     wanted: Wanted,
+    /// Held while what is in force changes: nothing that was learnt of revocation meanwhile may be lost.
+    changing: Mutex<()>,
 }
 
 /// What was negotiated.
@@ -55,7 +62,17 @@ pub struct Session {
 /// What was in force at some time.
 pub struct InForce(Arc<Generation>);
 
+/// What came of reading the CRLs again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reread {
+    /// The CRLs that are in force since, one a line.
+    pub news: Vec<String>,
+    /// What is wrong with the files.
+    pub faults: Vec<String>,
+}
+
 /// Context and trust belong together: a handshake sees both of one load.
+#[derive(Clone)]
 pub(super) struct Generation {
     context: SslContext,
     demands: Demands,
@@ -93,21 +110,51 @@ impl Acceptor {
             pool: Pool::start(config.handshake_threads, config.handshake_queue)?,
             changes: watch::Sender::new(()),
             wanted,
+            changing: Mutex::new(()),
         })
     }
 
     /// Puts another load in force for every handshake that begins from now on, and for rechecks. Gives the one that was
     /// in force.
     pub fn swap(&self, loaded: Loaded) -> InForce {
-        let before = self.current.swap(Arc::new(loaded.generation));
-        self.changes.send_replace(());
-        InForce(before)
+        InForce(self.replace(loaded.generation))
     }
 
-    /// Puts what was in force before in force again.
+    /// Puts what was in force before in force again, but for what was learnt of revocation since.
     pub fn restore(&self, before: InForce) {
-        self.current.store(before.0);
+        self.replace(Arc::unwrap_or_clone(before.0));
+    }
+
+    fn replace(&self, mut generation: Generation) -> Arc<Generation> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let trust = Arc::unwrap_or_clone(generation.trust).after(&self.current.load().trust);
+        generation.trust = Arc::new(trust);
+        let before = self.current.swap(Arc::new(generation));
         self.changes.send_replace(());
+        before
+    }
+
+    /// Reads the CRLs that `config` names again and puts them in force, without a new context: what was read badly stays
+    /// as it was. Blocks while it reads.
+    #[must_use]
+    pub fn reread_crls(&self, config: &config::ClientTls) -> Reread {
+        let anchors = Arc::clone(self.trust().anchors());
+        let Reading { revocations, faults } = revocation::read(config, &anchors.authorities());
+        let faults: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        if !Arc::ptr_eq(current.trust.anchors(), &anchors) {
+            // A reload was faster, and has read them too.
+            return Reread::default();
+        }
+        let trust = current.trust.with_crls(revocations, faults.clone());
+        let news = trust.crl_news(&current.trust);
+        self.current.store(Arc::new(Generation {
+            trust: Arc::new(trust),
+            ..Generation::clone(&current)
+        }));
+        self.changes.send_replace(());
+        Reread { news, faults }
     }
 
     /// The trust in force.

@@ -11,7 +11,7 @@ use x509_parser::{oid_registry, prelude::FromDer as _, revocation_list::Certific
 
 use super::{
     client::{Time, name},
-    revocation::SKEW,
+    revocation::{SKEW, check_form},
 };
 
 /// A CRL that one of the CAs has signed.
@@ -32,9 +32,9 @@ pub enum CandidateError {
     /// Nobody vouches for it.
     #[error("no trusted root and no accepted issuer has signed it (its issuer is {0})")]
     NotOurs(String),
-    /// It says only what has changed.
-    #[error("it is a delta CRL, which says nothing without its base")]
-    Delta,
+    /// It could not be put in force.
+    #[error("{0}")]
+    Unusable(String),
     /// It is of the future.
     #[error("it is of the future ({0}): compare the clocks")]
     Future(String),
@@ -66,7 +66,7 @@ impl Candidate {
     /// Reads a CRL, in DER or PEM, and has it vouched for by one of the CAs.
     ///
     /// # Errors
-    /// It is none, or none of theirs, or a delta.
+    /// It is none, or none of theirs, or not one that can be put in force.
     pub fn read(content: &[u8], authorities: &[X509]) -> Result<Self, CandidateError> {
         let crl = X509Crl::from_der(content)
             .or_else(|_| X509Crl::from_pem(content))
@@ -74,15 +74,16 @@ impl Candidate {
         if !signed_by_any(&crl, authorities)? {
             return Err(CandidateError::NotOurs(name(crl.issuer_name())));
         }
+        check_form(&crl).map_err(|error| CandidateError::Unusable(error.to_string()))?;
         let der = crl.to_der()?;
         let (_, parsed) = CertificateRevocationList::from_der(&der)
             .map_err(|error| CandidateError::Unreadable(error.to_string()))?;
-        let extension = |oid| parsed.extensions().iter().find(|extension| extension.oid == oid);
-        if extension(oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR).is_some() {
-            return Err(CandidateError::Delta);
-        }
-        let scope = extension(oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT)
-            .map(|extension| extension.value.to_vec());
+        let point = oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
+        let scope = parsed
+            .extensions()
+            .iter()
+            .find(|extension| extension.oid == point);
+        let scope = scope.map(|extension| extension.value.to_vec());
         let number = crl.extension::<CrlNumber>()?;
         Ok(Self {
             scope,
@@ -211,7 +212,7 @@ mod tests {
         });
         assert!(matches!(
             refused(&delta.to_der().unwrap()),
-            Some(CandidateError::Delta)
+            Some(CandidateError::Unusable(_))
         ));
     }
 

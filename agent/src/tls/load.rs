@@ -9,7 +9,7 @@ use std::{
 
 use openssl::{
     pkey::{PKey, Private},
-    x509::{X509, X509Crl, X509ExtendedKeyUsage, X509Ref, X509VerifyResult},
+    x509::{X509, X509ExtendedKeyUsage, X509Ref, X509VerifyResult},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     acceptor::Generation,
     client::{Time, fingerprint, name},
     context::{self, Identity},
-    revocation::Revocations,
+    revocation::{self, Revocations},
     trust::Anchors,
 };
 use crate::config::{self, Problem, Suites};
@@ -270,87 +270,37 @@ fn revocations(
         .chain(issuers)
         .map(|found| found.certificate.clone())
         .collect();
-    let mut revocations = Revocations::new(config.revocation);
-    for (position, path) in config.crls.iter().enumerate() {
-        let key = format!("{KEY}[{position}]");
-        for file in crl_files(&key, path, faults) {
-            let Some(content) = read(&key, &file, faults) else {
-                continue;
-            };
-            let Some(crls) = crls(&content) else {
-                faults.add(
-                    &key,
-                    format!("{} is no CRL", file.display()),
-                    "give CRLs in PEM or DER, and nothing else",
-                );
-                continue;
-            };
-            for crl in crls {
-                if let Err(error) = revocations.add(&crl, &authorities) {
-                    let message = format!("{}: {error}", file.display());
-                    faults.add(&key, message, "fetch the whole CRL from its issuer again");
-                }
-            }
+    let reading = revocation::read(config, &authorities);
+    for fault in reading.faults {
+        if fault.key == revocation::FETCHED {
+            // The next fetch mends it, and until then clients are refused.
+            faults.warn(&fault.key, fault.message, fault.mend);
+        } else {
+            faults.add(&fault.key, fault.message, fault.mend);
         }
     }
+    let revocations = reading.revocations;
     for authority in &authorities {
         let Ok(print) = fingerprint(authority) else {
             continue;
         };
         let name = name(authority.subject_name());
         if !revocations.covers(&print) && config.revocation == config::Revocation::Require {
-            let mend = "add it, or set `tls.client.revocation = \"prefer\"`";
-            faults.add(
-                KEY,
-                format!("there is no CRL of {name}, and revocation = \"require\""),
-                mend,
-            );
+            let message = format!("there is no CRL of {name}, and revocation = \"require\"");
+            if config.fetch.is_on() {
+                let mend =
+                    "clients are refused until it is fetched: `spinegate crl status` shows how that goes";
+                faults.warn(KEY, message, mend);
+            } else {
+                let mend = "add it, or set `tls.client.revocation = \"prefer\"`";
+                faults.add(KEY, message, mend);
+            }
         }
-        if let Some(fault) = revocations.stale(&print, now) {
+        for fault in revocations.stale(&print, now) {
             faults.warn(KEY, fault, "fetch the CRL that its issuer has now");
         }
     }
     revocations
-}
-
-/// The file itself, or the files of a folder, in the order of their names.
-fn crl_files(key: &str, path: &Path, faults: &mut Faults) -> Vec<PathBuf> {
-    if !path.is_dir() {
-        return vec![path.to_owned()];
-    }
-    let listed = fs::read_dir(path).and_then(|entries| {
-        entries
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<Vec<_>, _>>()
-    });
-    match listed {
-        Ok(mut files) => {
-            files.retain(|file| file.is_file());
-            files.sort();
-            files
-        }
-        Err(error) => {
-            faults.add(
-                key,
-                format!("{}: {error}", path.display()),
-                "make the folder readable",
-            );
-            Vec::new()
-        }
-    }
-}
-
-/// The CRLs of a file: one in DER, or several in PEM. None if there is anything else, or nothing.
-fn crls(content: &[u8]) -> Option<Vec<X509Crl>> {
-    const BEGIN: &str = "-----BEGIN X509 CRL-----";
-    let Ok(text) = std::str::from_utf8(content) else {
-        return Some(vec![X509Crl::from_der(content).ok()?]);
-    };
-    let crls: Option<Vec<_>> = text
-        .match_indices(BEGIN)
-        .map(|(start, _)| X509Crl::from_pem(text.get(start..)?.as_bytes()).ok())
-        .collect();
-    crls.filter(|crls| !crls.is_empty())
 }
 
 fn pem_certificates(key: &str, path: &Path, faults: &mut Faults) -> Vec<X509> {

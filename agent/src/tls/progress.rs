@@ -168,7 +168,7 @@ pub(super) fn on_certificate(sound: bool, chain: &mut X509StoreContextRef) -> bo
     let mut state = progress.lock();
     if !sound {
         let leaf = chain.chain().and_then(|chain| chain.iter().next());
-        state.judged = Some(Err(Trust::refuse_chain(chain.error(), leaf)));
+        state.judged = Some(Err(Trust::refuse_chain(chain.error(), chain.error_depth(), leaf)));
         return false;
     }
     if chain.error_depth() > 0 {

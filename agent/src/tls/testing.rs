@@ -62,7 +62,7 @@ impl Ca {
         self.numbered_crl(1, revoked, change)
     }
 
-    /// The same with a number of its own.
+    /// The same with another number.
     pub(crate) fn numbered_crl(
         &self,
         number: u8,

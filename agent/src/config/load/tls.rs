@@ -1,15 +1,19 @@
 //! `[tls]`
 
 use std::{
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::config::{
-    ClientTls, CrlFetch, DhGroup, Revocation, Suites, Tls, Unauthenticated,
+    ClientTls, CrlFetch, DhGroup, OnStale, Revocation, Suites, Tls, Unauthenticated,
     reader::{Example, Section},
     values::{self, Fault},
 };
+
+/// How long a CRL may be let count after its end.
+const GRACE: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
 
 pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
     let certificate = section.required(
@@ -101,6 +105,7 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
         }
         _ => section.list("crls", values::path(folder)),
     };
+    let on_stale = section.or("on_stale", OnStale::Deny, values::grace(GRACE));
     section.finish();
 
     Some(ClientTls {
@@ -109,6 +114,7 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
         fqdns: fqdns?,
         crls: crls?,
         revocation: revocation?,
+        on_stale: on_stale?,
         fetch: fetch?,
     })
 }
