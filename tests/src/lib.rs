@@ -17,3 +17,4 @@ pub mod raw;
 pub mod suite;
 pub mod tools;
 pub mod wait;
+pub mod web;
