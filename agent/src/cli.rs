@@ -77,7 +77,7 @@ enum Command {
     Status(Format),
     /// Show what the filter and the gateway have counted.
     Stats(Format),
-    /// Show the CRLs.
+    /// Show the CRLs, or have them fetched.
     #[command(subcommand)]
     Crl(crl::Command),
     /// Show or change the allowlist.

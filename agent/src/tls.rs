@@ -1,6 +1,7 @@
 //! The acceptor: which TLS, which client certificates, and the handshake that ends in a verified client or a refusal.
 
 mod acceptor;
+mod candidate;
 mod client;
 mod context;
 mod expiry;
@@ -15,8 +16,10 @@ mod revocation;
 mod sessions;
 mod stream;
 mod trust;
+mod wanted;
 
 pub use acceptor::{Acceptor, InForce, Reread, Session};
+pub use candidate::{Candidate, CandidateError};
 pub use client::{CertificateSummary, VerifiedClient};
 pub use expiry::{Expiry, ExpiryKind};
 pub use inspect::{
@@ -26,7 +29,8 @@ pub use load::{Loaded, LoadedTrust, load, load_trust};
 pub use refusal::{CrlFacts, Refusal};
 pub use revocation::Watch;
 pub use stream::TlsStream;
-pub use trust::Trust;
+pub use trust::{Authorities, Trust};
+pub use wanted::Wanted;
 
 #[cfg(test)]
 pub(crate) mod testing;

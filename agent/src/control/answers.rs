@@ -10,7 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Target;
-use crate::config::{Cidr, Service, SourceKind};
+use crate::{
+    config::{Cidr, Service, SourceKind},
+    fetch::FetchStatus,
+};
 
 /// How the agent is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +100,9 @@ pub struct CrlReport {
     pub crls: Vec<CrlStatus>,
     /// What was wrong when the files were last read.
     pub faults: Vec<String>,
+    /// Those that the agent fetches.
+    #[serde(default)]
+    pub fetches: Vec<FetchStatus>,
 }
 
 /// A loaded CRL.

@@ -54,6 +54,7 @@ impl Agent {
                 Ok(Response::Crls(CrlReport {
                     crls: trust.crls(SystemTime::now()),
                     faults: trust.crl_faults().to_vec(),
+                    fetches: self.crl_fetcher.status(),
                 }))
             }
             Request::SourcesList => self
@@ -125,6 +126,7 @@ impl Agent {
             Request::Confirm => self.confirm().await.map(Response::Done),
             Request::Attach => self.attach().map(Response::Done),
             Request::Detach => self.detach().map(Response::Done),
+            Request::CrlFetch => self.fetch_crls().await.map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
             Request::Events(_) => Err(Failure::new(
@@ -133,6 +135,29 @@ impl Agent {
                 "use the `spinegate` command of the running agent",
             )),
         }
+    }
+
+    async fn fetch_crls(&self) -> Result<String, Failure> {
+        if !self.config.load().tls.client.fetch.is_on() {
+            let mend = "name the hosts of the CRLs in `tls.client.fetch.hosts`, and reload";
+            return Err(Failure::new(FailureKind::Refused, "no CRL is fetched", mend));
+        }
+        let fetched = self.crl_fetcher.fetch_all().await;
+        let lines: Vec<_> = fetched
+            .iter()
+            .map(|(url, result)| match result {
+                Ok(said) => format!("{url}: {said}"),
+                Err(fault) => format!("{url}: not fetched: {fault}"),
+            })
+            .collect();
+        if fetched.is_empty() {
+            return Ok("no certificate and no configuration names a CRL of the listed hosts yet".to_owned());
+        }
+        if fetched.values().all(Result::is_ok) {
+            return Ok(lines.join("\n"));
+        }
+        let mend = "those that are kept stay in force, and the agent tries again by itself";
+        Err(Failure::new(FailureKind::Internal, lines.join("\n"), mend))
     }
 
     fn order(

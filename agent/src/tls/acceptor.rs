@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Expiry, Loaded, Refusal, Trust, VerifiedClient, expiry,
+    Expiry, Loaded, Refusal, Trust, VerifiedClient, Wanted, expiry,
     hello::Demands,
     pool::{Pool, Step, Unserved},
     progress::Progress,
@@ -39,6 +39,7 @@ pub struct Acceptor {
     current: ArcSwap<Generation>,
     pool: Pool,
     changes: watch::Sender<()>,
+    wanted: Wanted,
     /// Held while what is in force changes: nothing that was learnt of revocation meanwhile may be lost.
     changing: Mutex<()>,
 }
@@ -99,15 +100,16 @@ impl Generation {
 }
 
 impl Acceptor {
-    /// Begins with what was loaded, and with threads for the handshakes' arithmetic.
+    /// Begins with what was loaded, and with threads for the handshakes' arithmetic. Tells `wanted` which CRLs clients need.
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn new(config: &config::Tls, loaded: Loaded) -> std::io::Result<Self> {
+    pub fn new(config: &config::Tls, loaded: Loaded, wanted: Wanted) -> std::io::Result<Self> {
         Ok(Self {
             current: ArcSwap::from_pointee(loaded.generation),
             pool: Pool::start(config.handshake_threads, config.handshake_queue)?,
             changes: watch::Sender::new(()),
+            wanted,
             changing: Mutex::new(()),
         })
     }
@@ -187,6 +189,7 @@ impl Acceptor {
         let progress = Progress::new(
             Arc::clone(&generation.trust),
             generation.sessions.clone(),
+            self.wanted.clone(),
             generation.demands,
         );
         let stream = prepare(&generation.context, &progress, stream)

@@ -335,7 +335,12 @@ fn revocations(
         .collect();
     let reading = revocation::read(config, &authorities);
     for fault in reading.faults {
-        faults.add(&format!("{KEY}[{}]", fault.position), fault.message, fault.mend);
+        if fault.key == revocation::FETCHED {
+            // The next fetch mends it, and until then clients are refused.
+            faults.warn(&fault.key, fault.message, fault.mend);
+        } else {
+            faults.add(&fault.key, fault.message, fault.mend);
+        }
     }
     let revocations = reading.revocations;
     for authority in &authorities {
@@ -344,12 +349,15 @@ fn revocations(
         };
         let name = name(authority.subject_name());
         if !revocations.covers(&print) && config.revocation == config::Revocation::Require {
-            let mend = "add it, or set `tls.client.revocation = \"prefer\"`";
-            faults.add(
-                KEY,
-                format!("there is no CRL of {name}, and revocation = \"require\""),
-                mend,
-            );
+            let message = format!("there is no CRL of {name}, and revocation = \"require\"");
+            if config.fetch.is_on() {
+                let mend =
+                    "clients are refused until it is fetched: `spinegate crl status` shows how that goes";
+                faults.warn(KEY, message, mend);
+            } else {
+                let mend = "add it, or set `tls.client.revocation = \"prefer\"`";
+                faults.add(KEY, message, mend);
+            }
         }
         for fault in revocations.stale(&print, now) {
             faults.warn(KEY, fault, "fetch the CRL that its issuer has now");

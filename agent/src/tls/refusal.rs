@@ -85,6 +85,11 @@ impl Refusal {
         }
     }
 
+    /// Whether another CRL could let the client pass.
+    pub(super) const fn is_for_want_of_a_crl(&self) -> bool {
+        matches!(self.reason, Reason::CrlMissing | Reason::CrlStale)
+    }
+
     /// The code by which OpenSSL chooses the alert (RFC 5246 section 7.2.2) for a refused certificate.
     pub(super) fn verify_error(&self) -> X509VerifyResult {
         // The codes of OpenSSL's public header `x509_vfy.h`, each with the alert that it makes.

@@ -13,10 +13,11 @@ use std::{
 use openssl::x509::{X509, X509CrlRef};
 use spinegate_common::Reason;
 
-use self::list::{CrlError, Freshness, List};
+use self::list::{Freshness, List};
 pub use self::watch::Watch;
 pub(super) use self::{
-    files::{Reading, read},
+    files::{FETCHED, Reading, read},
+    list::{CrlError, SKEW},
     scope::{Holder, Point},
 };
 use super::{
@@ -41,6 +42,11 @@ struct Held {
     list: Arc<List>,
     /// Why it is still in force although its file says something else.
     kept: Option<String>,
+}
+
+/// Whether a CRL is one that can be put in force, whoever has signed it.
+pub(super) fn check_form(crl: &X509CrlRef) -> Result<(), CrlError> {
+    List::of(crl, "").map(drop)
 }
 
 impl Revocations {

@@ -23,6 +23,7 @@ use super::{
     name,
     refusal::Fault,
     revocation::{Holder, Revocations},
+    wanted::distribution_points,
 };
 use crate::{control::CrlStatus, nrl::Fqdn};
 
@@ -46,6 +47,15 @@ pub(super) struct Anchors {
     roots: Vec<X509>,
     issuers: HashMap<[u8; 32], X509>,
     root_of: HashMap<[u8; 32], [u8; 32]>,
+}
+
+/// Who may sign CRLs, for who fetches them.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// The roots and the accepted issuers.
+    pub certificates: Vec<X509>,
+    /// Where the CRLs are that list the issuers themselves, as their certificates say.
+    pub distribution_points: Vec<String>,
 }
 
 impl Anchors {
@@ -196,6 +206,19 @@ impl Trust {
         self.revocations
             .speaks_for(leaf, Holder::User, &issuer.fingerprint)
             && self.revocations.speaks_for(issuer, Holder::Authority, root)
+    }
+
+    /// The CAs that may sign CRLs.
+    #[must_use]
+    pub fn authorities(&self) -> Authorities {
+        Authorities {
+            certificates: self.anchors.authorities(),
+            distribution_points: self
+                .anchors
+                .issuers()
+                .flat_map(|issuer| distribution_points(issuer))
+                .collect(),
+        }
     }
 
     /// Each CRL's state at `now`.

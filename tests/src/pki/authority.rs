@@ -44,16 +44,16 @@ impl Authority {
     /// # Errors
     /// OpenSSL refused.
     pub fn root(name: &str, key: PKey<Private>) -> Result<Self> {
-        let certificate = ca(&subject("CA", &[name])?, &key, 1, None)?;
+        let certificate = ca(&subject("CA", &[name])?, &key, 1, None, None)?;
         Ok(Self { certificate, key })
     }
 
-    /// A CA under this one, with path length 0.
+    /// A CA under this one, with path length 0, whose certificate says where this one's CRL is.
     ///
     /// # Errors
     /// OpenSSL refused.
-    pub fn subordinate(&self, name: &str, key: PKey<Private>) -> Result<Self> {
-        let certificate = ca(&subject("CA", &[name])?, &key, 0, Some(self))?;
+    pub fn subordinate(&self, name: &str, key: PKey<Private>, crl: &str) -> Result<Self> {
+        let certificate = ca(&subject("CA", &[name])?, &key, 0, Some(self), Some(crl))?;
         Ok(Self { certificate, key })
     }
 
@@ -247,8 +247,7 @@ impl Leaf {
             builder.append_extension(names)?;
         }
         if let Some(uri) = &self.crl {
-            let points = der(0x30, &full_name(uri)?)?;
-            builder.append_extension(distribution_point("2.5.29.31", false, &points)?)?;
+            builder.append_extension(distribution_points(uri)?)?;
         }
         Ok(end(builder, key, issuer)?.to_pem()?)
     }
@@ -262,6 +261,11 @@ fn distribution_point(oid: &str, critical: bool, content: &[u8]) -> Result<X509E
         critical,
         &content,
     )?)
+}
+
+/// The distribution points of a certificate: one.
+fn distribution_points(uri: &str) -> Result<X509Extension> {
+    distribution_point("2.5.29.31", false, &der(0x30, &full_name(uri)?)?)
 }
 
 /// A DistributionPointName of one URI.
@@ -281,7 +285,13 @@ pub(super) fn first_certificate(path: &Path) -> Result<X509> {
     Ok(X509::from_pem(&pem)?)
 }
 
-fn ca(name: &X509Name, key: &PKey<Private>, path_length: u32, issuer: Option<&Authority>) -> Result<X509> {
+fn ca(
+    name: &X509Name,
+    key: &PKey<Private>,
+    path_length: u32,
+    issuer: Option<&Authority>,
+    crl: Option<&str>,
+) -> Result<X509> {
     let mut builder = begin(name, key, Validity::days(-1095, 2555), issuer)?;
     builder.append_extension(
         BasicConstraints::new()
@@ -291,6 +301,9 @@ fn ca(name: &X509Name, key: &PKey<Private>, path_length: u32, issuer: Option<&Au
             .build()?,
     )?;
     builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
+    if let Some(uri) = crl {
+        builder.append_extension(distribution_points(uri)?)?;
+    }
     end(builder, key, issuer)
 }
 

@@ -280,6 +280,7 @@ impl World {
                 crls: vec![crls],
                 revocation: config::Revocation::Require,
                 on_stale: config::OnStale::Deny,
+                fetch: config::CrlFetch::off(),
             },
         }
     }
@@ -451,7 +452,7 @@ proptest! {
     ) {
         let folder = TempDir::new().unwrap();
         let config = first.publish(folder.path());
-        let acceptor = Acceptor::new(&config, loaded(&config).map_err(|faults| fail(&faults))?).unwrap();
+        let acceptor = Acceptor::new(&config, loaded(&config).map_err(|faults| fail(&faults))?, Wanted::new().0).unwrap();
         let mut in_force = Expected::of(first);
         let mut accepted = HashMap::new();
         judges_as(&acceptor, &in_force, &mut accepted)?;
