@@ -28,7 +28,7 @@ pub use inspect::{
 pub use load::{Loaded, LoadedTrust, load, load_trust};
 pub use refusal::{CrlFacts, Refusal};
 pub use revocation::Watch;
-pub use stream::TlsStream;
+pub use stream::{Fault, TlsStream};
 pub use trust::{Authorities, Trust};
 pub use wanted::Wanted;
 

@@ -161,6 +161,9 @@ reasons! {
     EncryptThenMacMissing = 33, Handshake, "etm_missing",
         "The client does not offer encrypt-then-MAC (RFC 7366), and `tls.require_etm` is set.",
         "Let the client offer it (OpenSSL 1.1.0 or newer does), or take `tls.require_etm` back.";
+    RecordInvalid = 34, Handshake, "record_invalid",
+        "After the handshake a record came that was altered on the way, or that the protocol forbids.",
+        "Look for what rewrites traffic between client and gateway; one client alone has a faulty TLS library.";
 
     ChainUnknownCa = 40, Certificate, "chain_unknown_ca",
         "The client's certificate does not lead to the trusted root (R9).",

@@ -29,6 +29,7 @@ const NO_RENEGOTIATION: u8 = 100;
 
 const MALFORMED: Option<&str> = Some("handshake_malformed");
 /// The handshake was accepted; what came after it ended the connection.
+const INVALID: Option<&str> = Some("record_invalid");
 const ACCEPTED: Option<&str> = None;
 
 fn main() -> ExitCode {
@@ -175,7 +176,7 @@ fn a_wrong_mac_and_a_wrong_padding_get_one_and_the_same_answer(lab: &mut Lab) ->
             ),
             (
                 Alert(BAD_RECORD_MAC),
-                ACCEPTED,
+                INVALID,
                 &[
                     "etm_data_mac_first_byte",
                     "etm_data_mac_last_byte",
@@ -287,7 +288,7 @@ fn a_message_too_many_too_few_or_too_early_is_refused(lab: &mut Lab) -> Result<(
             ),
             (
                 Alert(UNEXPECTED_MESSAGE),
-                ACCEPTED,
+                INVALID,
                 &["change_after_the_handshake", "finished_twice"],
             ),
             (Alert(DECRYPT_ERROR), MALFORMED, &["finished_with_wrong_content"]),
@@ -424,7 +425,7 @@ fn what_is_not_tls_1_2_is_refused(lab: &mut Lab) -> Result<()> {
             ),
             (
                 Alert(UNEXPECTED_MESSAGE),
-                ACCEPTED,
+                INVALID,
                 &["heartbeat_after_the_handshake"],
             ),
             (

@@ -54,6 +54,7 @@ pub(super) async fn serve(
             return;
         }
     };
+    let fault = stream.fault();
     let header_timeout = gateway.header_timeout();
     let connection = Arc::new(Connection {
         gateway,
@@ -87,7 +88,9 @@ pub(super) async fn serve(
             }
         }
     };
-    if let Err(error) = ended {
+    if let Some(refusal) = fault.refusal() {
+        connection.gateway.record_broken(&connection, refusal);
+    } else if let Err(error) = ended {
         if error.is_parse() || error.is_parse_too_large() {
             connection
                 .gateway

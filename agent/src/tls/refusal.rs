@@ -123,6 +123,13 @@ impl Refusal {
         }
     }
 
+    /// What a record broke after the handshake; nothing where the peer only ended the connection.
+    pub(super) fn of_record(error: &openssl::ssl::Error) -> Option<Self> {
+        let refusal = Self::of_stack(error.ssl_error()?);
+        let ended = matches!(refusal.reason, Reason::PeerClosed | Reason::PeerAlert);
+        (!ended).then(|| Self::new(Reason::RecordInvalid, refusal.detail))
+    }
+
     fn of_stack(stack: &ErrorStack) -> Self {
         let detail = stack.to_string();
         let first = stack
