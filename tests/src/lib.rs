@@ -13,5 +13,6 @@ pub mod netns;
 pub mod observe;
 pub mod pki;
 pub mod raw;
+pub mod recorder;
 pub mod suite;
 pub mod wait;
