@@ -262,3 +262,133 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, fs, path::Path, sync::Arc};
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+    use crate::gateway::screen::oracle::{LIMITS, feed};
+
+    const TIMES: Times = Times {
+        head: Duration::from_millis(80),
+        idle: Duration::from_millis(160),
+    };
+    const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    const CHUNKED: &str = "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+    /// What hyper made of a stream.
+    #[derive(Debug, Default)]
+    struct Served {
+        /// Each request's target, and its body if that came whole.
+        requests: Vec<(String, Option<Bytes>)>,
+        answers: String,
+        fault: Option<Violation>,
+    }
+
+    /// Serves a stream to its end, or to the end of the client's patience if it stays open.
+    async fn serve(stream: &[u8], ends: bool) -> Served {
+        let (mut client, server) = duplex(1 << 16);
+        let fault = Fault::default();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let service = service_fn(|request: Request<Incoming>| {
+            let requests = Arc::clone(&requests);
+            async move {
+                let target = request.uri().to_string();
+                let body = request
+                    .into_body()
+                    .collect()
+                    .await
+                    .ok()
+                    .map(|body| body.to_bytes());
+                requests.lock().unwrap().push((target, body));
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+            }
+        });
+        let refuse = |violation: Violation, _: &Screen| format!("REFUSED {violation}").into_bytes();
+        let screened = Screened::new(server, Screen::new(LIMITS), TIMES, &fault, refuse);
+        let serving = http1::Builder::new()
+            .half_close(true)
+            .serve_connection(TokioIo::new(screened), service);
+        let exchange = async {
+            client.write_all(stream).await.unwrap();
+            if ends {
+                client.shutdown().await.unwrap();
+            }
+            let mut answers = String::new();
+            client.read_to_string(&mut answers).await.unwrap();
+            answers
+        };
+        let (_, answers) = tokio::join!(serving, exchange);
+        let requests = std::mem::take(&mut *requests.lock().unwrap());
+        Served {
+            requests,
+            answers,
+            fault: fault.take(),
+        }
+    }
+
+    #[tokio::test]
+    async fn hyper_finds_the_requests_that_the_screen_has_released() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/screen");
+        for file in fs::read_dir(folder).unwrap() {
+            let input = fs::read(file.unwrap().path()).unwrap();
+            let stream = input.get(1..).unwrap_or_default();
+            let screened = feed(stream, usize::MAX);
+            let served = serve(stream, true).await;
+            assert_eq!(
+                served.requests.len() as u64,
+                screened.heads,
+                "{stream:?}: {served:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_released_is_answered_before_the_refusal() {
+        let stream = format!("{GET}{CHUNKED}3\r\nabc\r\n0\r\n\r\n{GET}GET /c HTTP/1.0\r\n\r\n{GET}");
+        let served = serve(stream.as_bytes(), false).await;
+        let bodies: Vec<_> = served.requests.iter().map(|(_, body)| body.as_deref()).collect();
+        assert_eq!(bodies, [Some(&b""[..]), Some(b"abc"), Some(b"")]);
+        assert_eq!(served.answers.matches("HTTP/1.1 200 OK").count(), 3);
+        assert!(
+            served
+                .answers
+                .ends_with("okREFUSED version at byte 7 of the head"),
+            "{served:?}"
+        );
+        assert_eq!(served.fault, None);
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_a_body_breaks_is_for_its_request_to_tell() {
+        let served = serve(format!("{GET}{CHUNKED}3\r\nabc\r\n1;a\r\n").as_bytes(), false).await;
+        assert_eq!(served.requests[1], ("/b".to_owned(), None));
+        assert_eq!(served.fault.map(|fault| fault.rule), Some(Rule::ChunkExtension));
+        assert!(!served.answers.contains("REFUSED"), "{served:?}");
+    }
+
+    #[tokio::test]
+    async fn a_head_has_its_time_and_so_has_an_idle_client() {
+        let served = serve(format!("{GET}GET /b").as_bytes(), false).await;
+        assert!(
+            served
+                .answers
+                .ends_with("REFUSED head_time at byte 6 of the head"),
+            "{served:?}"
+        );
+        let served = serve(GET.as_bytes(), false).await;
+        assert_eq!(
+            (served.requests.len(), served.answers.contains("REFUSED")),
+            (1, false)
+        );
+        assert_eq!(serve(b"", false).await.answers, "");
+    }
+}
