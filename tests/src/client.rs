@@ -7,6 +7,7 @@ mod kept;
 mod message;
 mod pointer;
 mod request;
+mod wire;
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -20,6 +21,7 @@ pub use handshake::{Handshake, Offer, Session};
 pub use message::{Message, Token};
 pub use pointer::{NHS_NUMBER, OTHER_NHS_NUMBER, identifier_of, pointer, superseding};
 pub use request::{Answer, Outcome};
+pub use wire::{Reply, Wire};
 
 use crate::{
     lab::Lab,

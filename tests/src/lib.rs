@@ -14,6 +14,7 @@ pub mod observe;
 pub mod pki;
 pub mod probes;
 pub mod raw;
+pub mod recorder;
 pub mod suite;
 pub mod tools;
 pub mod wait;

@@ -464,8 +464,16 @@ pub struct Gateway {
     pub max_connections: usize,
     /// The largest body that is read to be checked, in bytes. Default 1 MiB.
     pub max_body: usize,
-    /// A request's head that takes longer is refused. Default 10 s.
+    /// The largest head of a request, in bytes. Default 32 KiB.
+    pub max_head: usize,
+    /// The most header lines of a request. Default 64.
+    pub max_headers: usize,
+    /// The longest request line, in bytes. Default 8 KiB.
+    pub max_request_line: usize,
+    /// A request's head that takes longer, from its first byte, is refused. Default 10 s.
     pub header_timeout: Duration,
+    /// A connection without a request is closed after this time. Default 1 min.
+    pub idle_timeout: Duration,
     /// A request's body that takes longer is refused. Default 30 s.
     pub body_timeout: Duration,
     /// The upstream must answer within this time. Default 30 s.

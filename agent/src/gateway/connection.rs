@@ -12,12 +12,15 @@ use spinegate_common::Reason;
 use tokio::{net::TcpStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Gateway, request, unauthenticated::Place};
+use super::{
+    Gateway, request,
+    screen::{Fault, Screen, Screened},
+    unauthenticated::Place,
+};
 use crate::tls::{Refusal, VerifiedClient};
 
-/// The largest request head, in bytes. Longer ones are answered with 431 by hyper.
-const MAX_HEAD: usize = 32 * 1024;
-const MAX_HEADERS: usize = 64;
+/// What hyper may buffer beyond a head. It sees only what the screen has released, and its limits are a second line.
+const BUFFER: usize = 16 * 1024;
 /// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -26,6 +29,8 @@ pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) client: VerifiedClient,
     pub(super) peer: SocketAddr,
+    /// A rule that the body under way has broken.
+    pub(super) fault: Fault,
 }
 
 /// Serves a connection to its end; when the agent drains, to the end of the request under way. One whose client becomes
@@ -55,12 +60,23 @@ pub(super) async fn serve(
         }
     };
     let fault = stream.fault();
-    let header_timeout = gateway.header_timeout();
+    let (limits, times) = gateway.screening();
     let connection = Arc::new(Connection {
         gateway,
         client,
         peer,
+        fault: Fault::default(),
     });
+    let screened = Screened::new(
+        stream,
+        Screen::new(limits),
+        times,
+        &connection.fault,
+        |violation, screen: &Screen| {
+            let gateway = &connection.gateway;
+            gateway.refuse_head(&connection, violation, screen.request_line())
+        },
+    );
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Arc::clone(&connection);
         async move {
@@ -69,10 +85,12 @@ pub(super) async fn serve(
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .header_read_timeout(times.head + times.idle)
+        .max_buf_size(limits.head + BUFFER)
+        .max_headers(limits.headers)
+        // What was released is answered, though nothing may follow it.
+        .half_close(true)
+        .serve_connection(TokioIo::new(screened), service);
     tokio::pin!(serving);
     let mut draining = false;
     let ended = loop {
@@ -90,6 +108,8 @@ pub(super) async fn serve(
     };
     if let Some(refusal) = fault.refusal() {
         connection.gateway.record_broken(&connection, refusal);
+    } else if let Some(violation) = connection.fault.take() {
+        connection.gateway.refuse_rest(&connection, violation);
     } else if let Err(error) = ended {
         if error.is_parse() || error.is_parse_too_large() {
             connection
