@@ -71,7 +71,12 @@ pub fn load(config: &config::Tls, now: SystemTime) -> Result<Loaded, Vec<Problem
                 key: &key,
             };
             let context = context::build(config, &identity, &anchors)?;
-            let trust = Trust::new(anchors, config.client.fqdns.clone(), revocations);
+            let trust = Trust::new(
+                anchors,
+                config.client.fqdns.clone(),
+                revocations,
+                config.client.ocsp.mode,
+            );
             Ok(Generation::new(config, context, Arc::new(trust)))
         })
         .map_err(|error| {
