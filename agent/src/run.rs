@@ -259,7 +259,7 @@ impl Started {
             services.spawn(server.serve(Arc::new(exporter), end.clone()));
         }
         agent.record(Decision::Done, "started".to_owned());
-        tracing::info!(listen = ?config.listen.addresses, "serving");
+        tracing::info!(openssl = openssl::version::version(), listen = ?config.listen.addresses, "serving");
 
         tokio::select! {
             _ = terminate.recv() => {}

@@ -4,7 +4,9 @@ mod acceptor;
 mod candidate;
 mod client;
 mod context;
+mod expiry;
 mod hello;
+mod inspect;
 mod load;
 mod name;
 mod ocsp;
@@ -20,7 +22,11 @@ mod wanted;
 pub use acceptor::{Acceptor, InForce, Reread, Session};
 pub use candidate::{Candidate, CandidateError};
 pub use client::{CertificateSummary, VerifiedClient};
-pub use load::{Loaded, load};
+pub use expiry::{Expiry, ExpiryKind};
+pub use inspect::{
+    CertificateFacts, Inspection, Judged, Link, Outcome, Presented, PresentedError, Refused, Rule, inspect,
+};
+pub use load::{Loaded, LoadedTrust, load, load_trust};
 pub use ocsp::{OcspError, Question, Questions, Standing};
 pub use refusal::{CrlFacts, Refusal};
 pub use revocation::Watch;

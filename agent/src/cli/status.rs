@@ -65,6 +65,18 @@ fn render(status: &Status) -> String {
         }
         text = text + "\n" + &table.render();
     }
+    if !status.certificates.is_empty() {
+        let mut table = Table::titled(["CERTIFICATE", "SUBJECT", "ENDS", "DAYS LEFT"]);
+        for certificate in &status.certificates {
+            table.row([
+                certificate.what.clone(),
+                certificate.subject.clone(),
+                certificate.ends.clone(),
+                certificate.days_left.to_string(),
+            ]);
+        }
+        text = text + "\n" + &table.render();
+    }
     if !status.crls.is_empty() {
         text = text + "\n" + &crl::table(&status.crls).render();
     }

@@ -412,6 +412,19 @@ pub struct CrlFetch {
 }
 
 impl CrlFetch {
+    /// Nothing is fetched.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            hosts: Vec::new(),
+            urls: Vec::new(),
+            folder: PathBuf::new(),
+            timeout: Duration::ZERO,
+            max_bytes: 0,
+            interval: Duration::ZERO,
+        }
+    }
+
     /// Whether anything may be fetched.
     #[must_use]
     pub const fn is_on(&self) -> bool {
@@ -430,6 +443,19 @@ pub struct Ocsp {
     pub responder: Option<HttpUrl>,
     /// No client waits longer. Default 2 s.
     pub deadline: Duration,
+}
+
+impl Ocsp {
+    /// Nobody is asked, as where the configuration says nothing.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self {
+            mode: OcspMode::Off,
+            hosts: Vec::new(),
+            responder: None,
+            deadline: Duration::from_secs(2),
+        }
+    }
 }
 
 /// `tls.client.ocsp.mode`

@@ -55,6 +55,9 @@ pub struct Status {
     /// Until when the configuration is on trial: RFC 3339, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_until: Option<String>,
+    /// The gateway's own certificate and the CAs of clients.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     /// The loaded CRLs.
     pub crls: Vec<CrlStatus>,
     /// What an operator should look at.
@@ -75,6 +78,19 @@ pub struct InterfaceStatus {
     /// What holds the interface's XDP slot now: `spinegate`, another program's name and id, `nothing`, or `gone` where
     /// there is no such interface for now.
     pub owner: String,
+}
+
+/// A certificate in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// `own_certificate`, `issuer` or `root`.
+    pub what: String,
+    /// Its subject.
+    pub subject: String,
+    /// When it ends: RFC 3339, UTC.
+    pub ends: String,
+    /// Whole days until then; negative if it is over.
+    pub days_left: i64,
 }
 
 /// The CRLs in force, and what is wrong with their files.

@@ -35,6 +35,10 @@ impl Gateway {
     }
 
     pub(super) fn record_failed_handshake(&self, peer: SocketAddr, refusal: &Refusal) {
+        if refusal.reason == Reason::HandshakeQueueFull {
+            // It weighs nothing, and comes in floods alone.
+            return self.turn_away(peer, refusal.reason);
+        }
         self.counters.handshake_refused(refusal.reason);
         let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Refuse);
         record.reason = Some(refusal.reason);

@@ -11,11 +11,12 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{Cidr, OcspMode, Source},
     control::{
-        CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin, Peer, Request,
-        Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
+        CertificateStatus, CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin,
+        Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
+    tls::ExpiryKind,
     verdict::OrderError,
 };
 
@@ -213,6 +214,18 @@ impl Agent {
             .map(|filter| interfaces::status(filter, &config.filter))
             .unwrap_or_default();
         let verdicts = filter.as_ref().map_or(Ok(0), Filter::count_verdicts)?;
+        let now = SystemTime::now();
+        let certificates = self
+            .acceptor
+            .expiries()
+            .into_iter()
+            .filter(|expiry| expiry.kind != ExpiryKind::Crl)
+            .map(|expiry| CertificateStatus {
+                what: expiry.kind.as_str().to_owned(),
+                ends: expiry.ends(),
+                days_left: expiry.days_left(now),
+                subject: expiry.subject,
+            });
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -239,7 +252,8 @@ impl Agent {
             confirm_until: lock(&self.trial)
                 .as_ref()
                 .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
-            crls: trust.crls(SystemTime::now()),
+            certificates: certificates.collect(),
+            crls: trust.crls(now),
             warnings: [self.warnings.load().as_slice(), trust.crl_faults()].concat(),
         })
     }
@@ -258,8 +272,13 @@ impl Agent {
             tracing::warn!(%error, "the kernel's counters can't be read");
             None
         });
+        let mut expiries = BTreeMap::new();
+        for expiry in self.acceptor.expiries() {
+            expiries.entry(expiry.kind).or_insert(expiry.timestamp());
+        }
         Observed {
             filter,
+            expiries,
             audit_write_failures: self.audit.failures(),
         }
     }

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Loaded, Refusal, Trust, VerifiedClient, Wanted,
+    Expiry, Loaded, Refusal, Trust, VerifiedClient, Wanted, expiry,
     hello::Demands,
     pool::{Pool, Step, Unserved},
     progress::Progress,
@@ -161,6 +161,13 @@ impl Acceptor {
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.current.load().trust)
+    }
+
+    /// When each part of what is in force ends, by kind, the earliest of each first.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<Expiry> {
+        let current = self.current.load();
+        expiry::of(current.context.certificate(), &current.trust)
     }
 
     /// Tells of each change of what is in force.
@@ -307,3 +314,6 @@ async fn linger(stream: &mut TcpStream) {
     // However it ends, the connection is over.
     let _ = timeout(LINGER, reading).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,15 @@ impl Time {
         Duration::from_secs(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    pub(super) const fn unix(self) -> i64 {
+        self.0
+    }
+
+    /// Whole days from `earlier` to this; negative, and at least one, if it is over.
+    pub(super) const fn days_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0).div_euclid(86_400)
+    }
+
     pub(super) fn plus(self, duration: Duration) -> Self {
         Self(
             self.0

@@ -184,6 +184,20 @@ impl Revocations {
         }
     }
 
+    /// Each CRL's issuer, and when the next one is due, as far as they say so.
+    pub(super) fn next_updates(&self) -> impl Iterator<Item = (&str, Time)> {
+        self.lists
+            .values()
+            .flatten()
+            .filter_map(|held| Some((held.list.issuer.as_str(), held.list.next_update?)))
+    }
+
+    /// Whether any CRL, however old, speaks for a certificate issued by `authority`.
+    pub(super) fn speaks_for(&self, certificate: &Certificate, holder: Holder, authority: &[u8; 32]) -> bool {
+        self.of(authority)
+            .any(|held| held.list.scope.covers(&certificate.points, holder))
+    }
+
     /// Each CRL's state.
     pub(super) fn status(&self, now: Time) -> Vec<CrlStatus> {
         let mut status: Vec<_> = self

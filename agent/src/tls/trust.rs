@@ -100,6 +100,10 @@ impl Anchors {
         self.issuers.values()
     }
 
+    pub(super) fn roots(&self) -> &[X509] {
+        &self.roots
+    }
+
     /// Every CA whose CRLs count.
     pub(super) fn authorities(&self) -> Vec<X509> {
         self.roots.iter().chain(self.issuers()).cloned().collect()
@@ -113,15 +117,20 @@ impl Anchors {
 
 impl Trust {
     /// Who is trusted, by which names, and what was revoked since.
-    pub(super) fn new(anchors: Anchors, fqdns: Vec<Fqdn>, revocations: Revocations, ocsp: OcspMode) -> Self {
+    pub(super) fn new(anchors: Anchors, fqdns: Vec<Fqdn>, revocations: Revocations) -> Self {
         Self {
             anchors: Arc::new(anchors),
             fqdns: fqdns.into(),
             revocations,
             crl_faults: Vec::new(),
-            ocsp,
+            ocsp: OcspMode::Off,
             questions: Arc::default(),
         }
+    }
+
+    /// The same where OCSP responders are asked.
+    pub(super) fn asking(self, ocsp: OcspMode) -> Self {
+        Self { ocsp, ..self }
     }
 
     /// The same with what was read of CRLs since, and nothing forgotten of what was known before.
@@ -199,6 +208,22 @@ impl Trust {
             OcspMode::Off | OcspMode::Prefer => None,
         };
         by_answers.map_or(by_dates, |answers| answers.min(by_dates))
+    }
+
+    pub(super) fn fqdns(&self) -> &[Fqdn] {
+        &self.fqdns
+    }
+
+    pub(super) const fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Whether there are CRLs that speak for a leaf and for its issuer.
+    pub(super) fn knows_revocation(&self, leaf: &Certificate, issuer: &Certificate) -> bool {
+        let root = self.anchors.root_of.get(&issuer.fingerprint).unwrap_or(&[0; 32]);
+        self.revocations
+            .speaks_for(leaf, Holder::User, &issuer.fingerprint)
+            && self.revocations.speaks_for(issuer, Holder::Authority, root)
     }
 
     /// The CAs that may sign CRLs.
@@ -324,7 +349,7 @@ impl Trust {
     }
 
     /// R12: one of the certificate's names is one of ours.
-    fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
+    pub(super) fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
         let names = name::fqdns(leaf).map_err(|fault| Fault::new(Reason::FqdnMismatch, fault))?;
         match names.iter().find(|name| self.fqdns.contains(name)) {
             Some(name) => Ok(name.clone()),
@@ -338,7 +363,7 @@ impl Trust {
 }
 
 /// A client's certificate authenticates clients, and signs no others. Its key is a strong RSA key, as Spine's are.
-fn check_usage(leaf: &X509Ref, facts: &Certificate) -> Result<(), Fault> {
+pub(super) fn check_usage(leaf: &X509Ref, facts: &Certificate) -> Result<(), Fault> {
     let wrong = |detail: &str| Err(Fault::new(Reason::WrongUsage, detail));
     if facts.is_ca {
         return wrong("it is a CA's certificate");
@@ -389,9 +414,8 @@ mod tests {
         ec::{EcGroup, EcKey},
         nid::Nid,
         pkey::{PKey, Private},
-        stack::Stack,
         x509::{
-            X509Crl, X509StoreContext,
+            X509Crl,
             extension::{ExtendedKeyUsage, KeyUsage},
         },
     };
@@ -399,7 +423,10 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        tls::testing::{self, Ca, DAY, FQDN, Template, at},
+        tls::{
+            Presented, inspect,
+            testing::{self, Ca, DAY, FQDN, Template, at},
+        },
     };
 
     /// RootCA and SubCA, and what is made of them.
@@ -440,30 +467,13 @@ mod tests {
                 .unwrap();
         }
         let anchors = Anchors::new(roots, issuers).unwrap();
-        Trust::new(
-            anchors,
-            vec![Fqdn::parse(fqdn).unwrap()],
-            revocations,
-            OcspMode::Off,
-        )
+        Trust::new(anchors, vec![Fqdn::parse(fqdn).unwrap()], revocations)
     }
 
-    /// Builds the chain as the handshake's OpenSSL does, and has it judged.
     fn verify(trust: &Trust, leaf: &X509, seconds: i64) -> Result<VerifiedClient, Reason> {
-        let (store, none) = (trust.anchors.store().unwrap(), Stack::new().unwrap());
-        let mut context = X509StoreContext::new().unwrap();
-        let verified = context.init(&store, leaf, &none, |context| {
-            if !context.verify_cert()? {
-                return Ok(Err(Trust::refuse_chain(
-                    context.error(),
-                    context.error_depth(),
-                    Some(leaf),
-                )));
-            }
-            let chain: Vec<_> = context.chain().into_iter().flatten().map(AsRef::as_ref).collect();
-            Ok(trust.judge(&chain, at(seconds)))
-        });
-        verified.unwrap().map_err(|refusal| refusal.reason)
+        let presented = Presented::new(leaf.clone(), Vec::new());
+        let verified = inspect::verify(trust, &presented, at(seconds)).unwrap();
+        verified.judged.map_err(|refusal| refusal.reason)
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Client<'_> {
         })
     }
 
-    fn connector(&self) -> Result<SslConnector> {
+    pub(super) fn connector(&self) -> Result<SslConnector> {
         let mut connector = SslConnector::builder(SslMethod::tls_client())?;
         connector.set_max_proto_version(Some(SslVersion::TLS1_2))?;
         connector.set_cipher_list("DHE-RSA-AES256-SHA256")?;

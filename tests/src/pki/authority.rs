@@ -51,7 +51,7 @@ impl Authority {
     /// # Errors
     /// OpenSSL refused.
     pub fn root(name: &str, key: PKey<Private>) -> Result<Self> {
-        let certificate = ca(&subject("CA", name)?, &key, 1, None, Vec::new())?;
+        let certificate = ca(&subject("CA", &[name])?, &key, 1, None, Vec::new())?;
         Ok(Self { certificate, key })
     }
 
@@ -61,7 +61,7 @@ impl Authority {
     /// OpenSSL refused.
     pub fn subordinate(&self, name: &str, key: PKey<Private>, (crl, ocsp): (&str, &str)) -> Result<Self> {
         let extensions = vec![distribution_points(crl)?, responder(ocsp)?];
-        let certificate = ca(&subject("CA", name)?, &key, 0, Some(self), extensions)?;
+        let certificate = ca(&subject("CA", &[name])?, &key, 0, Some(self), extensions)?;
         Ok(Self { certificate, key })
     }
 
@@ -151,6 +151,7 @@ impl fmt::Debug for Authority {
 #[derive(Clone, Debug)]
 pub struct Leaf {
     fqdn: String,
+    more_common_names: Vec<String>,
     san: Option<String>,
     addresses: Vec<Address>,
     client_auth: bool,
@@ -165,6 +166,7 @@ impl Leaf {
     pub fn client(fqdn: &str) -> Self {
         Self {
             fqdn: fqdn.to_owned(),
+            more_common_names: Vec::new(),
             san: Some(fqdn.to_owned()),
             addresses: Vec::new(),
             client_auth: true,
@@ -204,6 +206,13 @@ impl Leaf {
         }
     }
 
+    /// With another common name beside the first.
+    #[must_use]
+    pub fn and_common_name(mut self, name: &str) -> Self {
+        self.more_common_names.push(name.to_owned());
+        self
+    }
+
     /// With this distribution point of its issuer's CRL.
     #[must_use]
     pub fn with_crl_at(self, uri: &str) -> Self {
@@ -238,7 +247,9 @@ impl Leaf {
     }
 
     fn signed(&self, key: &PKey<Private>, issuer: Option<&Authority>) -> Result<Vec<u8>> {
-        let mut builder = begin(&subject("Devices", &self.fqdn)?, key, self.validity, issuer)?;
+        let mut names = vec![self.fqdn.as_str()];
+        names.extend(self.more_common_names.iter().map(String::as_str));
+        let mut builder = begin(&subject("Devices", &names)?, key, self.validity, issuer)?;
         builder.append_extension(BasicConstraints::new().critical().build()?)?;
         builder.append_extension(
             KeyUsage::new()
@@ -365,10 +376,12 @@ fn end(mut builder: X509Builder, key: &PKey<Private>, issuer: Option<&Authority>
     Ok(builder.build())
 }
 
-fn subject(unit: &str, common_name: &str) -> Result<X509Name> {
+fn subject(unit: &str, common_names: &[&str]) -> Result<X509Name> {
     let mut name = X509Name::builder()?;
-    for (field, value) in [("O", "nhs"), ("OU", unit), ("CN", common_name)] {
-        name.append_entry_by_text(field, value)?;
+    name.append_entry_by_text("O", "nhs")?;
+    name.append_entry_by_text("OU", unit)?;
+    for common_name in common_names {
+        name.append_entry_by_text("CN", common_name)?;
     }
     Ok(name.build())
 }
