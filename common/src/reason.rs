@@ -201,6 +201,9 @@ reasons! {
     FqdnMismatch = 50, Certificate, "fqdn_mismatch",
         "The name in the client's certificate is not one of the FQDNs that this gateway accepts (R12).",
         "Use the certificate of the FQDN that the gateway accepts, or have its operator add the name to `tls.client.fqdns`; `spinegate cert inspect` shows both.";
+    OcspUnavailable = 51, Certificate, "ocsp_unavailable",
+        "No OCSP responder has confirmed that the client's certificate and its issuer's are good, and `tls.client.ocsp.mode` is `require`.",
+        "Look at the agent's log for what the responders said; `prefer` lets the CRLs decide without them.";
 
     RequestMalformed = 60, Request, "request_malformed",
         "The request is not well-formed HTTP/1.1.",

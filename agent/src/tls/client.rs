@@ -16,6 +16,7 @@ use openssl::{
 };
 use x509_parser::{certificate::X509Certificate, oid_registry, prelude::FromDer as _};
 
+use super::Question;
 use super::revocation::Point;
 use crate::nrl::Fqdn;
 
@@ -35,6 +36,8 @@ pub(super) struct Facts {
     pub(super) leaf: Certificate,
     pub(super) issuer: Certificate,
     pub(super) summary: CertificateSummary,
+    /// About leaf and issuer; none while nobody asks.
+    pub(super) questions: Vec<Arc<Question>>,
 }
 
 /// A certificate of a verified chain, as far as it can become invalid later.
@@ -137,6 +140,12 @@ impl VerifiedClient {
     #[must_use]
     pub fn fqdn(&self) -> &Fqdn {
         &self.facts.fqdn
+    }
+
+    /// What OCSP responders are asked about its certificate and its issuer's.
+    #[must_use]
+    pub fn questions(&self) -> &[Arc<Question>] {
+        &self.facts.questions
     }
 
     /// Its certificate.
