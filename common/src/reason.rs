@@ -167,6 +167,9 @@ reasons! {
     NoCommonProtocol = 35, Handshake, "no_common_protocol",
         "The client offers application protocols (ALPN, RFC 7301), but HTTP/1.1 is not among them.",
         "Let the client offer http/1.1, or no ALPN at all.";
+    KeyUnproven = 36, Handshake, "key_unproven",
+        "The client did not prove that it holds its certificate's private key: the signature of its CertificateVerify is wrong.",
+        "Give the client the key that belongs to its certificate; if it has it, somebody else uses the certificate.";
 
     ChainUnknownCa = 40, Certificate, "chain_unknown_ca",
         "The client's certificate does not lead to the trusted root (R9).",

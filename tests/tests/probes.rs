@@ -315,7 +315,7 @@ fn a_certificate_verify_that_proves_nothing_is_refused(lab: &mut Lab) -> Result<
             ),
             (
                 Alert(DECRYPT_ERROR),
-                MALFORMED,
+                Some("key_unproven"),
                 &[
                     "verify_by_another_key",
                     "verify_of_an_earlier_transcript",

@@ -27,7 +27,7 @@ fn handshake(reason: Reason) -> u32 {
         | Reason::HandshakeQueueFull
         | Reason::PeerAlert
         | Reason::PeerClosed => 0,
-        Reason::HandshakeMalformed | Reason::CertificateMissing => 2,
+        Reason::HandshakeMalformed | Reason::CertificateMissing | Reason::KeyUnproven => 2,
         _ => 1,
     }
 }
