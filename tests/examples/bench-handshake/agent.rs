@@ -22,7 +22,7 @@ pub(crate) fn start(
     let mut table = base_configuration(&ground.pki, &ground.files, "lo", name);
     let seconds = format!("{}s", IDLE.as_secs());
     set(&mut table, "filter", "mode", "off");
-    set(&mut table, "gateway", "max_connections", 20_000);
+    set(&mut table, "gateway", "max_connections", 12_000);
     // An idle connection waits for the head of its next request.
     set(&mut table, "gateway", "header_timeout", seconds);
     set(

@@ -19,8 +19,8 @@ use crate::{Arguments, agent, load::Client, origin::Origin, peers, process::Serv
 const FFDHE2048: &str = include_str!("../../../agent/src/tls/groups/ffdhe2048.pem");
 /// The one suite of R7.
 pub(crate) const SUITE: &str = "DHE-RSA-AES256-SHA256";
-/// Longer than any run: idle connections stay.
-pub(crate) const IDLE: Duration = Duration::from_secs(3600);
+/// Longer than idle connections are needed.
+pub(crate) const IDLE: Duration = Duration::from_secs(600);
 
 /// Everything that is there before the first contestant starts.
 pub(crate) struct Ground {

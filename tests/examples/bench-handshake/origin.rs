@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: 36\r\n\r\n\
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: 37\r\n\r\n\
     {\"resourceType\":\"DocumentReference\"}\n";
 const END: &[u8] = b"\r\n\r\n";
 

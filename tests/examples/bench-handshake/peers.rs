@@ -18,7 +18,7 @@ pub(crate) fn nginx(ground: &Ground, port: u16) -> Result<Server> {
         .concat();
     let text = format!(
         "daemon off;\nuser root;\npid {here}/pid;\nworker_processes 1;\nerror_log stderr error;\n\
-         events {{ worker_connections 20000; }}\n\
+         events {{ worker_connections 12000; }}\n\
          http {{\n{temporary}  access_log {here}/access.log;\n\
          \x20 upstream origin {{ server {}; keepalive 16; }}\n\
          \x20 server {{\n\
@@ -51,7 +51,7 @@ pub(crate) fn nginx(ground: &Ground, port: u16) -> Result<Server> {
 pub(crate) fn haproxy(ground: &Ground, port: u16) -> Result<Server> {
     let idle = IDLE.as_secs();
     let text = format!(
-        "global\n  nbthread 1\n  maxconn 20000\n  ssl-dh-param-file {}\n  tune.ssl.cachesize 0\n\
+        "global\n  nbthread 1\n  maxconn 12000\n  no strict-limits\n  ssl-dh-param-file {}\n  tune.ssl.cachesize 0\n\
          defaults\n  mode http\n  timeout connect 5s\n  timeout server {idle}s\n  timeout client {idle}s\n\
          \x20 timeout http-request {idle}s\n  timeout http-keep-alive {idle}s\n\
          frontend edge\n\
