@@ -41,6 +41,9 @@ struct Arguments {
     /// Measure this part alone.
     #[arg(long)]
     only: Option<String>,
+    /// Open so many idle connections.
+    #[arg(long)]
+    connections: Option<usize>,
     /// Be the flood: make handshakes with this address until killed.
     #[arg(long, hide = true)]
     flood: Option<SocketAddr>,
@@ -89,7 +92,8 @@ fn main() -> Result<ExitCode> {
     }
     isolation::prepare()?;
     let ground = Ground::lay(&arguments)?;
-    let extent = if arguments.smoke { &SMOKE } else { &WHOLE };
+    let mut extent = if arguments.smoke { SMOKE } else { WHOLE };
+    extent.connections = arguments.connections.unwrap_or(extent.connections);
     let mut report = Report::default();
     let parts: [(&str, Measure); 3] = [
         ("full", measure::full::measure),
@@ -98,7 +102,7 @@ fn main() -> Result<ExitCode> {
     ];
     for (name, measure) in parts {
         if arguments.only.as_deref().is_none_or(|only| only == name) {
-            measure(&ground, extent, &mut report).with_context(|| format!("measuring {name}"))?;
+            measure(&ground, &extent, &mut report).with_context(|| format!("measuring {name}"))?;
         }
     }
     report.print(arguments.json)?;

@@ -1,8 +1,12 @@
 //! Memory of connections that are open and idle.
 
-use std::{net::Ipv4Addr, thread, time::Duration};
+use std::{
+    net::{Ipv4Addr, TcpStream},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
     Extent,
@@ -14,6 +18,8 @@ use crate::{
 
 /// The first connections fill what all later ones share.
 const WARM_UP: usize = 20;
+/// They connect at the same time.
+const CLIENTS: usize = 4;
 const SETTLE: Duration = Duration::from_millis(500);
 
 pub(crate) fn measure(ground: &Ground, extent: &Extent, report: &mut Report) -> Result<()> {
@@ -34,20 +40,27 @@ pub(crate) fn measure(ground: &Ground, extent: &Extent, report: &mut Report) -> 
 /// What each connection adds, after its handshake and one request, in KiB.
 fn growth(server: &Server, client: &Client, connections: usize) -> Result<f64> {
     let request = head();
-    let open = || {
-        let mut connection = client.connect(server.address, Ipv4Addr::LOCALHOST)?;
-        connection.exchange(&request)?;
-        connection.keep()
+    let open = |count: usize| -> Result<Vec<TcpStream>> {
+        let one = |_| {
+            let mut connection = client.connect(server.address, Ipv4Addr::LOCALHOST)?;
+            connection.exchange(&request)?;
+            connection.keep()
+        };
+        (0..count).map(one).collect()
     };
-    let mut kept = Vec::new();
-    for _ in 0..WARM_UP {
-        kept.push(open()?);
-    }
+    let first = open(WARM_UP)?;
     thread::sleep(SETTLE);
     let before = server.memory()?;
-    for _ in 0..connections {
-        kept.push(open()?);
-    }
+    let each = connections.div_ceil(CLIENTS);
+    let kept = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| open(each))).collect();
+        let opened = clients
+            .into_iter()
+            .map(|client| client.join().map_err(|_| anyhow!("a client panicked"))?);
+        opened.collect::<Result<Vec<_>>>()
+    })?;
     thread::sleep(SETTLE);
-    Ok((server.memory()? - before) / connections as f64)
+    let grown = server.memory()? - before;
+    drop((first, kept));
+    Ok(grown / (each * CLIENTS) as f64)
 }
