@@ -1,7 +1,7 @@
 //! A client whose certificate kept every rule.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -27,7 +27,7 @@ pub struct VerifiedClient {
 pub(super) struct Facts {
     pub(super) fqdn: Fqdn,
     pub(super) leaf: Certificate,
-    pub(super) issuer: Certificate,
+    pub(super) issuer: Arc<Certificate>,
     pub(super) summary: CertificateSummary,
 }
 
@@ -136,16 +136,34 @@ impl Certificate {
 
 impl CertificateSummary {
     pub(super) fn of(certificate: &X509Ref) -> Result<Self, ErrorStack> {
-        Ok(Self {
+        let serial = serial(certificate.serial_number())?;
+        let (fingerprint, not_after) = (fingerprint(certificate)?, Time::of(certificate.not_after())?);
+        Ok(Self::with(certificate, serial, &fingerprint, not_after))
+    }
+
+    /// The same, of a certificate that has been read already.
+    pub(super) fn of_known(certificate: &X509Ref, known: &Certificate) -> Self {
+        Self::with(
+            certificate,
+            known.serial.clone(),
+            &known.fingerprint,
+            known.not_after,
+        )
+    }
+
+    fn with(certificate: &X509Ref, serial: String, fingerprint: &[u8; 32], not_after: Time) -> Self {
+        let mut sha256 = String::with_capacity(2 * fingerprint.len());
+        for byte in fingerprint {
+            // Writing to a string can't fail.
+            let _ = write!(sha256, "{byte:02x}");
+        }
+        Self {
             subject: name(certificate.subject_name()),
             issuer: name(certificate.issuer_name()),
-            serial: serial(certificate.serial_number())?,
-            sha256: fingerprint(certificate)?
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-            not_after: Time::of(certificate.not_after())?.to_string(),
-        })
+            serial,
+            sha256,
+            not_after: not_after.to_string(),
+        }
     }
 }
 

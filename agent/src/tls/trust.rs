@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -40,8 +41,14 @@ pub struct Trust {
 /// The CAs: the roots, and the only issuers of clients' certificates.
 pub(super) struct Anchors {
     roots: Vec<X509>,
-    issuers: HashMap<[u8; 32], X509>,
+    issuers: HashMap<[u8; 32], Issuer>,
     root_of: HashMap<[u8; 32], [u8; 32]>,
+}
+
+/// An accepted issuer, and what every client of its needs to know of it: read once, not in each handshake.
+struct Issuer {
+    certificate: X509,
+    facts: Arc<Certificate>,
 }
 
 type Fault = (Reason, String);
@@ -50,12 +57,14 @@ impl Anchors {
     pub(super) fn new(roots: &[X509], issuers: &[X509]) -> Result<Self, ErrorStack> {
         let mut pinned = HashMap::new();
         for issuer in issuers {
-            pinned.insert(fingerprint(issuer)?, issuer.clone());
+            let facts = Arc::new(Certificate::of(issuer)?);
+            let certificate = issuer.clone();
+            pinned.insert(facts.fingerprint, Issuer { certificate, facts });
         }
         let mut root_of = HashMap::new();
         for (pin, issuer) in &pinned {
             for root in roots {
-                if issuer.verify(&*root.public_key()?)? {
+                if issuer.certificate.verify(&*root.public_key()?)? {
                     root_of.insert(*pin, fingerprint(root)?);
                 }
             }
@@ -83,7 +92,7 @@ impl Anchors {
     }
 
     pub(super) fn issuers(&self) -> impl Iterator<Item = &X509> {
-        self.issuers.values()
+        self.issuers.values().map(|issuer| &issuer.certificate)
     }
 }
 
@@ -158,22 +167,19 @@ impl Trust {
 
     fn facts(&self, chain: &[&X509Ref], now: SystemTime) -> Result<Facts, Fault> {
         let (leaf, issuer) = self.check_issuer(chain)?;
-        let of = |certificate: &X509Ref| Certificate::of(certificate).map_err(unreadable);
-        let (leaf_facts, issuer_facts) = (of(leaf)?, of(issuer)?);
-        self.check_dates(&leaf_facts, &issuer_facts, now.into())?;
+        let facts = Certificate::of(leaf).map_err(unreadable)?;
+        self.check_dates(&facts, &issuer, now.into())?;
         check_usage(leaf)?;
-        let fqdn = self.check_name(leaf)?;
-        let summary = CertificateSummary::of(leaf).map_err(unreadable)?;
         Ok(Facts {
-            fqdn,
-            leaf: leaf_facts,
-            issuer: issuer_facts,
-            summary,
+            fqdn: self.check_name(leaf)?,
+            summary: CertificateSummary::of_known(leaf, &facts),
+            leaf: facts,
+            issuer,
         })
     }
 
     /// R8: the chain is leaf, pinned issuer, trusted root, and nothing else.
-    fn check_issuer<'c>(&self, chain: &[&'c X509Ref]) -> Result<(&'c X509Ref, &'c X509Ref), Fault> {
+    fn check_issuer<'c>(&self, chain: &[&'c X509Ref]) -> Result<(&'c X509Ref, Arc<Certificate>), Fault> {
         let [leaf, issuer, _] = chain else {
             let detail = format!(
                 "its chain has {} certificates, not leaf, issuer and root",
@@ -181,18 +187,20 @@ impl Trust {
             );
             return Err((Reason::IssuerNotPinned, detail));
         };
-        if !self
+        match self
             .anchors
             .issuers
-            .contains_key(&fingerprint(issuer).map_err(unreadable)?)
+            .get(&fingerprint(issuer).map_err(unreadable)?)
         {
-            let detail = format!(
-                "its issuer {} is not one of `tls.client.issuers`",
-                super::client::name(issuer.subject_name())
-            );
-            return Err((Reason::IssuerNotPinned, detail));
+            Some(issuer) => Ok((*leaf, Arc::clone(&issuer.facts))),
+            None => {
+                let detail = format!(
+                    "its issuer {} is not one of `tls.client.issuers`",
+                    super::client::name(issuer.subject_name())
+                );
+                Err((Reason::IssuerNotPinned, detail))
+            }
         }
-        Ok((*leaf, *issuer))
     }
 
     /// R10, then R11, for the leaf and for its issuer.
