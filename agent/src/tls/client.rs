@@ -1,7 +1,8 @@
 //! A client whose certificate kept every rule.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,10 +12,16 @@ use openssl::{
     error::ErrorStack,
     hash::MessageDigest,
     nid::Nid,
-    x509::{X509NameRef, X509Ref},
+    x509::{GeneralNameRef, X509NameRef, X509Ref},
 };
+use x509_parser::{certificate::X509Certificate, oid_registry, prelude::FromDer as _};
 
+use super::Question;
+use super::revocation::Point;
 use crate::nrl::Fqdn;
+
+/// Stands for what is no text.
+pub(super) const UNREADABLE: &str = "(unreadable)";
 
 /// A client that passed R8 to R12. Only this room can make one, and the request pipeline begins with one.
 #[derive(Clone, Debug)]
@@ -27,8 +34,10 @@ pub struct VerifiedClient {
 pub(super) struct Facts {
     pub(super) fqdn: Fqdn,
     pub(super) leaf: Certificate,
-    pub(super) issuer: Arc<Certificate>,
+    pub(super) issuer: Certificate,
     pub(super) summary: CertificateSummary,
+    /// About leaf and issuer; none while nobody asks.
+    pub(super) questions: Vec<Arc<Question>>,
 }
 
 /// A certificate of a verified chain, as far as it can become invalid later.
@@ -38,6 +47,10 @@ pub(super) struct Certificate {
     pub(super) not_before: Time,
     pub(super) not_after: Time,
     pub(super) fingerprint: [u8; 32],
+    /// Where its issuer says which CRL speaks for it.
+    pub(super) points: Vec<Point>,
+    /// Whether it may sign others.
+    pub(super) is_ca: bool,
 }
 
 /// A moment, in seconds since 1970 (a certificate may lie before).
@@ -53,6 +66,15 @@ impl Time {
     /// The time from `earlier` to this; none if it is over.
     pub(super) fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    pub(super) const fn unix(self) -> i64 {
+        self.0
+    }
+
+    /// Whole days from `earlier` to this; negative, and at least one, if it is over.
+    pub(super) const fn days_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0).div_euclid(86_400)
     }
 
     pub(super) fn plus(self, duration: Duration) -> Self {
@@ -95,6 +117,10 @@ pub struct CertificateSummary {
     pub serial: String,
     /// The SHA-256 of its DER form, hexadecimal.
     pub sha256: String,
+    /// The names in its SAN, each with its kind.
+    pub san: Vec<String>,
+    /// When it begins (RFC 3339).
+    pub not_before: String,
     /// When it ends (RFC 3339).
     pub not_after: String,
 }
@@ -116,6 +142,12 @@ impl VerifiedClient {
         &self.facts.fqdn
     }
 
+    /// What OCSP responders are asked about its certificate and its issuer's.
+    #[must_use]
+    pub fn questions(&self) -> &[Arc<Question>] {
+        &self.facts.questions
+    }
+
     /// Its certificate.
     #[must_use]
     pub fn certificate(&self) -> &CertificateSummary {
@@ -124,46 +156,76 @@ impl VerifiedClient {
 }
 
 impl Certificate {
-    pub(super) fn of(certificate: &X509Ref) -> Result<Self, ErrorStack> {
+    /// # Errors
+    /// What can't be read in it.
+    pub(super) fn of(certificate: &X509Ref) -> Result<Self, String> {
+        let unreadable = |error: ErrorStack| error.to_string();
+        let der = certificate.to_der().map_err(unreadable)?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
+        let mut points = Vec::new();
+        for extension in parsed.extensions() {
+            if extension.oid == oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS {
+                points = Point::of_certificate(extension.value).map_err(|error| error.to_string())?;
+            }
+        }
         Ok(Self {
-            serial: serial(certificate.serial_number())?,
-            not_before: Time::of(certificate.not_before())?,
-            not_after: Time::of(certificate.not_after())?,
-            fingerprint: fingerprint(certificate)?,
+            serial: serial(certificate.serial_number()).map_err(unreadable)?,
+            not_before: Time::of(certificate.not_before()).map_err(unreadable)?,
+            not_after: Time::of(certificate.not_after()).map_err(unreadable)?,
+            fingerprint: fingerprint(certificate).map_err(unreadable)?,
+            points,
+            is_ca: parsed.is_ca(),
         })
     }
 }
 
 impl CertificateSummary {
     pub(super) fn of(certificate: &X509Ref) -> Result<Self, ErrorStack> {
-        let serial = serial(certificate.serial_number())?;
-        let (fingerprint, not_after) = (fingerprint(certificate)?, Time::of(certificate.not_after())?);
-        Ok(Self::with(certificate, serial, &fingerprint, not_after))
-    }
-
-    /// The same, of a certificate that has been read already.
-    pub(super) fn of_known(certificate: &X509Ref, known: &Certificate) -> Self {
-        Self::with(
-            certificate,
-            known.serial.clone(),
-            &known.fingerprint,
-            known.not_after,
-        )
-    }
-
-    fn with(certificate: &X509Ref, serial: String, fingerprint: &[u8; 32], not_after: Time) -> Self {
-        let mut sha256 = String::with_capacity(2 * fingerprint.len());
-        for byte in fingerprint {
-            // Writing to a string can't fail.
-            let _ = write!(sha256, "{byte:02x}");
-        }
-        Self {
+        Ok(Self {
             subject: name(certificate.subject_name()),
             issuer: name(certificate.issuer_name()),
-            serial,
-            sha256,
-            not_after: not_after.to_string(),
+            serial: serial(certificate.serial_number())?,
+            sha256: fingerprint(certificate)?
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            san: san(certificate),
+            not_before: Time::of(certificate.not_before())?.to_string(),
+            not_after: Time::of(certificate.not_after())?.to_string(),
+        })
+    }
+}
+
+/// The names in a certificate's SAN; of a flood of them only the first.
+fn san(certificate: &X509Ref) -> Vec<String> {
+    const MOST: usize = 16;
+    let names = certificate.subject_alt_names();
+    names.iter().flatten().take(MOST).map(general_name).collect()
+}
+
+/// A name with its kind, as in `DNS:ssp.example.nhs.uk`.
+pub(super) fn general_name(general: &GeneralNameRef) -> String {
+    let address = |bytes: &[u8]| {
+        if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+            return Ipv4Addr::from(octets).to_string();
         }
+        <[u8; 16]>::try_from(bytes).map_or_else(
+            |_| UNREADABLE.to_owned(),
+            |octets| Ipv6Addr::from(octets).to_string(),
+        )
+    };
+    if let Some(dns) = general.dnsname() {
+        format!("DNS:{dns}")
+    } else if let Some(bytes) = general.ipaddress() {
+        format!("IP:{}", address(bytes))
+    } else if let Some(uri) = general.uri() {
+        format!("URI:{uri}")
+    } else if let Some(email) = general.email() {
+        format!("email:{email}")
+    } else if let Some(directory) = general.directory_name() {
+        format!("DN:{}", name(directory))
+    } else {
+        UNREADABLE.to_owned()
     }
 }
 
@@ -192,7 +254,7 @@ pub(super) fn name(name: &X509NameRef) -> String {
         };
         let value = match entry.data().to_string() {
             Ok(value) => value.to_string(),
-            Err(_) => "(unreadable)".to_owned(),
+            Err(_) => UNREADABLE.to_owned(),
         };
         format!("{kind}={}", value.replace('\\', "\\\\").replace(',', "\\,"))
     });

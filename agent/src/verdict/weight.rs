@@ -34,8 +34,8 @@ fn handshake(reason: Reason) -> u32 {
 
 fn certificate(reason: Reason) -> u32 {
     match reason {
-        // Our own CRLs are missing or old.
-        Reason::CrlMissing | Reason::CrlStale => 0,
+        // Our own CRLs are missing or old, or a responder is silent.
+        Reason::CrlMissing | Reason::CrlStale | Reason::OcspUnavailable => 0,
         Reason::CertificateNotYetValid | Reason::CertificateExpired => 1,
         Reason::CertificateRevoked => 3,
         _ => 2,

@@ -134,7 +134,7 @@ impl Connection {
 
 /// A request that the agent permits and nginx passes on.
 pub(crate) fn head() -> String {
-    Message::read("0123456789").from(&CONSUMER).head()
+    Message::read("0123456789").from(&CONSUMER).bytes()
 }
 
 /// Makes handshakes until killed.

@@ -33,7 +33,7 @@ impl Client<'_> {
                 .map_err(|error| anyhow!("no handshake: {error}"))?;
             let mut stream = BufReader::new(stream);
             let mut status = || {
-                stream.get_mut().write_all(message.head().as_bytes())?;
+                stream.get_mut().write_all(message.bytes().as_bytes())?;
                 read_answer(&mut stream).with_context(|| format!("{message} was not answered"))
             };
             let before = status()?;
@@ -63,7 +63,7 @@ impl Client<'_> {
         })
     }
 
-    fn connector(&self) -> Result<SslConnector> {
+    pub(super) fn connector(&self) -> Result<SslConnector> {
         let mut connector = SslConnector::builder(SslMethod::tls_client())?;
         connector.set_max_proto_version(Some(SslVersion::TLS1_2))?;
         connector.set_cipher_list("DHE-RSA-AES256-SHA256")?;

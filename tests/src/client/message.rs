@@ -145,22 +145,12 @@ impl Message {
         &self.headers
     }
 
-    /// What stands before the body, for a client that writes to a connection itself.
-    #[must_use]
-    pub fn head(&self) -> String {
-        let fields: String = self
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        format!(
-            "{} {} HTTP/1.1\r\nHost: {EDGE_FQDN}\r\n{fields}\r\n",
-            self.method, self.target
-        )
-    }
-
     pub(super) fn method(&self) -> &str {
         &self.method
+    }
+
+    pub(super) fn target(&self) -> &str {
+        &self.target
     }
 
     pub(super) fn body(&self) -> Option<&str> {
