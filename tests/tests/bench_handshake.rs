@@ -1,11 +1,6 @@
 //! The handshakes' benchmark, as far as its parts run: what it measures is nothing for a test.
 
-use std::{
-    env,
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{env, path::PathBuf, process::Command};
 
 use serde_json::Value;
 
@@ -45,7 +40,6 @@ fn every_part_of_the_handshake_benchmark_runs() {
         "`cargo build -p spinegate -p spinegate-tests --bins --examples` builds what this runs"
     );
 
-    let begun = Instant::now();
     let output = Command::new(benchmark)
         .arg("--agent")
         .arg(&agent)
@@ -67,7 +61,6 @@ fn every_part_of_the_handshake_benchmark_runs() {
         assert!(figure.is_finite() && figure >= least, "{key}: {figure}\n{said}");
     }
     assert_eq!(figures.len(), FIGURES.len());
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
 
 fn cache() -> Option<PathBuf> {
