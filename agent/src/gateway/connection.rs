@@ -90,9 +90,10 @@ pub(super) async fn serve(
     );
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Arc::clone(&connection);
-        async move {
+        // hyper keeps a place for this as long as the connection lasts: boxed, an idle one has no more than a pointer.
+        Box::pin(async move {
             Ok::<_, std::convert::Infallible>(request::answer(&connection, request, SystemTime::now()).await)
-        }
+        })
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

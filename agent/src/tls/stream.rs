@@ -165,8 +165,13 @@ impl AsyncRead for TlsStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = ready!(this.poll_with(cx, |ssl| ssl.ssl_read(buffer.initialize_unfilled())))?;
-        buffer.advance(read.unwrap_or(0));
+        // SAFETY: OpenSSL writes into the buffer and makes nothing of it uninitialised. A buffer that is cleared before each
+        // read would cost an idle connection its pages, though nothing ever comes.
+        let unfilled = unsafe { buffer.unfilled_mut() };
+        let read = ready!(this.poll_with(cx, |ssl| ssl.ssl_read_uninit(unfilled)))?.unwrap_or(0);
+        // SAFETY: OpenSSL has written so many bytes.
+        unsafe { buffer.assume_init(read) };
+        buffer.advance(read);
         Poll::Ready(Ok(()))
     }
 }
