@@ -4,4 +4,4 @@ mod log;
 mod record;
 
 pub use log::{AuditError, Log, problems};
-pub use record::{Certificate, Decision, Event, Operator, Record, Request, Tls};
+pub use record::{Certificate, Crl, Decision, Event, Operator, Record, Request, Tls};

@@ -1,7 +1,9 @@
 //! The command line: parses it, hands it to the subcommand, turns what came of it into an exit code.
 
 mod attach;
+mod cert;
 mod check;
+mod crl;
 mod detach;
 mod events;
 mod explain;
@@ -68,10 +70,16 @@ enum Command {
     Run,
     /// Say everything that is wrong with the configuration and the files it names.
     Check(Format),
+    /// Say whether a client's certificate would be accepted, and if not, why.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Show how the running agent is.
     Status(Format),
     /// Show what the filter and the gateway have counted.
     Stats(Format),
+    /// Show the CRLs, or have them fetched.
+    #[command(subcommand)]
+    Crl(crl::Command),
     /// Show or change the allowlist.
     #[command(subcommand)]
     Sources(sources::Command),
@@ -120,8 +128,10 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
     match command {
         Command::Run => run::run(&place),
         Command::Check(format) => check::run(&place, format),
+        Command::Cert(command) => cert::run(&place, command),
         Command::Status(format) => status::run(&place, format),
         Command::Stats(format) => stats::run(&place, format),
+        Command::Crl(command) => crl::run(&place, command),
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
         Command::Events(arguments) => events::run(&place, arguments),

@@ -1,9 +1,12 @@
 //! The acceptor: which TLS, which client certificates, and the handshake that ends in a verified client or a refusal.
 
 mod acceptor;
+mod candidate;
 mod client;
 mod context;
+mod expiry;
 mod hello;
+mod inspect;
 mod load;
 mod name;
 mod pool;
@@ -13,14 +16,21 @@ mod revocation;
 mod sessions;
 mod stream;
 mod trust;
+mod wanted;
 
-pub use acceptor::{Acceptor, InForce, Session};
+pub use acceptor::{Acceptor, InForce, Reread, Session};
+pub use candidate::{Candidate, CandidateError};
 pub use client::{CertificateSummary, VerifiedClient};
-pub use load::{Loaded, load};
-pub use refusal::Refusal;
-pub use revocation::CrlStatus;
+pub use expiry::{Expiry, ExpiryKind};
+pub use inspect::{
+    CertificateFacts, Inspection, Judged, Link, Outcome, Presented, PresentedError, Refused, Rule, inspect,
+};
+pub use load::{Loaded, LoadedTrust, load, load_trust};
+pub use refusal::{CrlFacts, Refusal};
+pub use revocation::Watch;
 pub use stream::TlsStream;
-pub use trust::Trust;
+pub use trust::{Authorities, Trust};
+pub use wanted::Wanted;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -170,7 +170,7 @@ reasons! {
         "Use a certificate of the Spine chain, and send the SubCA certificate with it.";
     ChainInvalid = 41, Certificate, "chain_invalid",
         "The client's certificate chain breaks a rule of RFC 5280, such as a signature or a CA flag (R9).",
-        "Ask the issuer for a sound certificate.";
+        "Ask the issuer for a sound certificate; `spinegate cert inspect` says what breaks the chain.";
     IssuerNotPinned = 42, Certificate, "issuer_not_pinned",
         "The client's certificate was not issued by an issuing CA that this gateway accepts (R8).",
         "Use a certificate issued by the DIR team's SubCA.";
@@ -185,19 +185,19 @@ reasons! {
         "Get a new certificate from the DIR team.";
     CrlMissing = 46, Certificate, "crl_missing",
         "No CRL of the certificate's issuer is loaded, so revocation is unknown (R11).",
-        "Put the issuer's CRL where `tls.client.crls` points, and reload.";
+        "The certificate is not at fault: the gateway's operator puts the issuer's CRL where `tls.client.crls` points, and reloads.";
     CrlStale = 47, Certificate, "crl_stale",
         "The CRL of the certificate's issuer is past its next update (R11).",
-        "Fetch the issuer's current CRL, and reload.";
+        "The certificate is not at fault: the gateway's operator fetches the issuer's current CRL, and reloads.";
     WrongUsage = 48, Certificate, "wrong_usage",
         "The client's certificate is not one for client authentication, or is a CA's.",
-        "Use a certificate with extended key usage clientAuth.";
+        "Get a certificate with extended key usage clientAuth and key usage digitalSignature; a CA's or a server's is none.";
     WeakKeyOrDigest = 49, Certificate, "weak_key_or_digest",
         "A key or signature of the chain is weaker than security level 2 allows.",
         "Use RSA of 2048 bits or more, signed with SHA-256 or better.";
     FqdnMismatch = 50, Certificate, "fqdn_mismatch",
         "The name in the client's certificate is not one of the FQDNs that this gateway accepts (R12).",
-        "Compare the certificate's name (`openssl x509 -noout -ext subjectAltName -subject`) with `tls.client.fqdns`.";
+        "Use the certificate of the FQDN that the gateway accepts, or have its operator add the name to `tls.client.fqdns`; `spinegate cert inspect` shows both.";
 
     RequestMalformed = 60, Request, "request_malformed",
         "The request is not well-formed HTTP/1.1.",

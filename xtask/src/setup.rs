@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -40,6 +41,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ethtool", "turns off what the lab's interfaces do with VLAN tags"),
     ("curl", "the lab's HTTP client"),
     ("openssl", "the lab's TLS client"),
+    ("python3-venv", "the lab's TLS probes and scanners"),
+    ("testssl.sh", "one of these scanners"),
     ("tcpdump", "reads the captures of drop events in the lab"),
     ("qemu-system-x86", "virtual machines with other kernels"),
     ("busybox-static", "the virtual machine's commands"),
@@ -50,6 +53,10 @@ const LINKER: &str = "bpf-linker";
 const LINKER_VERSION: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
 const TOOLCHAIN: &str = "bpf";
+
+const PYTHON: &str = "/usr/bin/python3";
+/// The lab's tools in Python, with their versions.
+const REQUIREMENTS: &str = "tests/probes/requirements.txt";
 
 /// Installs what is missing; says each step and why. Says nothing where nothing is missing, unless asked what it would do.
 pub(crate) fn run(dry_run: bool) -> Result<()> {
@@ -179,6 +186,7 @@ fn missing() -> Result<Vec<Step>> {
         ));
         steps.push(install);
     }
+    steps.extend(python_tools()?);
     if has_rustup() && !has_toolchain(TOOLCHAIN) && !nightly_can_build() {
         steps.push(Step::new(
             "Debian's compiler as a toolchain of rustup's, for the kernel half",
@@ -186,6 +194,27 @@ fn missing() -> Result<Vec<Step>> {
         ));
     }
     Ok(steps)
+}
+
+/// The virtual environment that the suites find their tools in. Its copy of the requirements is written last, so that one
+/// that was not finished, or has other versions, is made anew.
+fn python_tools() -> Result<Vec<Step>> {
+    let requirements = host::root().join(REQUIREMENTS);
+    let wanted = fs::read(&requirements).with_context(|| format!("reading {}", requirements.display()))?;
+    let folder = host::cache()?.join("tools");
+    let installed = folder.join("requirements.txt");
+    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(Vec::new());
+    }
+    let pip = folder.join("bin/pip").to_string_lossy().into_owned();
+    let [folder, requirements, installed] =
+        [folder, requirements, installed].map(|path| path.to_string_lossy().into_owned());
+    let why = "the lab's TLS probes and scanners";
+    Ok(vec![
+        Step::new(why, &[PYTHON, "-m", "venv", "--clear", &folder]),
+        Step::new(why, &[&pip, "install", "--quiet", "--requirement", &requirements]),
+        Step::new(why, &["cp", &requirements, &installed]),
+    ])
 }
 
 fn missing_packages() -> Result<Vec<(&'static str, &'static str)>> {

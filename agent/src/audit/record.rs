@@ -39,6 +39,12 @@ pub struct Record {
     /// The client's certificate, also where it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
+    /// Where in its chain the refused certificate stands; the client's own at 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// The CRL on which a refusal rests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crl: Option<Crl>,
     /// What the handshake agreed on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -112,8 +118,29 @@ pub struct Certificate {
     pub serial: String,
     /// Of its DER form, hexadecimal.
     pub sha256: String,
+    /// The names in its SAN, in a refusal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub san: Vec<String>,
+    /// RFC 3339, UTC; in a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
     /// RFC 3339, UTC.
     pub not_after: String,
+}
+
+/// A CRL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Crl {
+    /// Distinguished name.
+    pub issuer: String,
+    /// Hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// Since it was issued, in seconds.
+    pub age_seconds: u64,
+    /// When the next one was due: RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_update: Option<String>,
 }
 
 /// What a handshake agreed on.
@@ -177,6 +204,8 @@ impl Record {
             peer: None,
             operator: None,
             certificate: None,
+            depth: None,
+            crl: None,
             tls: None,
             request: None,
             source: None,

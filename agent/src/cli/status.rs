@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Exit, Failure, Format, Place,
+    Exit, Failure, Format, Place, crl,
     output::{self, Table, printable},
 };
 use crate::control::{Request, Response, Status};
@@ -65,18 +65,20 @@ fn render(status: &Status) -> String {
         }
         text = text + "\n" + &table.render();
     }
-    if !status.crls.is_empty() {
-        let mut table = Table::titled(["CRL ISSUER", "NUMBER", "FROM", "UNTIL", "REVOKED"]);
-        for crl in &status.crls {
+    if !status.certificates.is_empty() {
+        let mut table = Table::titled(["CERTIFICATE", "SUBJECT", "ENDS", "DAYS LEFT"]);
+        for certificate in &status.certificates {
             table.row([
-                crl.issuer.clone(),
-                crl.number.clone().unwrap_or_else(|| "-".to_owned()),
-                crl.this_update.clone(),
-                crl.next_update.clone().unwrap_or_else(|| "-".to_owned()),
-                crl.entries.to_string(),
+                certificate.what.clone(),
+                certificate.subject.clone(),
+                certificate.ends.clone(),
+                certificate.days_left.to_string(),
             ]);
         }
         text = text + "\n" + &table.render();
+    }
+    if !status.crls.is_empty() {
+        text = text + "\n" + &crl::table(&status.crls).render();
     }
     if !status.warnings.is_empty() {
         text.push('\n');

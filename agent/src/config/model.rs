@@ -8,6 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
+use super::{HttpHost, HttpUrl};
 use crate::nrl::Fqdn;
 
 /// A whole configuration.
@@ -376,6 +377,67 @@ pub struct ClientTls {
     pub crls: Vec<PathBuf>,
     /// Default `require`.
     pub revocation: Revocation,
+    /// Default `deny`.
+    pub on_stale: OnStale,
+    /// `[tls.client.fetch]`
+    pub fetch: CrlFetch,
+}
+
+impl ClientTls {
+    /// Where CRLs are read from: `crls`, and last the folder of those that were fetched.
+    #[must_use]
+    pub fn crl_sources(&self) -> Vec<PathBuf> {
+        let fetched = self.fetch.is_on().then_some(&self.fetch.folder);
+        self.crls.iter().chain(fetched).cloned().collect()
+    }
+}
+
+/// `[tls.client.fetch]`: which CRLs the agent fetches itself.
+#[derive(Clone, Debug)]
+pub struct CrlFetch {
+    /// The only hosts that are asked; none: nothing is fetched. Default none.
+    pub hosts: Vec<HttpHost>,
+    /// What is fetched besides the distribution points of certificates. Default none.
+    pub urls: Vec<HttpUrl>,
+    /// Where fetched CRLs are kept. Default `/var/lib/spinegate/crl`.
+    pub folder: PathBuf,
+    /// A CRL that takes longer is given up. Default 10 s.
+    pub timeout: Duration,
+    /// The largest CRL that is taken, in bytes. Default 32 MiB.
+    pub max_bytes: usize,
+    /// A CRL is fetched again after this time, however long it is valid. Default 6 h.
+    pub interval: Duration,
+}
+
+impl CrlFetch {
+    /// Nothing is fetched.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            hosts: Vec::new(),
+            urls: Vec::new(),
+            folder: PathBuf::new(),
+            timeout: Duration::ZERO,
+            max_bytes: 0,
+            interval: Duration::ZERO,
+        }
+    }
+
+    /// Whether anything may be fetched.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+}
+
+/// `tls.client.on_stale`: what becomes of clients when a CRL was not replaced in time. A serial number on it stays revoked
+/// in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStale {
+    /// They are refused.
+    Deny,
+    /// They are accepted for so long after the CRL's end.
+    Grace(Duration),
 }
 
 /// `tls.client.revocation`

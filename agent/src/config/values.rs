@@ -10,7 +10,7 @@ use std::{
 
 use toml_edit::{Item, Value};
 
-use super::{Cidr, Service, SourceName};
+use super::{Cidr, HttpHost, HttpUrl, OnStale, Service, SourceName, UrlError};
 use crate::nrl::{Asid, Fqdn};
 
 /// A value as it stands in the file.
@@ -135,6 +135,19 @@ pub(super) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(Given<'_>) -
                 mend(),
             )),
         }
+    }
+}
+
+/// `"deny"`, or a time span.
+pub(super) fn grace(limits: RangeInclusive<Duration>) -> impl Fn(Given<'_>) -> Result<OnStale, Fault> {
+    let span = duration(limits);
+    move |given| {
+        if given.text("\"deny\"")? == "deny" {
+            return Ok(OnStale::Deny);
+        }
+        span(given)
+            .map(OnStale::Grace)
+            .map_err(|fault| Fault::new(fault.message, format!("write \"deny\", or {}", fault.mend)))
     }
 }
 
@@ -273,6 +286,25 @@ pub(super) fn http_origin(given: Given<'_>) -> Result<http::Uri, Fault> {
         );
     }
     Ok(uri)
+}
+
+/// A URL that the agent fetches.
+pub(super) fn http_url(given: Given<'_>) -> Result<HttpUrl, Fault> {
+    let mend =
+        "write the whole URL without user name and query, as in \"http://crl.example.nhs.uk/root.crl\"";
+    given
+        .text("\"http://crl.example.nhs.uk/root.crl\"")?
+        .parse()
+        .map_err(|error: UrlError| Fault::new(error.to_string(), mend))
+}
+
+/// A host that the agent may fetch from.
+pub(super) fn http_host(given: Given<'_>) -> Result<HttpHost, Fault> {
+    let mend = "write its name, and its port unless that is 80, as in \"crl.example.nhs.uk\"";
+    given
+        .text("\"crl.example.nhs.uk\"")?
+        .parse()
+        .map_err(|error: UrlError| Fault::new(error.to_string(), mend))
 }
 
 /// A path prefix of URLs: empty, or segments that each begin with a slash (RFC 3986 section 3.3, unreserved characters).

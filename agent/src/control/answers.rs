@@ -10,7 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Target;
-use crate::config::{Cidr, Service, SourceKind};
+use crate::{
+    config::{Cidr, Service, SourceKind},
+    fetch::FetchStatus,
+};
 
 /// How the agent is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,9 @@ pub struct Status {
     /// Until when the configuration is on trial: RFC 3339, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_until: Option<String>,
+    /// The gateway's own certificate and the CAs of clients.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     /// The loaded CRLs.
     pub crls: Vec<CrlStatus>,
     /// What an operator should look at.
@@ -74,19 +80,55 @@ pub struct InterfaceStatus {
     pub owner: String,
 }
 
+/// A certificate in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// `own_certificate`, `issuer` or `root`.
+    pub what: String,
+    /// Its subject.
+    pub subject: String,
+    /// When it ends: RFC 3339, UTC.
+    pub ends: String,
+    /// Whole days until then; negative if it is over.
+    pub days_left: i64,
+}
+
+/// The CRLs in force, and what is wrong with their files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlReport {
+    /// In the order of their issuers.
+    pub crls: Vec<CrlStatus>,
+    /// What was wrong when the files were last read.
+    pub faults: Vec<String>,
+    /// Those that the agent fetches.
+    #[serde(default)]
+    pub fetches: Vec<FetchStatus>,
+}
+
 /// A loaded CRL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrlStatus {
     /// The issuer's distinguished name.
     pub issuer: String,
-    /// The CRL number (RFC 5280 section 5.2.3) in decimal or hexadecimal, where there is one: up to 20 octets.
+    /// For which of the issuer's certificates it speaks: `all`, `users` or `authorities`, and of which distribution point.
+    pub scope: String,
+    /// The CRL number (RFC 5280 section 5.2.3), hexadecimal, where there is one: up to 20 octets.
     pub number: Option<String>,
     /// RFC 3339, UTC.
     pub this_update: String,
+    /// Since then, in seconds.
+    pub age_seconds: u64,
     /// RFC 3339, UTC; none where the CRL does not say.
     pub next_update: Option<String>,
+    /// `fresh`, `grace` (past its end, and accepted) or `stale`.
+    pub state: String,
     /// How many certificates it revokes.
     pub entries: usize,
+    /// The file that it was read from.
+    pub source: String,
+    /// Why it is in force although that file is gone or holds an older one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
 }
 
 /// What the agent has counted: the filter since its maps were made, the rest since the agent's start.

@@ -10,13 +10,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DropReport, EventsMissed, Explanation, PacketExplanation, SourceEntry, Stats, Status, VerdictEntry,
-    VerdictKind,
+    CrlReport, DropReport, EventsMissed, Explanation, PacketExplanation, SourceEntry, Stats, Status,
+    VerdictEntry, VerdictKind,
 };
 use crate::config::{Cidr, CidrError, Service, SourceKind, SourceName};
 
 /// The protocol's version: agent and command must be of the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub enum Request {
     Status,
     /// What it has counted.
     Stats,
+    /// The CRLs in force.
+    CrlStatus,
     /// The allowlist.
     SourcesList,
     /// One more entry on the allowlist.
@@ -111,6 +113,8 @@ pub enum Request {
     Attach,
     /// Takes the filter off its interfaces until [`Request::Attach`].
     Detach,
+    /// Fetches all CRLs that are fetched at all.
+    CrlFetch,
     /// What would become of a request.
     Explain(Question),
     /// What the loaded program would do with packets.
@@ -241,6 +245,7 @@ impl Request {
         match self {
             Self::Status => "status",
             Self::Stats => "stats",
+            Self::CrlStatus => "crl status",
             Self::SourcesList => "sources list",
             Self::SourcesAdd { .. } => "sources add",
             Self::SourcesRemove { .. } => "sources remove",
@@ -252,6 +257,7 @@ impl Request {
             Self::Confirm => "reload confirm",
             Self::Attach => "attach",
             Self::Detach => "detach",
+            Self::CrlFetch => "crl fetch",
             Self::Explain(_) => "explain",
             Self::ExplainPackets { .. } => "explain packets",
             Self::Events(_) => "events",
@@ -272,6 +278,7 @@ impl Request {
                 | Self::Confirm
                 | Self::Attach
                 | Self::Detach
+                | Self::CrlFetch
         )
     }
 }
@@ -284,6 +291,8 @@ pub enum Response {
     Status(Box<Status>),
     /// To [`Request::Stats`].
     Stats(Box<Stats>),
+    /// To [`Request::CrlStatus`].
+    Crls(CrlReport),
     /// To [`Request::SourcesList`].
     Sources(Vec<SourceEntry>),
     /// To [`Request::VerdictsList`].
@@ -354,16 +363,16 @@ mod tests {
     #[test]
     fn requests_read_as_documented_and_unknown_ones_are_refused() {
         let call: Call = serde_json::from_str(
-            r#"{"version":2,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"n","kind":"proxy","services":["tcp/443"]}}"#,
+            r#"{"version":3,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"n","kind":"proxy","services":["tcp/443"]}}"#,
         )
         .unwrap();
         assert_eq!(call.request.verb(), "sources add");
         assert!(call.request.changes());
         for bad in [
-            r#"{"version":2,"request":{"verb":"sources_add","cidr":"10.0.0.1/8","name":"n","kind":"proxy","services":[]}}"#,
-            r#"{"version":2,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"a\nb","kind":"proxy","services":[]}}"#,
-            r#"{"version":2,"request":{"verb":"verdicts_remove","source":"10.0.0.1","force":true}}"#,
-            r#"{"version":2,"request":{"verb":"shutdown"}}"#,
+            r#"{"version":3,"request":{"verb":"sources_add","cidr":"10.0.0.1/8","name":"n","kind":"proxy","services":[]}}"#,
+            r#"{"version":3,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"a\nb","kind":"proxy","services":[]}}"#,
+            r#"{"version":3,"request":{"verb":"verdicts_remove","source":"10.0.0.1","force":true}}"#,
+            r#"{"version":3,"request":{"verb":"shutdown"}}"#,
         ] {
             assert!(serde_json::from_str::<Call>(bad).is_err(), "{bad}");
         }
@@ -417,7 +426,7 @@ mod tests {
         let text = serde_json::to_string(&answer).unwrap();
         assert_eq!(
             text,
-            r#"{"version":2,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
+            r#"{"version":3,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
     }

@@ -9,7 +9,7 @@ use spinegate_common::Reason;
 
 use super::{Gateway, connection::Connection, farewell::Farewell, screen::Violation};
 use crate::{
-    audit::{self, AuditError, Certificate, Decision, Event, Record, Tls},
+    audit::{self, AuditError, Certificate, Crl, Decision, Event, Record, Tls},
     filter::FilterError,
     tls::{CertificateSummary, Refusal, Session, VerifiedClient},
     verdict::Sentence,
@@ -35,15 +35,15 @@ impl Gateway {
     }
 
     pub(super) fn record_failed_handshake(&self, peer: SocketAddr, refusal: &Refusal) {
+        if refusal.reason == Reason::HandshakeQueueFull {
+            // It weighs nothing, and comes in floods alone.
+            return self.turn_away(peer, refusal.reason);
+        }
         self.counters.handshake_refused(refusal.reason);
         let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Refuse);
         record.reason = Some(refusal.reason);
         record.peer = Some(peer);
-        record.certificate = refusal
-            .certificate
-            .as_deref()
-            .map(|summary| certificate(summary, None));
-        record.detail = Some(refusal.detail.clone());
+        describe(refusal, &mut record);
         self.write_or_log(&record);
         self.strike(peer, refusal.reason);
     }
@@ -69,7 +69,7 @@ impl Gateway {
         let mut record = connection.record(Decision::Refuse);
         record.event = Event::Connection;
         record.reason = Some(refusal.reason);
-        record.detail = Some(refusal.detail.clone());
+        describe(refusal, &mut record);
         self.write_or_log(&record);
         let (peer, reason) = (connection.peer, refusal.reason);
         if reason == Reason::CertificateRevoked {
@@ -166,6 +166,27 @@ impl Connection {
     }
 }
 
+/// What a refusal says of certificate and CRL.
+fn describe(refusal: &Refusal, record: &mut Record) {
+    if let Some(summary) = &refusal.certificate {
+        let fqdn = record.certificate.take().and_then(|certificate| certificate.fqdn);
+        record.certificate = Some(Certificate {
+            fqdn,
+            san: summary.san.clone(),
+            not_before: Some(summary.not_before.clone()),
+            ..certificate(summary, None)
+        });
+    }
+    record.depth = refusal.depth;
+    record.crl = refusal.crl.as_deref().map(|crl| Crl {
+        issuer: crl.issuer.clone(),
+        number: crl.number.clone(),
+        age_seconds: crl.age.as_secs(),
+        next_update: crl.next_update.clone(),
+    });
+    record.detail = Some(refusal.detail.clone());
+}
+
 fn certificate(summary: &CertificateSummary, client: Option<&VerifiedClient>) -> Certificate {
     Certificate {
         fqdn: client.map(|client| client.fqdn().to_string()),
@@ -173,6 +194,8 @@ fn certificate(summary: &CertificateSummary, client: Option<&VerifiedClient>) ->
         issuer: summary.issuer.clone(),
         serial: summary.serial.clone(),
         sha256: summary.sha256.clone(),
+        san: Vec::new(),
+        not_before: None,
         not_after: summary.not_after.clone(),
     }
 }

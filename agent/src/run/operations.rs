@@ -11,11 +11,12 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{Cidr, Source},
     control::{
-        CrlStatus, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin, Peer, Request,
-        Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
+        CertificateStatus, CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin,
+        Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
+    tls::ExpiryKind,
     verdict::OrderError,
 };
 
@@ -47,6 +48,14 @@ impl Agent {
                     .map_err(|error| internal(&error))?
                     .unwrap_or_default();
                 Ok(Response::Stats(Box::new(self.counters.stats(filter))))
+            }
+            Request::CrlStatus => {
+                let trust = self.acceptor.trust();
+                Ok(Response::Crls(CrlReport {
+                    crls: trust.crls(SystemTime::now()),
+                    faults: trust.crl_faults().to_vec(),
+                    fetches: self.crl_fetcher.status(),
+                }))
             }
             Request::SourcesList => self
                 .list_sources()
@@ -117,6 +126,7 @@ impl Agent {
             Request::Confirm => self.confirm().await.map(Response::Done),
             Request::Attach => self.attach().map(Response::Done),
             Request::Detach => self.detach().map(Response::Done),
+            Request::CrlFetch => self.fetch_crls().await.map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
             Request::Events(_) => Err(Failure::new(
@@ -125,6 +135,29 @@ impl Agent {
                 "use the `spinegate` command of the running agent",
             )),
         }
+    }
+
+    async fn fetch_crls(&self) -> Result<String, Failure> {
+        if !self.config.load().tls.client.fetch.is_on() {
+            let mend = "name the hosts of the CRLs in `tls.client.fetch.hosts`, and reload";
+            return Err(Failure::new(FailureKind::Refused, "no CRL is fetched", mend));
+        }
+        let fetched = self.crl_fetcher.fetch_all().await;
+        let lines: Vec<_> = fetched
+            .iter()
+            .map(|(url, result)| match result {
+                Ok(said) => format!("{url}: {said}"),
+                Err(fault) => format!("{url}: not fetched: {fault}"),
+            })
+            .collect();
+        if fetched.is_empty() {
+            return Ok("no certificate and no configuration names a CRL of the listed hosts yet".to_owned());
+        }
+        if fetched.values().all(Result::is_ok) {
+            return Ok(lines.join("\n"));
+        }
+        let mend = "those that are kept stay in force, and the agent tries again by itself";
+        Err(Failure::new(FailureKind::Internal, lines.join("\n"), mend))
     }
 
     fn order(
@@ -168,19 +201,25 @@ impl Agent {
 
     fn status(&self) -> Result<Status, FilterError> {
         let config = self.config.load();
+        let trust = self.acceptor.trust();
         let mut filter = lock(&self.filter);
         let interfaces = filter
             .as_mut()
             .map(|filter| interfaces::status(filter, &config.filter))
             .unwrap_or_default();
         let verdicts = filter.as_ref().map_or(Ok(0), Filter::count_verdicts)?;
-        let crls = self.acceptor.trust().crls().into_iter().map(|crl| CrlStatus {
-            issuer: crl.issuer,
-            number: crl.number,
-            this_update: crl.this_update,
-            next_update: crl.next_update,
-            entries: crl.entries,
-        });
+        let now = SystemTime::now();
+        let certificates = self
+            .acceptor
+            .expiries()
+            .into_iter()
+            .filter(|expiry| expiry.kind != ExpiryKind::Crl)
+            .map(|expiry| CertificateStatus {
+                what: expiry.kind.as_str().to_owned(),
+                ends: expiry.ends(),
+                days_left: expiry.days_left(now),
+                subject: expiry.subject,
+            });
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -207,8 +246,9 @@ impl Agent {
             confirm_until: lock(&self.trial)
                 .as_ref()
                 .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
-            crls: crls.collect(),
-            warnings: self.warnings.load().to_vec(),
+            certificates: certificates.collect(),
+            crls: trust.crls(now),
+            warnings: [self.warnings.load().as_slice(), trust.crl_faults()].concat(),
         })
     }
 
@@ -226,8 +266,13 @@ impl Agent {
             tracing::warn!(%error, "the kernel's counters can't be read");
             None
         });
+        let mut expiries = BTreeMap::new();
+        for expiry in self.acceptor.expiries() {
+            expiries.entry(expiry.kind).or_insert(expiry.timestamp());
+        }
         Observed {
             filter,
+            expiries,
             audit_write_failures: self.audit.failures(),
         }
     }

@@ -1,6 +1,10 @@
 //! The handshake: from a socket to a verified client, or to a refusal.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use openssl::{
@@ -16,10 +20,11 @@ use tokio::{
 };
 
 use super::{
-    Loaded, Refusal, Trust, VerifiedClient,
+    Expiry, Loaded, Refusal, Trust, VerifiedClient, Wanted, expiry,
     hello::Demands,
     pool::{Pool, Step, Unserved},
     progress::Progress,
+    revocation::{self, Reading},
     sessions::Sessions,
     stream::{Socket, TlsStream, wants},
 };
@@ -34,6 +39,9 @@ pub struct Acceptor {
     current: ArcSwap<Generation>,
     pool: Pool,
     changes: watch::Sender<()>,
+    wanted: Wanted,
+    /// Held while what is in force changes: nothing that was learnt of revocation meanwhile may be lost.
+    changing: Mutex<()>,
 }
 
 /// What was negotiated.
@@ -54,7 +62,17 @@ pub struct Session {
 /// What was in force at some time.
 pub struct InForce(Arc<Generation>);
 
+/// What came of reading the CRLs again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reread {
+    /// The CRLs that are in force since, one a line.
+    pub news: Vec<String>,
+    /// What is wrong with the files.
+    pub faults: Vec<String>,
+}
+
 /// Context and trust belong together: a handshake sees both of one load.
+#[derive(Clone)]
 pub(super) struct Generation {
     context: SslContext,
     demands: Demands,
@@ -82,36 +100,74 @@ impl Generation {
 }
 
 impl Acceptor {
-    /// Begins with what was loaded, and with threads for the handshakes' arithmetic.
+    /// Begins with what was loaded, and with threads for the handshakes' arithmetic. Tells `wanted` which CRLs clients need.
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn new(config: &config::Tls, loaded: Loaded) -> std::io::Result<Self> {
+    pub fn new(config: &config::Tls, loaded: Loaded, wanted: Wanted) -> std::io::Result<Self> {
         Ok(Self {
             current: ArcSwap::from_pointee(loaded.generation),
             pool: Pool::start(config.handshake_threads, config.handshake_queue)?,
             changes: watch::Sender::new(()),
+            wanted,
+            changing: Mutex::new(()),
         })
     }
 
     /// Puts another load in force for every handshake that begins from now on, and for rechecks. Gives the one that was
     /// in force.
     pub fn swap(&self, loaded: Loaded) -> InForce {
-        let before = self.current.swap(Arc::new(loaded.generation));
-        self.changes.send_replace(());
-        InForce(before)
+        InForce(self.replace(loaded.generation))
     }
 
-    /// Puts what was in force before in force again.
+    /// Puts what was in force before in force again, but for what was learnt of revocation since.
     pub fn restore(&self, before: InForce) {
-        self.current.store(before.0);
+        self.replace(Arc::unwrap_or_clone(before.0));
+    }
+
+    fn replace(&self, mut generation: Generation) -> Arc<Generation> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let trust = Arc::unwrap_or_clone(generation.trust).after(&self.current.load().trust);
+        generation.trust = Arc::new(trust);
+        let before = self.current.swap(Arc::new(generation));
         self.changes.send_replace(());
+        before
+    }
+
+    /// Reads the CRLs that `config` names again and puts them in force, without a new context: what was read badly stays
+    /// as it was. Blocks while it reads.
+    #[must_use]
+    pub fn reread_crls(&self, config: &config::ClientTls) -> Reread {
+        let anchors = Arc::clone(self.trust().anchors());
+        let Reading { revocations, faults } = revocation::read(config, &anchors.authorities());
+        let faults: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        if !Arc::ptr_eq(current.trust.anchors(), &anchors) {
+            // A reload was faster, and has read them too.
+            return Reread::default();
+        }
+        let trust = current.trust.with_crls(revocations, faults.clone());
+        let news = trust.crl_news(&current.trust);
+        self.current.store(Arc::new(Generation {
+            trust: Arc::new(trust),
+            ..Generation::clone(&current)
+        }));
+        self.changes.send_replace(());
+        Reread { news, faults }
     }
 
     /// The trust in force.
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.current.load().trust)
+    }
+
+    /// When each part of what is in force ends, by kind, the earliest of each first.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<Expiry> {
+        let current = self.current.load();
+        expiry::of(current.context.certificate(), &current.trust)
     }
 
     /// Tells of each change of what is in force.
@@ -133,6 +189,7 @@ impl Acceptor {
         let progress = Progress::new(
             Arc::clone(&generation.trust),
             generation.sessions.clone(),
+            self.wanted.clone(),
             generation.demands,
         );
         let stream = prepare(&generation.context, &progress, stream)
@@ -252,3 +309,6 @@ async fn linger(stream: &mut TcpStream) {
     // However it ends, the connection is over.
     let _ = timeout(LINGER, reading).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,9 @@ use openssl::{
     nid::Nid,
     x509::{X509NameRef, X509Ref},
 };
+use x509_parser::{certificate::X509Certificate, oid_registry, prelude::FromDer as _};
 
+use super::revocation::Point;
 use crate::nrl::Fqdn;
 
 /// A client that passed R8 to R12. Only this room can make one, and the request pipeline begins with one.
@@ -38,6 +40,10 @@ pub(super) struct Certificate {
     pub(super) not_before: Time,
     pub(super) not_after: Time,
     pub(super) fingerprint: [u8; 32],
+    /// Where its issuer says which CRL speaks for it.
+    pub(super) points: Vec<Point>,
+    /// Whether it may sign others.
+    pub(super) is_ca: bool,
 }
 
 /// A moment, in seconds since 1970 (a certificate may lie before).
@@ -53,6 +59,15 @@ impl Time {
     /// The time from `earlier` to this; none if it is over.
     pub(super) fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    pub(super) const fn unix(self) -> i64 {
+        self.0
+    }
+
+    /// Whole days from `earlier` to this; negative, and at least one, if it is over.
+    pub(super) const fn days_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0).div_euclid(86_400)
     }
 
     pub(super) fn plus(self, duration: Duration) -> Self {
@@ -95,6 +110,10 @@ pub struct CertificateSummary {
     pub serial: String,
     /// The SHA-256 of its DER form, hexadecimal.
     pub sha256: String,
+    /// The names in its SAN, as OpenSSL writes them.
+    pub san: Vec<String>,
+    /// When it begins (RFC 3339).
+    pub not_before: String,
     /// When it ends (RFC 3339).
     pub not_after: String,
 }
@@ -124,12 +143,25 @@ impl VerifiedClient {
 }
 
 impl Certificate {
-    pub(super) fn of(certificate: &X509Ref) -> Result<Self, ErrorStack> {
+    /// # Errors
+    /// What can't be read in it.
+    pub(super) fn of(certificate: &X509Ref) -> Result<Self, String> {
+        let unreadable = |error: ErrorStack| error.to_string();
+        let der = certificate.to_der().map_err(unreadable)?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
+        let mut points = Vec::new();
+        for extension in parsed.extensions() {
+            if extension.oid == oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS {
+                points = Point::of_certificate(extension.value).map_err(|error| error.to_string())?;
+            }
+        }
         Ok(Self {
-            serial: serial(certificate.serial_number())?,
-            not_before: Time::of(certificate.not_before())?,
-            not_after: Time::of(certificate.not_after())?,
-            fingerprint: fingerprint(certificate)?,
+            serial: serial(certificate.serial_number()).map_err(unreadable)?,
+            not_before: Time::of(certificate.not_before()).map_err(unreadable)?,
+            not_after: Time::of(certificate.not_after()).map_err(unreadable)?,
+            fingerprint: fingerprint(certificate).map_err(unreadable)?,
+            points,
+            is_ca: parsed.is_ca(),
         })
     }
 }
@@ -144,9 +176,30 @@ impl CertificateSummary {
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
+            san: san(certificate),
+            not_before: Time::of(certificate.not_before())?.to_string(),
             not_after: Time::of(certificate.not_after())?.to_string(),
         })
     }
+}
+
+/// The names in a certificate's SAN; of a flood of them only the first.
+fn san(certificate: &X509Ref) -> Vec<String> {
+    const MOST: usize = 16;
+    let names = certificate.subject_alt_names();
+    let written = names.iter().flatten().map(|name| {
+        let (kind, value) = if let Some(dns) = name.dnsname() {
+            ("DNS", dns)
+        } else if let Some(uri) = name.uri() {
+            ("URI", uri)
+        } else if let Some(email) = name.email() {
+            ("email", email)
+        } else {
+            return "(another kind of name)".to_owned();
+        };
+        format!("{kind}:{value}")
+    });
+    written.take(MOST).collect()
 }
 
 /// A serial number in lower-case hexadecimal.

@@ -13,7 +13,7 @@ use crate::config::{self, Suites};
 pub(super) type Suite = ([u8; 2], &'static str);
 
 /// R7: the one suite.
-const MANDATED: Suite = ([0x00, 0x6b], "DHE-RSA-AES256-SHA256");
+pub(super) const MANDATED: Suite = ([0x00, 0x6b], "DHE-RSA-AES256-SHA256");
 /// The eight suites of the NRL's security guidance, in its order of preference.
 const NRL: [Suite; 8] = [
     ([0xc0, 0x30], "ECDHE-RSA-AES256-GCM-SHA384"),

@@ -1,10 +1,8 @@
 //! Why a handshake ended without a verified client.
 
-use openssl::{
-    error::ErrorStack,
-    ssl::ErrorCode,
-    x509::{X509Ref, X509VerifyResult},
-};
+use std::time::Duration;
+
+use openssl::{error::ErrorStack, ssl::ErrorCode, x509::X509VerifyResult};
 use spinegate_common::Reason;
 
 use super::CertificateSummary;
@@ -19,6 +17,61 @@ pub struct Refusal {
     pub detail: String,
     /// The client's certificate, if it came so far.
     pub certificate: Option<Box<CertificateSummary>>,
+    /// Where in the chain the refused certificate stands; the client's own at 0.
+    pub depth: Option<usize>,
+    /// The CRL that decided.
+    pub crl: Option<Box<CrlFacts>>,
+}
+
+/// A CRL, as far as a refusal rests on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlFacts {
+    /// Its issuer's name.
+    pub issuer: String,
+    /// Its number (RFC 5280 section 5.2.3), hexadecimal.
+    pub number: Option<String>,
+    /// Since it was issued.
+    pub age: Duration,
+    /// When the next one was due (RFC 3339).
+    pub next_update: Option<String>,
+}
+
+/// A broken rule.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) reason: Reason,
+    pub(super) detail: String,
+    pub(super) depth: usize,
+    pub(super) crl: Option<Box<CrlFacts>>,
+}
+
+impl Fault {
+    /// One of the client's own certificate.
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+            depth: 0,
+            crl: None,
+        }
+    }
+
+    /// The same of another certificate of the chain.
+    pub(super) fn at(mut self, depth: usize) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// With what is known of the client's certificate.
+    pub(super) fn into_refusal(self, certificate: Option<CertificateSummary>) -> Refusal {
+        Refusal {
+            reason: self.reason,
+            detail: self.detail,
+            certificate: certificate.map(Box::new),
+            depth: Some(self.depth),
+            crl: self.crl,
+        }
+    }
 }
 
 impl Refusal {
@@ -27,18 +80,14 @@ impl Refusal {
             reason,
             detail: detail.into(),
             certificate: None,
+            depth: None,
+            crl: None,
         }
     }
 
-    /// With what is known of the certificate.
-    pub(super) fn of((reason, detail): (Reason, String), leaf: Option<&X509Ref>) -> Self {
-        Self {
-            reason,
-            detail,
-            certificate: leaf
-                .and_then(|leaf| CertificateSummary::of(leaf).ok())
-                .map(Box::new),
-        }
+    /// Whether another CRL could let the client pass.
+    pub(super) const fn is_for_want_of_a_crl(&self) -> bool {
+        matches!(self.reason, Reason::CrlMissing | Reason::CrlStale)
     }
 
     /// The code by which OpenSSL chooses the alert (RFC 5246 section 7.2.2) for a refused certificate.

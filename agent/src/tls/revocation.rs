@@ -1,333 +1,246 @@
-//! Revocation (R11): each issuer's CRL, verified under its key, as a set of serial numbers.
+//! Revocation (R11): each issuer's CRLs, verified under its key, as sets of serial numbers.
+
+mod files;
+mod list;
+mod scope;
+mod watch;
 
 use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
 };
 
-use openssl::{
-    error::ErrorStack,
-    x509::{CrlNumber, X509, X509CrlRef},
-};
+use openssl::x509::{X509, X509CrlRef};
 use spinegate_common::Reason;
-use x509_parser::{oid_registry, prelude::FromDer as _, revocation_list::CertificateRevocationList};
 
-use super::client::{Certificate, Time, fingerprint, name, serial};
-use crate::config;
+use self::list::{Freshness, List};
+pub use self::watch::Watch;
+pub(super) use self::{
+    files::{FETCHED, Reading, read},
+    list::{CrlError, SKEW},
+    scope::{Holder, Point},
+};
+use super::{
+    client::{Certificate, Time, fingerprint, name},
+    refusal::Fault,
+};
+use crate::{
+    config::{self, OnStale},
+    control::CrlStatus,
+};
 
-/// How far a CRL's issuer's clock may run ahead of ours.
-const SKEW: Duration = Duration::from_secs(300);
-
-/// The CRLs in force, by the SHA-256 of the CA certificate whose key verifies them.
+/// The CRLs in force, by the SHA-256 of the CA certificate whose key verifies them; of each CA one for each scope.
+#[derive(Clone)]
 pub(super) struct Revocations {
     policy: config::Revocation,
-    lists: HashMap<[u8; 32], List>,
+    on_stale: OnStale,
+    lists: HashMap<[u8; 32], Vec<Held>>,
 }
 
-/// The state of a CRL, for `status`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct CrlStatus {
-    /// The issuer's name.
-    pub issuer: String,
-    /// The CRL number (RFC 5280 section 5.2.3), hexadecimal.
-    pub number: Option<String>,
-    /// When it was issued (RFC 3339).
-    pub this_update: String,
-    /// When the next one is due.
-    pub next_update: Option<String>,
-    /// Revoked certificates.
-    pub entries: usize,
+#[derive(Clone)]
+struct Held {
+    list: Arc<List>,
+    /// Why it is still in force although its file says something else.
+    kept: Option<String>,
 }
 
-struct List {
-    status: CrlStatus,
-    this_update: Time,
-    next_update: Option<Time>,
-    serials: HashSet<String>,
-}
-
-/// Why a CRL can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CrlError {
-    #[error("no trusted root and no accepted issuer has signed it (its issuer is {0})")]
-    NotOurs(String),
-    #[error("it is a delta CRL, which says nothing without its base")]
-    Delta,
-    #[error(
-        "it covers only a part of its issuer's certificates (issuing distribution point), so that the others would count as not revoked"
-    )]
-    Partial,
-    #[error("it has a critical extension that is not understood ({0})")]
-    Critical(String),
-    #[error("it can't be read: {0}")]
-    Unreadable(String),
-}
-
-impl From<ErrorStack> for CrlError {
-    fn from(error: ErrorStack) -> Self {
-        Self::Unreadable(error.to_string())
-    }
+/// Whether a CRL is one that can be put in force, whoever has signed it.
+pub(super) fn check_form(crl: &X509CrlRef) -> Result<(), CrlError> {
+    List::of(crl, "").map(drop)
 }
 
 impl Revocations {
-    pub(super) fn new(policy: config::Revocation) -> Self {
+    pub(super) fn new(policy: config::Revocation, on_stale: OnStale) -> Self {
         Self {
             policy,
+            on_stale,
             lists: HashMap::new(),
         }
     }
 
-    /// Takes a CRL that one of the CAs has signed. Of several CRLs of one CA the newest says how fresh they are, and a
-    /// serial number on any of them counts as revoked.
-    pub(super) fn add(&mut self, crl: &X509CrlRef, authorities: &[X509]) -> Result<(), CrlError> {
-        check_extensions(crl)?;
+    /// Takes a CRL that one of the CAs has signed. Of several CRLs of one CA and scope the newest says how fresh they are,
+    /// and a serial number on any of them counts as revoked.
+    pub(super) fn add(
+        &mut self,
+        crl: &X509CrlRef,
+        authorities: &[X509],
+        source: &str,
+    ) -> Result<(), CrlError> {
+        let list = List::of(crl, source)?;
         let issuer_name = crl.issuer_name().to_der()?;
-        let mut ours = false;
+        let mut signers = Vec::new();
         for authority in authorities {
             if authority.subject_name().to_der()? == issuer_name && crl.verify(&*authority.public_key()?)? {
-                ours = true;
-                let list = List::of(crl)?;
-                match self.lists.entry(fingerprint(authority)?) {
-                    std::collections::hash_map::Entry::Vacant(entry) => {
-                        entry.insert(list);
+                signers.push(fingerprint(authority)?);
+            }
+        }
+        if signers.is_empty() {
+            return Err(CrlError::NotOurs(name(crl.issuer_name())));
+        }
+        let list = Arc::new(list);
+        signers.sort_unstable();
+        signers.dedup();
+        for signer in signers {
+            let held = self.lists.entry(signer).or_default();
+            match held.iter_mut().find(|held| held.list.scope == list.scope) {
+                Some(held) => held.list = Arc::new(held.list.join(&list)),
+                None => held.push(Held {
+                    list: Arc::clone(&list),
+                    kept: None,
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps of `before`, for these CAs, what is newer than what is here, or is not here at all: what was known of
+    /// revocation is not forgotten because a file was lost or an old one came back.
+    pub(super) fn succeed(&mut self, before: &Self, authorities: impl Iterator<Item = [u8; 32]>) {
+        for authority in authorities {
+            let Some(earlier) = before.lists.get(&authority) else {
+                continue;
+            };
+            let lists = match self.lists.entry(authority) {
+                Entry::Occupied(lists) => lists.into_mut(),
+                Entry::Vacant(place) => place.insert(Vec::new()),
+            };
+            for old in earlier {
+                let keep = |why: String| Held {
+                    list: Arc::clone(&old.list),
+                    kept: Some(why),
+                };
+                match lists.iter_mut().find(|new| new.list.scope == old.list.scope) {
+                    None => lists.push(keep(format!("{} no longer holds it", old.list.source))),
+                    Some(new) if old.list.is_newer_than(&new.list) => {
+                        *new = keep(format!("{} holds an older one", new.list.source));
                     }
-                    std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().join(list),
+                    Some(_) => {}
                 }
             }
         }
-        if ours {
-            Ok(())
-        } else {
-            Err(CrlError::NotOurs(name(crl.issuer_name())))
-        }
     }
 
-    /// Whether there is a CRL of a CA.
+    /// Whether there is any CRL of a CA.
     pub(super) fn covers(&self, authority: &[u8; 32]) -> bool {
-        self.lists.contains_key(authority)
+        self.of(authority).next().is_some()
     }
 
-    /// The CRL's problem with its age at `now`, if it has one.
-    pub(super) fn stale(&self, authority: &[u8; 32], now: Time) -> Option<String> {
-        self.lists.get(authority).and_then(|list| list.stale(now))
+    /// What is wrong with the age of a CA's CRLs at `now`.
+    pub(super) fn stale(&self, authority: &[u8; 32], now: Time) -> impl Iterator<Item = String> {
+        self.of(authority).filter_map(move |held| held.list.fault(now))
     }
 
-    /// Judges a certificate issued by `authority`. A serial number that is listed is refused however old the list is.
+    /// Judges a certificate issued by `authority`. A serial number that is listed is refused however old the list is, and
+    /// for whatever certificates it speaks.
     pub(super) fn check(
         &self,
         certificate: &Certificate,
+        holder: Holder,
         authority: &[u8; 32],
         now: Time,
-    ) -> Result<(), (Reason, String)> {
-        let list = self.lists.get(authority);
-        if list.is_some_and(|list| list.serials.contains(&certificate.serial)) {
-            let detail = format!("serial {} is on its issuer's CRL", certificate.serial);
-            return Err((Reason::CertificateRevoked, detail));
+    ) -> Result<(), Fault> {
+        let serial = &certificate.serial;
+        let fault = |reason, detail, held: Option<&Held>| Fault {
+            reason,
+            detail,
+            depth: holder.depth(),
+            crl: held.map(|held| Box::new(held.list.facts(now))),
+        };
+        if let Some(held) = self.of(authority).find(|held| held.list.serials.contains(serial)) {
+            let detail = format!("serial {serial} is on its issuer's CRL");
+            return Err(fault(Reason::CertificateRevoked, detail, Some(held)));
         }
         if self.policy == config::Revocation::Prefer {
             return Ok(());
         }
-        let Some(list) = list else {
-            let detail = format!("no CRL of the issuer of serial {} is loaded", certificate.serial);
-            return Err((Reason::CrlMissing, detail));
+        let speaking = || {
+            self.of(authority)
+                .filter(|held| held.list.scope.covers(&certificate.points, holder))
         };
-        match list.stale(now) {
-            Some(detail) => Err((Reason::CrlStale, detail)),
-            None => Ok(()),
+        if speaking().any(|held| held.list.freshness(self.on_stale, now) != Freshness::Stale) {
+            return Ok(());
         }
+        match speaking().next() {
+            Some(held) => {
+                let detail = held.list.fault(now).unwrap_or_default();
+                Err(fault(Reason::CrlStale, detail, Some(held)))
+            }
+            None if self.covers(authority) => {
+                let points: Vec<_> = certificate.points.iter().map(Point::to_string).collect();
+                let points = if points.is_empty() {
+                    "none".to_owned()
+                } else {
+                    points.join(", ")
+                };
+                let detail = format!(
+                    "no CRL of its issuer speaks for serial {serial} (its distribution points: {points})"
+                );
+                Err(fault(Reason::CrlMissing, detail, None))
+            }
+            None => {
+                let detail = format!("no CRL of the issuer of serial {serial} is loaded");
+                Err(fault(Reason::CrlMissing, detail, None))
+            }
+        }
+    }
+
+    /// Each CRL's issuer, and when the next one is due, as far as they say so.
+    pub(super) fn next_updates(&self) -> impl Iterator<Item = (&str, Time)> {
+        self.lists
+            .values()
+            .flatten()
+            .filter_map(|held| Some((held.list.issuer.as_str(), held.list.next_update?)))
+    }
+
+    /// Whether any CRL, however old, speaks for a certificate issued by `authority`.
+    pub(super) fn speaks_for(&self, certificate: &Certificate, holder: Holder, authority: &[u8; 32]) -> bool {
+        self.of(authority)
+            .any(|held| held.list.scope.covers(&certificate.points, holder))
     }
 
     /// Each CRL's state.
-    pub(super) fn status(&self) -> Vec<CrlStatus> {
-        let mut status: Vec<_> = self.lists.values().map(|list| list.status.clone()).collect();
-        status.sort_by(|a, b| a.issuer.cmp(&b.issuer));
+    pub(super) fn status(&self, now: Time) -> Vec<CrlStatus> {
+        let mut status: Vec<_> = self
+            .lists
+            .values()
+            .flatten()
+            .map(|held| CrlStatus {
+                issuer: held.list.issuer.clone(),
+                scope: held.list.scope.to_string(),
+                number: held.list.number.as_ref().map(ToString::to_string),
+                this_update: held.list.this_update.to_string(),
+                age_seconds: now.since(held.list.this_update).as_secs(),
+                next_update: held.list.next_update.map(|next| next.to_string()),
+                state: held.list.freshness(self.on_stale, now).as_str().to_owned(),
+                entries: held.list.serials.len(),
+                source: held.list.source.clone(),
+                kept: held.kept.clone(),
+            })
+            .collect();
+        status.sort_by(|a, b| (&a.issuer, &a.scope).cmp(&(&b.issuer, &b.scope)));
         status
     }
-}
 
-impl List {
-    fn of(crl: &X509CrlRef) -> Result<Self, CrlError> {
-        let serials = crl
-            .get_revoked()
-            .into_iter()
-            .flatten()
-            .map(|revoked| serial(revoked.serial_number()))
-            .collect::<Result<HashSet<_>, _>>()?;
-        let number = match crl.extension::<CrlNumber>()? {
-            Some((_, number)) => Some(serial(&number)?),
-            None => None,
-        };
-        let this_update = Time::of(crl.last_update())?;
-        let next_update = crl.next_update().map(Time::of).transpose()?;
-        let status = CrlStatus {
-            issuer: name(crl.issuer_name()),
-            number,
-            this_update: this_update.to_string(),
-            next_update: next_update.map(|next| next.to_string()),
-            entries: serials.len(),
-        };
-        Ok(Self {
-            status,
-            this_update,
-            next_update,
-            serials,
-        })
+    /// Describes each list that is not in force in `before`.
+    pub(super) fn news(&self, before: &Self) -> Vec<String> {
+        let mut news = Vec::new();
+        for (authority, lists) in &self.lists {
+            let old = |new: &Held| before.of(authority).any(|old| old.list.is_same_as(&new.list));
+            news.extend(
+                lists
+                    .iter()
+                    .filter(|new| !old(new))
+                    .map(|new| new.list.describe()),
+            );
+        }
+        news.sort();
+        news
     }
 
-    fn join(&mut self, mut other: Self) {
-        if other.this_update > self.this_update {
-            std::mem::swap(self, &mut other);
-        }
-        self.serials.extend(other.serials);
-        self.status.entries = self.serials.len();
+    fn of(&self, authority: &[u8; 32]) -> impl Iterator<Item = &Held> {
+        self.lists.get(authority).into_iter().flatten()
     }
-
-    fn stale(&self, now: Time) -> Option<String> {
-        let issuer = &self.status.issuer;
-        match self.next_update {
-            None => Some(format!(
-                "the CRL of {issuer} does not say when the next one is due"
-            )),
-            Some(next) if next < now => Some(format!("the CRL of {issuer} was to be replaced by {next}")),
-            Some(_) if self.this_update > now.plus(SKEW) => Some(format!(
-                "the CRL of {issuer} is of the future ({})",
-                self.this_update
-            )),
-            Some(_) => None,
-        }
-    }
-}
-
-/// RFC 5280 section 5.2: what makes a CRL something other than the whole list of its issuer.
-fn check_extensions(crl: &X509CrlRef) -> Result<(), CrlError> {
-    let der = crl.to_der()?;
-    let (_, parsed) =
-        CertificateRevocationList::from_der(&der).map_err(|error| CrlError::Unreadable(error.to_string()))?;
-    for extension in parsed.extensions() {
-        if extension.oid == oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR {
-            return Err(CrlError::Delta);
-        }
-        if extension.oid == oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT {
-            return Err(CrlError::Partial);
-        }
-        if extension.critical && extension.oid != oid_registry::OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER {
-            return Err(CrlError::Critical(extension.oid.to_id_string()));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use openssl::x509::X509Crl;
-
-    use super::*;
-    use crate::tls::testing::{Ca, DAY, Template, at, extension, time};
-
-    fn issuer() -> Ca {
-        Ca::root("Sub")
-    }
-
-    fn added(issuer: &Ca, crl: &X509Crl) -> Result<Revocations, CrlError> {
-        let mut revocations = Revocations::new(config::Revocation::Require);
-        revocations.add(crl, std::slice::from_ref(&issuer.certificate))?;
-        Ok(revocations)
-    }
-
-    fn reason(revocations: &Revocations, issuer: &Ca, leaf: &X509) -> Option<Reason> {
-        let leaf = Certificate::of(leaf).unwrap();
-        let authority = fingerprint(&issuer.certificate).unwrap();
-        let checked = revocations.check(&leaf, &authority, at(0).into());
-        checked.err().map(|(reason, _)| reason)
-    }
-
-    #[test]
-    fn a_crl_that_is_not_its_issuers_whole_list_is_refused() {
-        let issuer = issuer();
-        let with = |oid, critical, der: &[u8]| {
-            let crl = issuer.crl(&[], |crl| {
-                crl.append_extension(extension(oid, critical, der)).unwrap();
-            });
-            added(&issuer, &crl).map(drop)
-        };
-        assert!(matches!(
-            with("2.5.29.27", true, &[0x02, 0x01, 0x01]),
-            Err(CrlError::Delta)
-        ));
-        // onlyContainsUserCerts
-        assert!(matches!(
-            with("2.5.29.28", true, &[0x30, 0x03, 0x81, 0x01, 0xff]),
-            Err(CrlError::Partial)
-        ));
-        assert!(matches!(
-            with("1.2.3.4", true, &[0x05, 0x00]),
-            Err(CrlError::Critical(_))
-        ));
-        assert!(with("1.2.3.4", false, &[0x05, 0x00]).is_ok());
-    }
-
-    #[test]
-    fn a_crl_of_another_signer_or_name_is_refused() {
-        let issuer = issuer();
-        let other = Ca::root("Other").fresh_crl(&[]);
-        assert!(matches!(added(&issuer, &other), Err(CrlError::NotOurs(name)) if name == "CN=Other"));
-    }
-
-    #[test]
-    fn of_several_crls_the_newest_says_how_fresh_they_are_and_all_say_who_is_revoked() {
-        let issuer = issuer();
-        let [early, late, good] = [(); 3].map(|()| issuer.issue(Template::leaf()));
-        let old = issuer.crl(&[&early], |crl| {
-            crl.set_last_update(&time(-3 * DAY)).unwrap();
-            crl.set_next_update(&time(-2 * DAY)).unwrap();
-        });
-        let new = issuer.fresh_crl(&[&late]);
-        for crls in [[&old, &new], [&new, &old]] {
-            let mut revocations = Revocations::new(config::Revocation::Require);
-            for crl in crls {
-                revocations
-                    .add(crl, std::slice::from_ref(&issuer.certificate))
-                    .unwrap();
-            }
-            for revoked in [&early, &late] {
-                assert_eq!(
-                    reason(&revocations, &issuer, revoked),
-                    Some(Reason::CertificateRevoked)
-                );
-            }
-            assert_eq!(reason(&revocations, &issuer, &good), None);
-        }
-    }
-
-    #[test]
-    fn a_crl_that_is_late_early_or_without_a_next_one_is_stale() {
-        let issuer = issuer();
-        let [leaf, revoked] = [(); 2].map(|()| issuer.issue(Template::leaf()));
-        let skew = i64::try_from(SKEW.as_secs()).unwrap();
-        for (from, to, wanted) in [
-            (-DAY, Some(0), None),
-            (-DAY, Some(-1), Some(Reason::CrlStale)),
-            (-DAY, None, Some(Reason::CrlStale)),
-            (skew, Some(DAY), None),
-            (skew + 1, Some(DAY), Some(Reason::CrlStale)),
-        ] {
-            let crl = issuer.crl(&[&revoked], |crl| {
-                crl.set_last_update(&time(from)).unwrap();
-                crl.set_next_update(&time(to.unwrap_or(DAY))).unwrap();
-            });
-            let mut revocations = added(&issuer, &crl).unwrap();
-            if to.is_none() {
-                revocations
-                    .lists
-                    .values_mut()
-                    .for_each(|list| list.next_update = None);
-            }
-            assert_eq!(reason(&revocations, &issuer, &leaf), wanted, "{from} to {to:?}");
-            assert_eq!(
-                reason(&revocations, &issuer, &revoked),
-                Some(Reason::CertificateRevoked),
-                "{from} to {to:?}"
-            );
-        }
-    }
-}
+mod tests;

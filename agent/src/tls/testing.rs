@@ -29,8 +29,8 @@ pub(super) fn at(seconds: i64) -> SystemTime {
 }
 
 /// A CA. All have one key: it is their names and certificates that differ.
-pub(super) struct Ca {
-    pub(super) certificate: X509,
+pub(crate) struct Ca {
+    pub(crate) certificate: X509,
 }
 
 /// What is to stand in a certificate; the defaults are a good leaf's.
@@ -43,7 +43,7 @@ pub(super) struct Template {
 }
 
 impl Ca {
-    pub(super) fn root(name: &'static str) -> Self {
+    pub(crate) fn root(name: &'static str) -> Self {
         let certificate = Template::ca(name).sign(None);
         Self { certificate }
     }
@@ -59,6 +59,16 @@ impl Ca {
 
     /// A CRL from yesterday to tomorrow that lists these certificates, with what `change` makes of it.
     pub(super) fn crl(&self, revoked: &[&X509Ref], change: impl FnOnce(&mut X509CrlBuilder)) -> X509Crl {
+        self.numbered_crl(1, revoked, change)
+    }
+
+    /// The same with another number.
+    pub(crate) fn numbered_crl(
+        &self,
+        number: u8,
+        revoked: &[&X509Ref],
+        change: impl FnOnce(&mut X509CrlBuilder),
+    ) -> X509Crl {
         let mut builder = X509CrlBuilder::new().unwrap();
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
         builder.set_last_update(&time(-DAY)).unwrap();
@@ -66,7 +76,7 @@ impl Ca {
         // RFC 5280 section 5.2 wants an authority key identifier and a number.
         for (oid, der) in [
             ("2.5.29.35", &[0x30, 0x03, 0x80, 0x01, 0x01][..]),
-            ("2.5.29.20", &[0x02, 0x01, 0x01]),
+            ("2.5.29.20", &[0x02, 0x01, number]),
         ] {
             builder.append_extension(extension(oid, false, der)).unwrap();
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -15,15 +16,16 @@ use openssl::{
     },
 };
 use spinegate_common::Reason;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
-    CertificateSummary, CrlStatus, Refusal, VerifiedClient,
+    CertificateSummary, Refusal, VerifiedClient,
     client::{Certificate, Facts, Time, fingerprint},
     name,
-    revocation::Revocations,
+    refusal::Fault,
+    revocation::{Holder, Revocations},
+    wanted::distribution_points,
 };
-use crate::nrl::Fqdn;
+use crate::{control::CrlStatus, nrl::Fqdn};
 
 /// Keys shorter than this are refused (security level 2 of OpenSSL: 112 bits).
 const RSA_BITS: u32 = 2048;
@@ -31,10 +33,13 @@ const RSA_BITS: u32 = 2048;
 const AUTH_LEVEL: i32 = 2;
 
 /// A snapshot of who is trusted.
+#[derive(Clone)]
 pub struct Trust {
-    anchors: Anchors,
-    fqdns: Vec<Fqdn>,
+    anchors: Arc<Anchors>,
+    fqdns: Arc<[Fqdn]>,
     revocations: Revocations,
+    /// What was wrong with the CRLs when they were last read.
+    crl_faults: Vec<String>,
 }
 
 /// The CAs: the roots, and the only issuers of clients' certificates.
@@ -44,7 +49,14 @@ pub(super) struct Anchors {
     root_of: HashMap<[u8; 32], [u8; 32]>,
 }
 
-type Fault = (Reason, String);
+/// Who may sign CRLs, for who fetches them.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// The roots and the accepted issuers.
+    pub certificates: Vec<X509>,
+    /// Where the CRLs are that list the issuers themselves, as their certificates say.
+    pub distribution_points: Vec<String>,
+}
 
 impl Anchors {
     pub(super) fn new(roots: &[X509], issuers: &[X509]) -> Result<Self, ErrorStack> {
@@ -85,16 +97,53 @@ impl Anchors {
     pub(super) fn issuers(&self) -> impl Iterator<Item = &X509> {
         self.issuers.values()
     }
+
+    pub(super) fn roots(&self) -> &[X509] {
+        &self.roots
+    }
+
+    /// Every CA whose CRLs count.
+    pub(super) fn authorities(&self) -> Vec<X509> {
+        self.roots.iter().chain(self.issuers()).cloned().collect()
+    }
+
+    /// Their fingerprints.
+    fn prints(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.root_of.iter().flat_map(|(issuer, root)| [*issuer, *root])
+    }
 }
 
 impl Trust {
     /// Who is trusted, by which names, and what was revoked since.
-    pub(super) const fn new(anchors: Anchors, fqdns: Vec<Fqdn>, revocations: Revocations) -> Self {
+    pub(super) fn new(anchors: Anchors, fqdns: Vec<Fqdn>, revocations: Revocations) -> Self {
         Self {
-            anchors,
-            fqdns,
+            anchors: Arc::new(anchors),
+            fqdns: fqdns.into(),
             revocations,
+            crl_faults: Vec::new(),
         }
+    }
+
+    /// The same with what was read of CRLs since, and nothing forgotten of what was known before.
+    pub(super) fn with_crls(&self, mut revocations: Revocations, crl_faults: Vec<String>) -> Self {
+        revocations.succeed(&self.revocations, self.anchors.prints());
+        Self {
+            anchors: Arc::clone(&self.anchors),
+            fqdns: Arc::clone(&self.fqdns),
+            revocations,
+            crl_faults,
+        }
+    }
+
+    /// The same, with all that another snapshot knows of revocation by the same CAs.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        self.revocations
+            .succeed(&before.revocations, self.anchors.prints());
+        self
+    }
+
+    pub(super) fn anchors(&self) -> &Arc<Anchors> {
+        &self.anchors
     }
 
     /// Judges a chain that OpenSSL has verified, from the leaf to the root.
@@ -104,12 +153,13 @@ impl Trust {
     pub(super) fn judge(&self, chain: &[&X509Ref], now: SystemTime) -> Result<VerifiedClient, Refusal> {
         self.facts(chain, now)
             .map(VerifiedClient::new)
-            .map_err(|fault| Refusal::of(fault, chain.first().copied()))
+            .map_err(|fault| refuse(fault, chain.first().copied()))
     }
 
-    /// The refusal of a chain that OpenSSL finds unsound.
-    pub(super) fn refuse_chain(error: X509VerifyResult, leaf: Option<&X509Ref>) -> Refusal {
-        Refusal::of((reason_of_chain(error), error.error_string().to_owned()), leaf)
+    /// The refusal of a chain that OpenSSL finds unsound at `depth`.
+    pub(super) fn refuse_chain(error: X509VerifyResult, depth: u32, leaf: Option<&X509Ref>) -> Refusal {
+        let fault = Fault::new(reason_of_chain(error), error.error_string());
+        refuse(fault.at(depth as usize), leaf)
     }
 
     /// Judges a verified client again, by what can have changed since: time, pins, revocation, names.
@@ -120,25 +170,17 @@ impl Trust {
         let facts = client.facts();
         let judged = || -> Result<(), Fault> {
             if !self.anchors.issuers.contains_key(&facts.issuer.fingerprint) {
-                return Err((
-                    Reason::IssuerNotPinned,
-                    "its issuer is no longer accepted".to_owned(),
-                ));
+                let detail = "its issuer is no longer accepted";
+                return Err(Fault::new(Reason::IssuerNotPinned, detail).at(1));
             }
             self.check_dates(&facts.leaf, &facts.issuer, now.into())?;
             if !self.fqdns.contains(&facts.fqdn) {
-                return Err((
-                    Reason::FqdnMismatch,
-                    format!("{} is no longer accepted", facts.fqdn),
-                ));
+                let detail = format!("{} is no longer accepted", facts.fqdn);
+                return Err(Fault::new(Reason::FqdnMismatch, detail));
             }
             Ok(())
         };
-        judged().map_err(|(reason, detail)| Refusal {
-            reason,
-            detail,
-            certificate: Some(Box::new(facts.summary.clone())),
-        })
+        judged().map_err(|fault| fault.into_refusal(Some(facts.summary.clone())))
     }
 
     /// How long a client that is valid now stays so by its certificates' dates alone.
@@ -150,18 +192,61 @@ impl Trust {
         end.since(now.into()) + Duration::from_secs(1)
     }
 
-    /// Each CRL's state.
+    pub(super) fn fqdns(&self) -> &[Fqdn] {
+        &self.fqdns
+    }
+
+    pub(super) const fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Whether there are CRLs that speak for a leaf and for its issuer.
+    pub(super) fn knows_revocation(&self, leaf: &Certificate, issuer: &Certificate) -> bool {
+        let root = self.anchors.root_of.get(&issuer.fingerprint).unwrap_or(&[0; 32]);
+        self.revocations
+            .speaks_for(leaf, Holder::User, &issuer.fingerprint)
+            && self.revocations.speaks_for(issuer, Holder::Authority, root)
+    }
+
+    /// The CAs that may sign CRLs.
     #[must_use]
-    pub fn crls(&self) -> Vec<CrlStatus> {
-        self.revocations.status()
+    pub fn authorities(&self) -> Authorities {
+        Authorities {
+            certificates: self.anchors.authorities(),
+            distribution_points: self
+                .anchors
+                .issuers()
+                .flat_map(|issuer| distribution_points(issuer))
+                .collect(),
+        }
+    }
+
+    /// Each CRL's state at `now`.
+    #[must_use]
+    pub fn crls(&self, now: SystemTime) -> Vec<CrlStatus> {
+        self.revocations.status(now.into())
+    }
+
+    /// The CRLs that are not in force in `before`.
+    pub(super) fn crl_news(&self, before: &Self) -> Vec<String> {
+        self.revocations.news(&before.revocations)
+    }
+
+    /// What was wrong with the files of CRLs when they were last read.
+    #[must_use]
+    pub fn crl_faults(&self) -> &[String] {
+        &self.crl_faults
     }
 
     fn facts(&self, chain: &[&X509Ref], now: SystemTime) -> Result<Facts, Fault> {
         let (leaf, issuer) = self.check_issuer(chain)?;
-        let of = |certificate: &X509Ref| Certificate::of(certificate).map_err(unreadable);
+        let of = |certificate: &X509Ref| {
+            Certificate::of(certificate)
+                .map_err(|error| Fault::new(Reason::ChainInvalid, format!("it can't be read: {error}")))
+        };
         let (leaf_facts, issuer_facts) = (of(leaf)?, of(issuer)?);
         self.check_dates(&leaf_facts, &issuer_facts, now.into())?;
-        check_usage(leaf)?;
+        check_usage(leaf, &leaf_facts)?;
         let fqdn = self.check_name(leaf)?;
         let summary = CertificateSummary::of(leaf).map_err(unreadable)?;
         Ok(Facts {
@@ -179,7 +264,7 @@ impl Trust {
                 "its chain has {} certificates, not leaf, issuer and root",
                 chain.len()
             );
-            return Err((Reason::IssuerNotPinned, detail));
+            return Err(Fault::new(Reason::IssuerNotPinned, detail));
         };
         if !self
             .anchors
@@ -190,55 +275,54 @@ impl Trust {
                 "its issuer {} is not one of `tls.client.issuers`",
                 super::client::name(issuer.subject_name())
             );
-            return Err((Reason::IssuerNotPinned, detail));
+            return Err(Fault::new(Reason::IssuerNotPinned, detail).at(1));
         }
         Ok((*leaf, *issuer))
     }
 
     /// R10, then R11, for the leaf and for its issuer.
     fn check_dates(&self, leaf: &Certificate, issuer: &Certificate, now: Time) -> Result<(), Fault> {
-        for certificate in [leaf, issuer] {
+        for (depth, certificate) in [leaf, issuer].into_iter().enumerate() {
             if now < certificate.not_before {
                 let detail = format!(
                     "serial {} is valid from {}",
                     certificate.serial, certificate.not_before
                 );
-                return Err((Reason::CertificateNotYetValid, detail));
+                return Err(Fault::new(Reason::CertificateNotYetValid, detail).at(depth));
             }
             if now > certificate.not_after {
                 let detail = format!(
                     "serial {} was valid until {}",
                     certificate.serial, certificate.not_after
                 );
-                return Err((Reason::CertificateExpired, detail));
+                return Err(Fault::new(Reason::CertificateExpired, detail).at(depth));
             }
         }
-        self.revocations.check(leaf, &issuer.fingerprint, now)?;
+        self.revocations
+            .check(leaf, Holder::User, &issuer.fingerprint, now)?;
         // An issuer without a root of ours is none of ours: nothing then says that it is not revoked.
         let root = self.anchors.root_of.get(&issuer.fingerprint).unwrap_or(&[0; 32]);
-        self.revocations.check(issuer, root, now)
+        self.revocations.check(issuer, Holder::Authority, root, now)
     }
 
     /// R12: one of the certificate's names is one of ours.
-    fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
-        let names = name::fqdns(leaf).map_err(|fault| (Reason::FqdnMismatch, fault))?;
+    pub(super) fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
+        let names = name::fqdns(leaf).map_err(|fault| Fault::new(Reason::FqdnMismatch, fault))?;
         match names.iter().find(|name| self.fqdns.contains(name)) {
             Some(name) => Ok(name.clone()),
             None => {
                 let names: Vec<_> = names.iter().map(Fqdn::as_str).collect();
-                Err((Reason::FqdnMismatch, format!("its name is {}", names.join(", "))))
+                let detail = format!("its name is {}", names.join(", "));
+                Err(Fault::new(Reason::FqdnMismatch, detail))
             }
         }
     }
 }
 
 /// A client's certificate authenticates clients, and signs no others. Its key is a strong RSA key, as Spine's are.
-fn check_usage(leaf: &X509Ref) -> Result<(), Fault> {
-    let wrong = |detail: &str| Err((Reason::WrongUsage, detail.to_owned()));
-    let der = leaf.to_der().map_err(unreadable)?;
-    let (_, parsed) =
-        X509Certificate::from_der(&der).map_err(|error| (Reason::ChainInvalid, error.to_string()))?;
-    if parsed.is_ca() {
+pub(super) fn check_usage(leaf: &X509Ref, facts: &Certificate) -> Result<(), Fault> {
+    let wrong = |detail: &str| Err(Fault::new(Reason::WrongUsage, detail));
+    if facts.is_ca {
         return wrong("it is a CA's certificate");
     }
     match leaf.extended_key_usage() {
@@ -257,7 +341,7 @@ fn check_usage(leaf: &X509Ref) -> Result<(), Fault> {
     let key = leaf.public_key().map_err(unreadable)?;
     if key.id() != Id::RSA || key.bits() < RSA_BITS {
         let detail = format!("its key is not RSA of {RSA_BITS} bits or more");
-        return Err((Reason::WeakKeyOrDigest, detail));
+        return Err(Fault::new(Reason::WeakKeyOrDigest, detail));
     }
     Ok(())
 }
@@ -274,10 +358,11 @@ fn reason_of_chain(error: X509VerifyResult) -> Reason {
 }
 
 fn unreadable(error: ErrorStack) -> Fault {
-    (
-        Reason::ChainInvalid,
-        format!("the certificate can't be read: {error}"),
-    )
+    Fault::new(Reason::ChainInvalid, format!("it can't be read: {error}"))
+}
+
+fn refuse(fault: Fault, leaf: Option<&X509Ref>) -> Refusal {
+    fault.into_refusal(leaf.and_then(|leaf| CertificateSummary::of(leaf).ok()))
 }
 
 #[cfg(test)]
@@ -286,9 +371,8 @@ mod tests {
         ec::{EcGroup, EcKey},
         nid::Nid,
         pkey::{PKey, Private},
-        stack::Stack,
         x509::{
-            X509Crl, X509StoreContext,
+            X509Crl,
             extension::{ExtendedKeyUsage, KeyUsage},
         },
     };
@@ -296,7 +380,10 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        tls::testing::{self, Ca, DAY, FQDN, Template, at},
+        tls::{
+            Presented, inspect,
+            testing::{self, Ca, DAY, FQDN, Template, at},
+        },
     };
 
     /// RootCA and SubCA, and what is made of them.
@@ -330,26 +417,20 @@ mod tests {
     }
 
     fn trust(roots: &[X509], issuers: &[X509], crls: &[X509Crl], fqdn: &str) -> Trust {
-        let mut revocations = Revocations::new(config::Revocation::Require);
+        let mut revocations = Revocations::new(config::Revocation::Require, config::OnStale::Deny);
         for crl in crls {
-            revocations.add(crl, &[roots, issuers].concat()).unwrap();
+            revocations
+                .add(crl, &[roots, issuers].concat(), "a file")
+                .unwrap();
         }
         let anchors = Anchors::new(roots, issuers).unwrap();
         Trust::new(anchors, vec![Fqdn::parse(fqdn).unwrap()], revocations)
     }
 
-    /// Builds the chain as the handshake's OpenSSL does, and has it judged.
     fn verify(trust: &Trust, leaf: &X509, seconds: i64) -> Result<VerifiedClient, Reason> {
-        let (store, none) = (trust.anchors.store().unwrap(), Stack::new().unwrap());
-        let mut context = X509StoreContext::new().unwrap();
-        let verified = context.init(&store, leaf, &none, |context| {
-            if !context.verify_cert()? {
-                return Ok(Err(Trust::refuse_chain(context.error(), Some(leaf))));
-            }
-            let chain: Vec<_> = context.chain().into_iter().flatten().map(AsRef::as_ref).collect();
-            Ok(trust.judge(&chain, at(seconds)))
-        });
-        verified.unwrap().map_err(|refusal| refusal.reason)
+        let presented = Presented::new(leaf.clone(), Vec::new());
+        let verified = inspect::verify(trust, &presented, at(seconds)).unwrap();
+        verified.judged.map_err(|refusal| refusal.reason)
     }
 
     #[test]

@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use openssl::{
-    asn1::{Asn1Integer, Asn1Time},
+    asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time},
     bn::{BigNum, MsbOption},
     hash::MessageDigest,
     pkey::{PKey, Private},
     x509::{
-        CrlNumber, X509, X509Builder, X509CrlBuilder, X509Name, X509Ref, X509RevokedBuilder,
+        CrlNumber, X509, X509Builder, X509CrlBuilder, X509Extension, X509Name, X509Ref, X509RevokedBuilder,
         extension::{
             AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
             SubjectKeyIdentifier,
@@ -44,16 +44,16 @@ impl Authority {
     /// # Errors
     /// OpenSSL refused.
     pub fn root(name: &str, key: PKey<Private>) -> Result<Self> {
-        let certificate = ca(&subject("CA", name)?, &key, 1, None)?;
+        let certificate = ca(&subject("CA", &[name])?, &key, 1, None, None)?;
         Ok(Self { certificate, key })
     }
 
-    /// A CA under this one, with path length 0.
+    /// A CA under this one, with path length 0, whose certificate says where this one's CRL is.
     ///
     /// # Errors
     /// OpenSSL refused.
-    pub fn subordinate(&self, name: &str, key: PKey<Private>) -> Result<Self> {
-        let certificate = ca(&subject("CA", name)?, &key, 0, Some(self))?;
+    pub fn subordinate(&self, name: &str, key: PKey<Private>, crl: &str) -> Result<Self> {
+        let certificate = ca(&subject("CA", &[name])?, &key, 0, Some(self), Some(crl))?;
         Ok(Self { certificate, key })
     }
 
@@ -70,6 +70,18 @@ impl Authority {
     /// # Errors
     /// OpenSSL refused.
     pub fn crl(&self, revoked: &[&X509Ref], validity: Validity) -> Result<Vec<u8>> {
+        self.sign_crl(None, revoked, validity)
+    }
+
+    /// A CRL of this CA for the certificates alone that name the distribution point `uri`, as PEM.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn partial_crl(&self, uri: &str, revoked: &[&X509Ref], validity: Validity) -> Result<Vec<u8>> {
+        self.sign_crl(Some(uri), revoked, validity)
+    }
+
+    fn sign_crl(&self, point: Option<&str>, revoked: &[&X509Ref], validity: Validity) -> Result<Vec<u8>> {
         let mut builder = X509CrlBuilder::new()?;
         builder.set_issuer_name(self.certificate.subject_name())?;
         builder.set_last_update(&*time(validity.from)?)?;
@@ -80,8 +92,11 @@ impl Authority {
             .build(&carrier.x509v3_context(Some(&self.certificate), None))?;
         builder.append_extension(authority)?;
         // RFC 5280 section 5.2.3 wants a number that grows with each CRL: the time does.
-        let number = u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
-        builder.append_extension(CrlNumber::new(BigNum::from_u32(number)?)?.build()?)?;
+        let number = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
+        builder.append_extension(CrlNumber::new(BigNum::from_slice(&number.to_be_bytes())?)?.build()?)?;
+        if let Some(uri) = point {
+            builder.append_extension(distribution_point("2.5.29.28", true, &full_name(uri)?)?)?;
+        }
         for certificate in revoked {
             let mut entry = X509RevokedBuilder::new()?;
             entry.set_serial_number(certificate.serial_number())?;
@@ -120,10 +135,12 @@ impl fmt::Debug for Authority {
 #[derive(Clone, Debug)]
 pub struct Leaf {
     fqdn: String,
+    more_common_names: Vec<String>,
     san: Option<String>,
     addresses: Vec<Address>,
     client_auth: bool,
     validity: Validity,
+    crl: Option<String>,
 }
 
 impl Leaf {
@@ -132,10 +149,12 @@ impl Leaf {
     pub fn client(fqdn: &str) -> Self {
         Self {
             fqdn: fqdn.to_owned(),
+            more_common_names: Vec::new(),
             san: Some(fqdn.to_owned()),
             addresses: Vec::new(),
             client_auth: true,
             validity: Validity::present(),
+            crl: None,
         }
     }
 
@@ -169,6 +188,22 @@ impl Leaf {
         }
     }
 
+    /// With another common name beside the first.
+    #[must_use]
+    pub fn and_common_name(mut self, name: &str) -> Self {
+        self.more_common_names.push(name.to_owned());
+        self
+    }
+
+    /// With this distribution point of its issuer's CRL.
+    #[must_use]
+    pub fn with_crl_at(self, uri: &str) -> Self {
+        Self {
+            crl: Some(uri.to_owned()),
+            ..self
+        }
+    }
+
     /// Also for this address.
     #[must_use]
     pub fn address(mut self, address: Address) -> Self {
@@ -185,7 +220,9 @@ impl Leaf {
     }
 
     fn signed(&self, key: &PKey<Private>, issuer: Option<&Authority>) -> Result<Vec<u8>> {
-        let mut builder = begin(&subject("Devices", &self.fqdn)?, key, self.validity, issuer)?;
+        let mut names = vec![self.fqdn.as_str()];
+        names.extend(self.more_common_names.iter().map(String::as_str));
+        let mut builder = begin(&subject("Devices", &names)?, key, self.validity, issuer)?;
         builder.append_extension(BasicConstraints::new().critical().build()?)?;
         builder.append_extension(
             KeyUsage::new()
@@ -209,8 +246,37 @@ impl Leaf {
             let names = names.build(&builder.x509v3_context(None, None))?;
             builder.append_extension(names)?;
         }
+        if let Some(uri) = &self.crl {
+            builder.append_extension(distribution_points(uri)?)?;
+        }
         Ok(end(builder, key, issuer)?.to_pem()?)
     }
+}
+
+/// `id-ce-cRLDistributionPoints` or `id-ce-issuingDistributionPoint` (RFC 5280 sections 4.2.1.13 and 5.2.5).
+fn distribution_point(oid: &str, critical: bool, content: &[u8]) -> Result<X509Extension> {
+    let content = Asn1OctetString::new_from_bytes(&der(0x30, content)?)?;
+    Ok(X509Extension::new_from_der(
+        &*Asn1Object::from_str(oid)?,
+        critical,
+        &content,
+    )?)
+}
+
+/// The distribution points of a certificate: one.
+fn distribution_points(uri: &str) -> Result<X509Extension> {
+    distribution_point("2.5.29.31", false, &der(0x30, &full_name(uri)?)?)
+}
+
+/// A DistributionPointName of one URI.
+fn full_name(uri: &str) -> Result<Vec<u8>> {
+    der(0xa0, &der(0xa0, &der(0x86, uri.as_bytes())?)?)
+}
+
+/// A DER element of a length that fits one byte.
+fn der(tag: u8, content: &[u8]) -> Result<Vec<u8>> {
+    let length = u8::try_from(content.len()).ok().filter(|length| *length < 0x80);
+    Ok([&[tag, length.context("too long a name for the lab")?], content].concat())
 }
 
 /// The first certificate of a PEM file.
@@ -219,7 +285,13 @@ pub(super) fn first_certificate(path: &Path) -> Result<X509> {
     Ok(X509::from_pem(&pem)?)
 }
 
-fn ca(name: &X509Name, key: &PKey<Private>, path_length: u32, issuer: Option<&Authority>) -> Result<X509> {
+fn ca(
+    name: &X509Name,
+    key: &PKey<Private>,
+    path_length: u32,
+    issuer: Option<&Authority>,
+    crl: Option<&str>,
+) -> Result<X509> {
     let mut builder = begin(name, key, Validity::days(-1095, 2555), issuer)?;
     builder.append_extension(
         BasicConstraints::new()
@@ -229,6 +301,9 @@ fn ca(name: &X509Name, key: &PKey<Private>, path_length: u32, issuer: Option<&Au
             .build()?,
     )?;
     builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
+    if let Some(uri) = crl {
+        builder.append_extension(distribution_points(uri)?)?;
+    }
     end(builder, key, issuer)
 }
 
@@ -263,10 +338,12 @@ fn end(mut builder: X509Builder, key: &PKey<Private>, issuer: Option<&Authority>
     Ok(builder.build())
 }
 
-fn subject(unit: &str, common_name: &str) -> Result<X509Name> {
+fn subject(unit: &str, common_names: &[&str]) -> Result<X509Name> {
     let mut name = X509Name::builder()?;
-    for (field, value) in [("O", "nhs"), ("OU", unit), ("CN", common_name)] {
-        name.append_entry_by_text(field, value)?;
+    name.append_entry_by_text("O", "nhs")?;
+    name.append_entry_by_text("OU", unit)?;
+    for common_name in common_names {
+        name.append_entry_by_text("CN", common_name)?;
     }
     Ok(name.build())
 }

@@ -1,12 +1,19 @@
 //! `[tls]`
 
-use std::{path::Path, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::config::{
-    ClientTls, DhGroup, Revocation, Suites, Tls, Unauthenticated,
+    ClientTls, CrlFetch, DhGroup, OnStale, Revocation, Suites, Tls, Unauthenticated,
     reader::{Example, Section},
     values::{self, Fault},
 };
+
+/// How long a CRL may be let count after its end.
+const GRACE: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
 
 pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Tls> {
     let certificate = section.required(
@@ -89,13 +96,16 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
     let fqdns = section.required_list("fqdns", Example("[\"ssp.example.nhs.uk\"]"), values::fqdn);
     let policies = &[("require", Revocation::Require), ("prefer", Revocation::Prefer)];
     let revocation = section.or("revocation", Revocation::Require, values::choice(policies));
+    let fetch = fetch(section.section("fetch"), folder);
+    let fetches = fetch.as_ref().is_none_or(CrlFetch::is_on);
     let crls = match revocation {
         // Without a CRL every client would be refused.
-        Some(Revocation::Require) => {
+        Some(Revocation::Require) if !fetches => {
             section.required_list("crls", Example("[\"crl/\"]"), values::path(folder))
         }
         _ => section.list("crls", values::path(folder)),
     };
+    let on_stale = section.or("on_stale", OnStale::Deny, values::grace(GRACE));
     section.finish();
 
     Some(ClientTls {
@@ -104,5 +114,41 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
         fqdns: fqdns?,
         crls: crls?,
         revocation: revocation?,
+        on_stale: on_stale?,
+        fetch: fetch?,
+    })
+}
+
+fn fetch(mut section: Section<'_>, folder: &Path) -> Option<CrlFetch> {
+    let hosts = section.list("hosts", values::http_host);
+    let urls = section.list("urls", values::http_url);
+    let kept = section.or(
+        "folder",
+        PathBuf::from("/var/lib/spinegate/crl"),
+        values::path(folder),
+    );
+    let limits = Duration::from_millis(100)..=Duration::from_mins(5);
+    let timeout = section.or("timeout", Duration::from_secs(10), values::duration(limits));
+    let max_bytes = section.or("max_bytes", 32 << 20, values::integer(1..=1 << 30));
+    let limits = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
+    let interval = section.or("interval", Duration::from_hours(6), values::duration(limits));
+    if let (Some(hosts), Some(urls)) = (&hosts, &urls) {
+        for (index, url) in urls.iter().enumerate() {
+            if !hosts.contains(url.host()) {
+                let message = format!("{url} is at {}, which is none of the hosts", url.host());
+                let mend = "add the host to `tls.client.fetch.hosts`, or take the URL out";
+                section.fault(&format!("urls[{index}]"), Fault::new(message, mend));
+            }
+        }
+    }
+    section.finish();
+
+    Some(CrlFetch {
+        hosts: hosts?,
+        urls: urls?,
+        folder: kept?,
+        timeout: timeout?,
+        max_bytes: max_bytes?,
+        interval: interval?,
     })
 }
