@@ -14,6 +14,7 @@ use spinegate_tests::{
     },
     suite::Suite,
 };
+use toml::Value;
 
 // RFC 5246 section 7.2.
 const UNEXPECTED_MESSAGE: u8 = 10;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             a_certificate_verify_that_proves_nothing_is_refused,
             a_list_of_certificates_is_judged_by_the_leaf_and_its_pinned_issuer,
             what_is_not_tls_1_2_is_refused,
+            the_features_that_the_configuration_demands_are_demanded,
         ],
     }
     .run()
@@ -450,6 +452,33 @@ fn sealed(part: &str) -> usize {
 }
 
 /// Sends a group of probes; each must end as the table says, and the gateway must serve the next client.
+fn the_features_that_the_configuration_demands_are_demanded(lab: &mut Lab) -> Result<()> {
+    let demand = |demanded: bool| -> Result<()> {
+        lab.configure(|table| {
+            if let Some(tls) = table.get_mut("tls").and_then(Value::as_table_mut) {
+                tls.insert("require_ems".into(), demanded.into());
+                tls.insert("require_etm".into(), demanded.into());
+            }
+        })?;
+        lab.agent().order(&["reload"]).map(drop)
+    };
+    demand(true)?;
+    ended(
+        lab,
+        "features",
+        &[
+            (Served, ACCEPTED, &["with_ems_and_etm"]),
+            (
+                Alert(HANDSHAKE_FAILURE),
+                Some("ems_missing"),
+                &["without_ems", "without_either"],
+            ),
+            (Alert(HANDSHAKE_FAILURE), Some("etm_missing"), &["without_etm"]),
+        ],
+    )?;
+    demand(false)
+}
+
 fn ended(lab: &Lab, group: &str, table: &[(End, Option<&str>, &[&str])]) -> Result<Vec<Probe>> {
     let probes = probes::run(lab, group)?;
     let mut wanted: BTreeMap<&str, (End, Option<&str>)> = BTreeMap::new();
