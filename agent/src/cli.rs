@@ -1,6 +1,7 @@
 //! The command line: parses it, hands it to the subcommand, turns what came of it into an exit code.
 
 mod attach;
+mod cert;
 mod check;
 mod crl;
 mod detach;
@@ -69,11 +70,14 @@ enum Command {
     Run,
     /// Say everything that is wrong with the configuration and the files it names.
     Check(Format),
+    /// Say whether a client's certificate would be accepted, and if not, why.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Show how the running agent is.
     Status(Format),
     /// Show what the filter and the gateway have counted.
     Stats(Format),
-    /// Show the CRLs.
+    /// Show the CRLs, or have them fetched.
     #[command(subcommand)]
     Crl(crl::Command),
     /// Show or change the allowlist.
@@ -124,6 +128,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
     match command {
         Command::Run => run::run(&place),
         Command::Check(format) => check::run(&place, format),
+        Command::Cert(command) => cert::run(&place, command),
         Command::Status(format) => status::run(&place, format),
         Command::Stats(format) => stats::run(&place, format),
         Command::Crl(command) => crl::run(&place, command),

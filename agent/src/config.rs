@@ -8,6 +8,7 @@ mod model;
 mod problem;
 mod reader;
 mod service;
+mod url;
 mod values;
 
 pub use cidr::{Cidr, CidrError};
@@ -15,10 +16,11 @@ pub use diagnostic::Diagnostic;
 pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
-    Audit, ClientTls, Config, Control, DhGroup, Failsafe, Filter, FilterMode, Gateway, GuardedService,
-    HandshakeBudgets, Health, Listen, Metrics, OnStale, Profile, Registry, Revocation, Scope, Service,
-    ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls, Unauthenticated, UpstreamTls, Verdicts,
-    XdpAttach,
+    Audit, ClientTls, Config, Control, CrlFetch, DhGroup, Failsafe, Filter, FilterMode, Gateway,
+    GuardedService, HandshakeBudgets, Health, Listen, Metrics, Ocsp, OcspMode, OnStale, Profile, Registry,
+    Revocation, Scope, Service, ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls,
+    Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
 };
 pub use problem::Problem;
 pub use service::{ServiceError, SourceName, SourceNameError};
+pub use url::{HttpHost, HttpUrl, UrlError};

@@ -8,9 +8,9 @@ mod server;
 mod socket;
 
 pub use answers::{
-    Check, CrlReport, CrlStatus, Decision, DropReport, EventsMissed, Explanation, FilterStats, Handshakes,
-    InterfaceStatus, Origin, Outcome, PacketExplanation, Requests, ServiceStats, SourceEntry, Stats, Status,
-    Tally, UpstreamStatus, VerdictEntry, VerdictKind,
+    CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, EventsMissed, Explanation,
+    FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Requests, ServiceStats,
+    SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
 };
 pub use client::{Answers, ClientError, call, stream};
 pub use journal::{Feed, Journal, RECENT, drop_codes};

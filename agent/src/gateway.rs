@@ -2,9 +2,11 @@
 
 mod burst;
 mod connection;
+mod farewell;
 mod listener;
 mod record;
 mod request;
+mod screen;
 mod unauthenticated;
 mod upstream;
 
@@ -14,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     burst::Burst,
+    screen::{Limits, Times},
     unauthenticated::{Place, Unauthenticated},
     upstream::Upstream,
 };
@@ -31,6 +34,7 @@ use crate::{
     authz::Rules,
     config::{self, Config, Problem},
     control::UpstreamStatus,
+    fetch::OcspClient,
     metrics::Counters,
     registry::Registry,
     tls::{Acceptor, Connector},
@@ -42,6 +46,7 @@ pub use self::listener::{ListenError, accept, bind};
 /// What all connections share. Policy and settings are swapped whole; a request keeps what it began with.
 pub struct Gateway {
     acceptor: Arc<Acceptor>,
+    ocsp: Arc<OcspClient>,
     policy: ArcSwap<Policy>,
     verdicts: Arc<Verdicts>,
     audit: Arc<audit::Log>,
@@ -102,6 +107,7 @@ impl Gateway {
     #[must_use]
     pub fn new(
         acceptor: Arc<Acceptor>,
+        ocsp: Arc<OcspClient>,
         policy: Policy,
         verdicts: Arc<Verdicts>,
         audit: Arc<audit::Log>,
@@ -109,6 +115,7 @@ impl Gateway {
     ) -> Self {
         Self {
             acceptor,
+            ocsp,
             policy: ArcSwap::from_pointee(policy),
             verdicts,
             audit,
@@ -172,8 +179,19 @@ impl Gateway {
         Open(&self.connections)
     }
 
-    fn header_timeout(&self) -> Duration {
-        self.policy.load().settings.header_timeout
+    /// What a connection that begins now is screened by.
+    fn screening(&self) -> (Limits, Times) {
+        let settings = &self.policy.load().settings;
+        let limits = Limits {
+            head: settings.max_head,
+            headers: settings.max_headers,
+            request_line: settings.max_request_line,
+        };
+        let times = Times {
+            head: settings.header_timeout,
+            idle: settings.idle_timeout,
+        };
+        (limits, times)
     }
 }
 

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -32,11 +32,12 @@ use crate::{
     audit::{self, Decision, Event, Record},
     config::{self, Config, Diagnostic, Document, FilterMode, Loaded},
     control,
+    fetch::{CrlFetcher, OcspClient},
     filter::{self, Filter, FilterError},
     gateway::{self, Gateway},
     metrics::{self, Counters, Exporter},
     sources::Sources,
-    tls::Acceptor,
+    tls::{Acceptor, Wanted},
     verdict::{SharedFilter, Verdicts},
 };
 
@@ -115,6 +116,8 @@ struct Agent {
     filter: SharedFilter,
     verdicts: Arc<Verdicts>,
     acceptor: Arc<Acceptor>,
+    crl_fetcher: Arc<CrlFetcher>,
+    ocsp: Arc<OcspClient>,
     gateway: Arc<Gateway>,
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
@@ -127,6 +130,7 @@ struct Started {
     listeners: Vec<TcpListener>,
     control: control::Server,
     metrics: Option<metrics::Server>,
+    wanted_crls: mpsc::Receiver<String>,
 }
 
 impl Agent {
@@ -156,10 +160,16 @@ impl Agent {
         );
         let filter: SharedFilter = Arc::new(Mutex::new(filter));
         let verdicts = Arc::new(Verdicts::new(&config, &sources.all(), Arc::clone(&filter)));
-        let acceptor = Arc::new(Acceptor::new(&config.tls, tls).map_err(RunError::refused)?);
+        let (wanted, wanted_crls) = Wanted::new();
+        let acceptor = Acceptor::new(&config.tls, tls, wanted).map_err(RunError::refused)?;
+        let acceptor = Arc::new(acceptor);
+        let fetch = &config.tls.client.fetch;
+        let crl_fetcher = Arc::new(CrlFetcher::new(fetch, acceptor.trust().authorities()));
+        let ocsp = Arc::new(OcspClient::new(Arc::clone(&acceptor), &config.tls.client.ocsp));
         let counters = Arc::new(Counters::new());
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&acceptor),
+            Arc::clone(&ocsp),
             policy,
             Arc::clone(&verdicts),
             Arc::clone(&audit),
@@ -177,6 +187,8 @@ impl Agent {
             filter,
             verdicts,
             acceptor,
+            crl_fetcher,
+            ocsp,
             gateway,
             audit,
             counters,
@@ -187,6 +199,7 @@ impl Agent {
             listeners,
             control,
             metrics,
+            wanted_crls,
         })
     }
 
@@ -207,6 +220,7 @@ impl Started {
             listeners,
             control,
             metrics,
+            wanted_crls,
         } = self;
         let config = agent.config.load_full();
         for warning in agent.warnings.load().iter() {
@@ -238,13 +252,15 @@ impl Started {
         services.spawn(interfaces::keep_attached(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::reload_on_hangup(Arc::clone(&agent), end.clone()));
+        services.spawn(Arc::clone(&agent.crl_fetcher).run(wanted_crls, end.clone()));
+        services.spawn(Arc::clone(&agent.ocsp).refresh(end.clone()));
         if let Some(server) = metrics {
             let observed = Arc::clone(&agent);
             let exporter = Exporter::new(Arc::clone(&agent.counters), move || observed.observe());
             services.spawn(server.serve(Arc::new(exporter), end.clone()));
         }
         agent.record(Decision::Done, "started".to_owned());
-        tracing::info!(listen = ?config.listen.addresses, "serving");
+        tracing::info!(openssl = openssl::version::version(), listen = ?config.listen.addresses, "serving");
 
         tokio::select! {
             _ = terminate.recv() => {}

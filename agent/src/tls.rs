@@ -1,12 +1,16 @@
 //! The acceptor: which TLS, which client certificates, and the handshake that ends in a verified client or a refusal.
 
 mod acceptor;
+mod candidate;
 mod client;
 mod connector;
 mod context;
+mod expiry;
 mod hello;
+mod inspect;
 mod load;
 mod name;
+mod ocsp;
 mod pool;
 mod progress;
 mod refusal;
@@ -14,16 +18,24 @@ mod revocation;
 mod sessions;
 mod stream;
 mod trust;
+mod wanted;
 
 pub use acceptor::{Acceptor, InForce, Reread, Session};
+pub use candidate::{Candidate, CandidateError};
 pub use client::{CertificateSummary, VerifiedClient};
 pub(crate) use connector::is_truncation;
 pub use connector::{ConnectError, Connector};
-pub use load::{Loaded, load, load_connector};
+pub use expiry::{Expiry, ExpiryKind};
+pub use inspect::{
+    CertificateFacts, Inspection, Judged, Link, Outcome, Presented, PresentedError, Refused, Rule, inspect,
+};
+pub use load::{Loaded, LoadedTrust, load, load_connector, load_trust};
+pub use ocsp::{OcspError, Question, Questions, Standing};
 pub use refusal::{CrlFacts, Refusal};
 pub use revocation::Watch;
-pub use stream::TlsStream;
-pub use trust::Trust;
+pub use stream::{Fault, TlsStream};
+pub use trust::{Authorities, Trust};
+pub use wanted::Wanted;
 
 #[cfg(test)]
 pub(crate) mod testing;

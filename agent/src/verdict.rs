@@ -85,11 +85,7 @@ impl Verdicts {
         let Some(filter) = filter.as_mut() else {
             return Ok(None);
         };
-        // A denial that is in force ends when it was said to end; what an operator said always wins.
-        if filter
-            .verdict_on(source.into())?
-            .is_some_and(|verdict| verdict.ordered || verdict.kind == VerdictKind::Deny)
-        {
+        if is_settled(filter, source)? {
             return Ok(None);
         }
         let verdict = NewVerdict {
@@ -117,7 +113,15 @@ impl Verdicts {
         match self.kind_of(source) {
             SourceKind::Proxy => self.fail(source, reason, now),
             SourceKind::System => {
-                let sentence = lock(&self.judge).condemn(source, reason, now);
+                // Several connections of one client are cut off at once: it is for one offence.
+                let mut judge = lock(&self.judge);
+                let settled = lock(&self.filter)
+                    .as_ref()
+                    .map_or(Ok(true), |filter| is_settled(filter, source))?;
+                if settled {
+                    return Ok(None);
+                }
+                let sentence = judge.condemn(source, reason, now);
                 self.deny(source, sentence)
             }
         }
@@ -219,6 +223,13 @@ impl Verdicts {
         }
         Ok(())
     }
+}
+
+/// Whether a verdict on the source stands that no sentence changes: a denial in force ends when it was said to end, and
+/// what an operator said always wins.
+fn is_settled(filter: &Filter, source: IpAddr) -> Result<bool, FilterError> {
+    let verdict = filter.verdict_on(source.into())?;
+    Ok(verdict.is_some_and(|verdict| verdict.ordered || verdict.kind == VerdictKind::Deny))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,9 +17,9 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        Check, Decision, DropReport, Explanation, Failure, FailureKind, Journal, Operations, Origin, Outcome,
-        PacketExplanation, Peer, Request, Response, Server, SourceEntry, Stats, Status, Tally,
-        UpstreamStatus, VerdictEntry, VerdictKind,
+        CertificateStatus, Check, Decision, DropReport, Explanation, Failure, FailureKind, Journal,
+        Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server, SourceEntry, Stats,
+        Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
     },
 };
 use tempfile::TempDir;
@@ -404,6 +404,12 @@ fn status() -> Status {
         connections: 4,
         openssl: "OpenSSL".to_owned(),
         policy_generation: 5,
+        certificates: vec![CertificateStatus {
+            what: "root".to_owned(),
+            subject: "CN=Root".to_owned(),
+            ends: "2030-01-01T00:00:00Z".to_owned(),
+            days_left: 12,
+        }],
         crls: Vec::new(),
         warnings: vec!["watch \u{1b}[2J this".to_owned()],
     }
@@ -610,6 +616,7 @@ fn json_has_the_documented_keys() {
             "openssl",
             "policy_bytes",
             "policy_generation",
+            "certificates",
             "crls",
             "warnings",
         ];

@@ -1,15 +1,17 @@
 //! Real clients, run in a host's namespace: `curl` for requests, `openssl s_client` for handshakes, OpenSSL itself for a
 //! connection that is kept, a bare socket for the rest.
 
+mod bend;
 mod handshake;
 mod kept;
 mod message;
 mod pointer;
 mod request;
+mod wire;
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -19,6 +21,7 @@ pub use handshake::{Handshake, Offer, Session};
 pub use message::{Message, Token};
 pub use pointer::{NHS_NUMBER, OTHER_NHS_NUMBER, identifier_of, pointer, superseding};
 pub use request::{Answer, Outcome};
+pub use wire::{Reply, Wire};
 
 use crate::{
     lab::Lab,
@@ -125,6 +128,17 @@ impl<'l> Client<'l> {
         })
     }
 
+    /// Opens a bare TCP connection to the gateway, for the test to hold.
+    ///
+    /// # Errors
+    /// The connection can't be opened.
+    pub fn connect(&self) -> Result<TcpStream> {
+        let address = self.gateway();
+        netns::enter(&self.namespace(), || {
+            TcpStream::connect_timeout(&address, LIMIT).with_context(|| format!("connecting to {address}"))
+        })
+    }
+
     /// Sends bytes over a bare TCP connection, and gives what comes back until the gateway closes it.
     ///
     /// # Errors
@@ -141,6 +155,41 @@ impl<'l> Client<'l> {
             let _ = stream.read_to_end(&mut answer);
             Ok(answer)
         })
+    }
+
+    /// Sends bytes over a bare TCP connection, and gives the first that comes back; then it goes away.
+    ///
+    /// # Errors
+    /// The connection can't be opened, or nothing comes in time.
+    pub fn begin(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let mut stream = self.connect()?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(bytes)?;
+        let mut answer = vec![0; 1024];
+        let length = stream.read(&mut answer).context("waiting for an answer")?;
+        answer.truncate(length);
+        Ok(answer)
+    }
+
+    /// Sends bytes over a bare TCP connection, says that no more come if `whole`, and waits for the end, or else for an
+    /// answer, but not long: the gateway may be waiting for more.
+    ///
+    /// # Errors
+    /// The connection can't be opened.
+    pub fn offer(&self, bytes: &[u8], whole: bool) -> Result<()> {
+        const SHORT: Duration = Duration::from_millis(100);
+        let mut stream = self.connect()?;
+        // A gateway that has heard enough may have closed already.
+        let _ = stream.write_all(bytes);
+        if whole {
+            stream.set_read_timeout(Some(LIMIT))?;
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        } else {
+            stream.set_read_timeout(Some(SHORT))?;
+            let _ = stream.read(&mut [0; 16]);
+        }
+        Ok(())
     }
 
     fn namespace(&self) -> String {

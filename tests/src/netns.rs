@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     thread,
@@ -15,6 +15,8 @@ use crate::command::Run;
 
 /// The interface of every host.
 pub const INTERFACE: &str = "eth0";
+/// The network of those who only come for a test: the address and the length of its prefix.
+pub const CROWD: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 239, 14, 128), 25);
 
 /// A host of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,23 +140,43 @@ impl Network {
     /// As [`Network::up`].
     pub fn plug(&self, host: Host) -> Result<()> {
         let namespace = self.namespace(host);
-        let hardware = host.hardware().map(|byte| format!("{byte:02x}")).join(":");
-        Run::new("ip")
-            .args(["link", "add", INTERFACE, "netns", &namespace])
-            .args(["address", &hardware, "type", "veth"])
-            .args(["peer", "name", host.as_str(), "netns", &self.lan()])
-            .success()?;
-        batch(
-            &self.lan(),
-            &format!("link set dev {host} master br0\nlink set dev {host} up\n"),
-        )?;
+        self.connect(&namespace, host.hardware(), host.as_str())?;
         let (v4, v6) = (host.v4(), host.v6());
         batch(
             &namespace,
-            &format!(
-                "link set dev lo up\nlink set dev {INTERFACE} up\n\
-                 addr add {v4}/24 dev {INTERFACE}\naddr add {v6}/64 dev {INTERFACE} nodad\n"
-            ),
+            &format!("addr add {v4}/24 dev {INTERFACE}\naddr add {v6}/64 dev {INTERFACE} nodad\n"),
+        )
+    }
+
+    /// Adds a host of the [`CROWD`] to the lab, and gives its namespace. It goes when the lab goes.
+    ///
+    /// # Errors
+    /// As [`Network::up`].
+    pub fn join(&self, number: u8) -> Result<String> {
+        let peer = format!("crowd-{number}");
+        let namespace = format!("{}-{peer}", self.name);
+        Run::new("ip").args(["netns", "add", &namespace]).success()?;
+        let address = Ipv4Addr::from(u32::from(CROWD.0) + u32::from(number));
+        self.connect(&namespace, [2, 0, 0, 0, 1, number], &peer)?;
+        batch(&namespace, &format!("addr add {address}/24 dev {INTERFACE}\n"))?;
+        Ok(namespace)
+    }
+
+    /// Gives a namespace its interface, and connects that with the bridge.
+    fn connect(&self, namespace: &str, hardware: [u8; 6], peer: &str) -> Result<()> {
+        let hardware = hardware.map(|byte| format!("{byte:02x}")).join(":");
+        Run::new("ip")
+            .args(["link", "add", INTERFACE, "netns", namespace])
+            .args(["address", &hardware, "type", "veth"])
+            .args(["peer", "name", peer, "netns", &self.lan()])
+            .success()?;
+        batch(
+            &self.lan(),
+            &format!("link set dev {peer} master br0\nlink set dev {peer} up\n"),
+        )?;
+        batch(
+            namespace,
+            &format!("link set dev lo up\nlink set dev {INTERFACE} up\n"),
         )
     }
 
@@ -189,9 +211,15 @@ impl Network {
     /// The namespaces that are there.
     #[must_use]
     pub fn present(&self) -> Vec<String> {
+        let crowd = format!("{}-crowd-", self.name);
+        let entries = fs::read_dir("/run/netns").into_iter().flatten();
+        let crowd = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.starts_with(&crowd));
         self.namespaces()
             .into_iter()
             .filter(|name| Path::new("/run/netns").join(name).exists())
+            .chain(crowd)
             .collect()
     }
 

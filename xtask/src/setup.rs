@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{output, program, run as run_command, succeeds},
-    host,
+    debian, host,
 };
 
 /// Debian packages, each with what it is for.
@@ -40,16 +41,34 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ethtool", "turns off what the lab's interfaces do with VLAN tags"),
     ("curl", "the lab's HTTP client"),
     ("openssl", "the lab's TLS client"),
+    ("python3-venv", "the lab's TLS probes and scanners"),
+    ("testssl.sh", "one of these scanners"),
     ("tcpdump", "reads the captures of drop events in the lab"),
     ("qemu-system-x86", "virtual machines with other kernels"),
     ("busybox-static", "the virtual machine's commands"),
     ("cpio", "packs the virtual machine's file system"),
+    (
+        "util-linux",
+        "namespaces and scheduling of the handshakes' benchmark",
+    ),
+    ("liblua5.3-0", "a library of haproxy"),
+    ("libopentracing-c-wrapper0", "a library of haproxy"),
+    ("libpcre2-8-0", "a library of nginx and haproxy"),
+    ("libwrap0", "a library of stunnel4"),
 ];
+
+/// The handshakes' benchmark runs these by itself, on its own loopback. They are unpacked and not installed, as a package that
+/// is installed starts its service, here on ports of the host.
+const PEERS: &[&str] = &["nginx", "haproxy", "stunnel4"];
 
 const LINKER: &str = "bpf-linker";
 const LINKER_VERSION: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
 const TOOLCHAIN: &str = "bpf";
+
+const PYTHON: &str = "/usr/bin/python3";
+/// The lab's tools in Python, with their versions.
+const REQUIREMENTS: &str = "tests/probes/requirements.txt";
 
 /// Installs what is missing; says each step and why. Says nothing where nothing is missing, unless asked what it would do.
 pub(crate) fn run(dry_run: bool) -> Result<()> {
@@ -90,6 +109,11 @@ pub(crate) fn path() -> Result<std::ffi::OsString> {
     std::env::join_paths(folders).context("extending PATH")
 }
 
+/// The folder of the unpacked [`PEERS`].
+pub(crate) fn peers() -> Result<PathBuf> {
+    Ok(host::cache()?.join("peers"))
+}
+
 struct Step {
     why: String,
     as_root: bool,
@@ -97,6 +121,8 @@ struct Step {
     may_fail: bool,
     environment: Vec<(&'static str, String)>,
     words: Vec<String>,
+    /// Where a package is to be unpacked, instead of what the words say.
+    unpack: Option<(&'static str, PathBuf)>,
 }
 
 impl Step {
@@ -107,7 +133,16 @@ impl Step {
             may_fail: false,
             environment: Vec::new(),
             words: words.iter().map(|word| (*word).to_owned()).collect(),
+            unpack: None,
         }
+    }
+
+    fn unpack(package: &'static str, folder: PathBuf) -> Self {
+        let shown = format!("(unpacked into {}, not installed)", folder.display());
+        let words = ["apt-get", "download", package, &shown];
+        let mut step = Self::new("a peer of the handshakes' benchmark", &words);
+        step.unpack = Some((package, folder));
+        step
     }
 
     fn shown(&self) -> String {
@@ -122,6 +157,9 @@ impl Step {
     }
 
     fn take(self) -> Result<()> {
+        if let Some((package, folder)) = &self.unpack {
+            return debian::unpack(package, folder);
+        }
         let [name, arguments @ ..] = self.words.as_slice() else {
             return Ok(());
         };
@@ -161,6 +199,12 @@ fn missing() -> Result<Vec<Step>> {
             .push(("DEBIAN_FRONTEND", "noninteractive".to_owned()));
         steps.push(install);
     }
+    for package in PEERS {
+        let folder = peers()?.join(package);
+        if !folder.exists() {
+            steps.push(Step::unpack(package, folder));
+        }
+    }
     let root = linker_root()?;
     if !root.join("bin").join(LINKER).exists() {
         let root = root.to_string_lossy().into_owned();
@@ -179,6 +223,7 @@ fn missing() -> Result<Vec<Step>> {
         ));
         steps.push(install);
     }
+    steps.extend(python_tools()?);
     if has_rustup() && !has_toolchain(TOOLCHAIN) && !nightly_can_build() {
         steps.push(Step::new(
             "Debian's compiler as a toolchain of rustup's, for the kernel half",
@@ -186,6 +231,27 @@ fn missing() -> Result<Vec<Step>> {
         ));
     }
     Ok(steps)
+}
+
+/// The virtual environment that the suites find their tools in. Its copy of the requirements is written last, so that one
+/// that was not finished, or has other versions, is made anew.
+fn python_tools() -> Result<Vec<Step>> {
+    let requirements = host::root().join(REQUIREMENTS);
+    let wanted = fs::read(&requirements).with_context(|| format!("reading {}", requirements.display()))?;
+    let folder = host::cache()?.join("tools");
+    let installed = folder.join("requirements.txt");
+    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(Vec::new());
+    }
+    let pip = folder.join("bin/pip").to_string_lossy().into_owned();
+    let [folder, requirements, installed] =
+        [folder, requirements, installed].map(|path| path.to_string_lossy().into_owned());
+    let why = "the lab's TLS probes and scanners";
+    Ok(vec![
+        Step::new(why, &[PYTHON, "-m", "venv", "--clear", &folder]),
+        Step::new(why, &[&pip, "install", "--quiet", "--requirement", &requirements]),
+        Step::new(why, &["cp", &requirements, &installed]),
+    ])
 }
 
 fn missing_packages() -> Result<Vec<(&'static str, &'static str)>> {

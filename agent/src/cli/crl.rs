@@ -8,16 +8,27 @@ use super::{
     Exit, Failure, Format, Place,
     output::{self, Table, printable},
 };
-use crate::control::{CrlReport, CrlStatus, Request, Response};
+use crate::{
+    control::{CrlReport, CrlStatus, Request, Response},
+    fetch::{FetchOrigin, FetchStatus},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show the CRLs in force: whose, how old, until when, and from which file.
     Status(Format),
+    /// Fetch all CRLs that the agent fetches now, and ask OCSP responders again, without waiting until that is due.
+    Fetch,
 }
 
 pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
-    let Command::Status(format) = command;
+    match command {
+        Command::Status(format) => status(place, format),
+        Command::Fetch => place.order(Request::CrlFetch),
+    }
+}
+
+fn status(place: &Place, format: Format) -> Result<Exit, Failure> {
     let Response::Crls(report) = place.ask(Request::CrlStatus)? else {
         return Err(Failure::other_answer());
     };
@@ -43,6 +54,15 @@ fn render(report: &CrlReport) -> String {
     }
     for fault in &report.faults {
         let _ = writeln!(text, "fault: {}", printable(fault));
+    }
+    if !report.fetches.is_empty() {
+        text = text + "\n" + &fetches(&report.fetches).render();
+    }
+    for fetch in &report.fetches {
+        if let Some(error) = &fetch.last_error {
+            let (url, times) = (printable(&fetch.url), fetch.failures);
+            let _ = writeln!(text, "not fetched, {times} in a row: {url}: {}", printable(error));
+        }
     }
     text
 }
@@ -70,6 +90,25 @@ pub(super) fn table(crls: &[CrlStatus]) -> Table<8> {
             crl.state.clone(),
             crl.entries.to_string(),
             crl.source.clone(),
+        ]);
+    }
+    table
+}
+
+fn fetches(fetches: &[FetchStatus]) -> Table<5> {
+    let mut table = Table::titled(["FETCHED FROM", "NAMED BY", "LAST", "NEXT", "INTO"]);
+    for fetch in fetches {
+        let origin = match fetch.origin {
+            FetchOrigin::Configuration => "configuration",
+            FetchOrigin::Issuer => "issuer",
+            FetchOrigin::Client => "client",
+        };
+        table.row([
+            fetch.url.clone(),
+            origin.to_owned(),
+            fetch.last_success.clone().unwrap_or_else(|| "-".to_owned()),
+            fetch.next_attempt.clone(),
+            fetch.file.clone(),
         ]);
     }
     table
@@ -106,6 +145,15 @@ mod tests {
         let report = CrlReport {
             crls: vec![crl],
             faults: vec!["crl/x: is no CRL".to_owned()],
+            fetches: vec![FetchStatus {
+                url: "http://crl/a".to_owned(),
+                origin: FetchOrigin::Issuer,
+                file: "crl/1.crl".to_owned(),
+                last_success: None,
+                last_error: Some("status 404".to_owned()),
+                failures: 2,
+                next_attempt: "2026-01-01T00:00:00Z".to_owned(),
+            }],
         };
         assert_eq!(
             render(&report),
@@ -113,7 +161,11 @@ mod tests {
                 "CRL ISSUER  FOR  NUMBER  AGE       NEXT UPDATE  STATE  REVOKED  SOURCE\n",
                 "CN=Sub      all  1f      2days 1h  -            stale  2        crl/sub.pem\n",
                 "kept: CN=Sub (all): crl/sub.pem holds an older one\n",
-                "fault: crl/x: is no CRL\n"
+                "fault: crl/x: is no CRL\n",
+                "\n",
+                "FETCHED FROM  NAMED BY  LAST  NEXT                  INTO\n",
+                "http://crl/a  issuer    -     2026-01-01T00:00:00Z  crl/1.crl\n",
+                "not fetched, 2 in a row: http://crl/a: status 404\n"
             )
         );
     }

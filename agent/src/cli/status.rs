@@ -50,7 +50,7 @@ fn render(status: &Status) -> String {
     fact("connections", status.connections.to_string());
     let sides = status.refusals_by_side.iter();
     let sides: Vec<_> = sides.map(|(side, count)| format!("{side} {count}")).collect();
-    fact("refused, by whose doing", joined(&sides));
+    fact("refusals", joined(&sides));
     fact("TLS", status.openssl.clone());
     let mut text = facts.render();
 
@@ -92,6 +92,18 @@ fn render(status: &Status) -> String {
         ]);
     }
     text = text + "\n" + &table.render();
+    if !status.certificates.is_empty() {
+        let mut table = Table::titled(["CERTIFICATE", "SUBJECT", "ENDS", "DAYS LEFT"]);
+        for certificate in &status.certificates {
+            table.row([
+                certificate.what.clone(),
+                certificate.subject.clone(),
+                certificate.ends.clone(),
+                certificate.days_left.to_string(),
+            ]);
+        }
+        text = text + "\n" + &table.render();
+    }
     if !status.crls.is_empty() {
         text = text + "\n" + &crl::table(&status.crls).render();
     }

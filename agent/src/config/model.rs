@@ -9,6 +9,7 @@ use std::{
 use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
+use super::{HttpHost, HttpUrl};
 use crate::nrl::Fqdn;
 
 /// A whole configuration.
@@ -379,6 +380,94 @@ pub struct ClientTls {
     pub revocation: Revocation,
     /// Default `deny`.
     pub on_stale: OnStale,
+    /// `[tls.client.fetch]`
+    pub fetch: CrlFetch,
+    /// `[tls.client.ocsp]`
+    pub ocsp: Ocsp,
+}
+
+impl ClientTls {
+    /// Where CRLs are read from: `crls`, and last the folder of those that were fetched.
+    #[must_use]
+    pub fn crl_sources(&self) -> Vec<PathBuf> {
+        let fetched = self.fetch.is_on().then_some(&self.fetch.folder);
+        self.crls.iter().chain(fetched).cloned().collect()
+    }
+}
+
+/// `[tls.client.fetch]`: which CRLs the agent fetches itself.
+#[derive(Clone, Debug)]
+pub struct CrlFetch {
+    /// The only hosts that are asked; none: nothing is fetched. Default none.
+    pub hosts: Vec<HttpHost>,
+    /// What is fetched besides the distribution points of certificates. Default none.
+    pub urls: Vec<HttpUrl>,
+    /// Where fetched CRLs are kept. Default `/var/lib/spinegate/crl`.
+    pub folder: PathBuf,
+    /// A CRL that takes longer is given up. Default 10 s.
+    pub timeout: Duration,
+    /// The largest CRL that is taken, in bytes. Default 32 MiB.
+    pub max_bytes: usize,
+    /// A CRL is fetched again after this time, however long it is valid. Default 6 h.
+    pub interval: Duration,
+}
+
+impl CrlFetch {
+    /// Nothing is fetched.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            hosts: Vec::new(),
+            urls: Vec::new(),
+            folder: PathBuf::new(),
+            timeout: Duration::ZERO,
+            max_bytes: 0,
+            interval: Duration::ZERO,
+        }
+    }
+
+    /// Whether anything may be fetched.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+}
+
+/// `[tls.client.ocsp]`: what OCSP responders are asked. It never weakens the rules for CRLs.
+#[derive(Clone, Debug)]
+pub struct Ocsp {
+    /// Default `off`.
+    pub mode: OcspMode,
+    /// The only hosts of responders that are asked because a certificate names them. Default none.
+    pub hosts: Vec<HttpHost>,
+    /// The responder that is asked in any case, instead of those in certificates. Default none.
+    pub responder: Option<HttpUrl>,
+    /// No client waits longer. Default 2 s.
+    pub deadline: Duration,
+}
+
+impl Ocsp {
+    /// Nobody is asked, as where the configuration says nothing.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self {
+            mode: OcspMode::Off,
+            hosts: Vec::new(),
+            responder: None,
+            deadline: Duration::from_secs(2),
+        }
+    }
+}
+
+/// `tls.client.ocsp.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OcspMode {
+    /// Nobody is asked.
+    Off,
+    /// Who is revoked by an answer is refused; without an answer the CRLs decide alone.
+    Prefer,
+    /// Without an answer that client and issuer are good the client is refused.
+    Require,
 }
 
 /// `tls.client.on_stale`: what becomes of clients when a CRL was not replaced in time. A serial number on it stays revoked
@@ -415,8 +504,16 @@ pub struct Gateway {
     pub max_connections: usize,
     /// The largest body that is read to be checked, in bytes. Default 1 MiB.
     pub max_body: usize,
-    /// A request's head that takes longer is refused. Default 10 s.
+    /// The largest head of a request, in bytes. Default 32 KiB.
+    pub max_head: usize,
+    /// The most header lines of a request. Default 64.
+    pub max_headers: usize,
+    /// The longest request line, in bytes. Default 8 KiB.
+    pub max_request_line: usize,
+    /// A request's head that takes longer, from its first byte, is refused. Default 10 s.
     pub header_timeout: Duration,
+    /// A connection without a request is closed after this time. Default 1 min.
+    pub idle_timeout: Duration,
     /// A request's body that takes longer is refused. Default 30 s.
     pub body_timeout: Duration,
     /// A connection to an upstream must be there within this time, its TLS handshake included. Default 5 s.

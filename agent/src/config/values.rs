@@ -11,7 +11,7 @@ use std::{
 use http::uri::PathAndQuery;
 use toml_edit::{Item, Value};
 
-use super::{Cidr, OnStale, Service, SourceName};
+use super::{Cidr, HttpHost, HttpUrl, OnStale, Service, SourceName, UrlError};
 use crate::nrl::{Asid, Fqdn};
 
 /// A value as it stands in the file.
@@ -292,6 +292,25 @@ pub(super) fn path_and_query(given: Given<'_>) -> Result<PathAndQuery, Fault> {
     }
     text.parse()
         .map_err(|_| Fault::new(format!("{text:?} is not a path"), mend))
+}
+
+/// A URL that the agent fetches.
+pub(super) fn http_url(given: Given<'_>) -> Result<HttpUrl, Fault> {
+    let mend =
+        "write the whole URL without user name and query, as in \"http://crl.example.nhs.uk/root.crl\"";
+    given
+        .text("\"http://crl.example.nhs.uk/root.crl\"")?
+        .parse()
+        .map_err(|error: UrlError| Fault::new(error.to_string(), mend))
+}
+
+/// A host that the agent may fetch from.
+pub(super) fn http_host(given: Given<'_>) -> Result<HttpHost, Fault> {
+    let mend = "write its name, and its port unless that is 80, as in \"crl.example.nhs.uk\"";
+    given
+        .text("\"crl.example.nhs.uk\"")?
+        .parse()
+        .map_err(|error: UrlError| Fault::new(error.to_string(), mend))
 }
 
 /// A path prefix of URLs: empty, or segments that each begin with a slash (RFC 3986 section 3.3, unreserved characters).

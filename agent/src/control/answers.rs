@@ -10,7 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Target;
-use crate::config::{Cidr, Service, SourceKind};
+use crate::{
+    config::{Cidr, Service, SourceKind},
+    fetch::FetchStatus,
+};
 
 /// How the agent is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,9 @@ pub struct Status {
     /// Until when the configuration is on trial: RFC 3339, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_until: Option<String>,
+    /// The gateway's own certificate and the CAs of clients.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     /// The loaded CRLs.
     pub crls: Vec<CrlStatus>,
     /// What an operator should look at.
@@ -101,6 +107,19 @@ pub struct InterfaceStatus {
     pub owner: String,
 }
 
+/// A certificate in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// `own_certificate`, `issuer` or `root`.
+    pub what: String,
+    /// Its subject.
+    pub subject: String,
+    /// When it ends: RFC 3339, UTC.
+    pub ends: String,
+    /// Whole days until then; negative if it is over.
+    pub days_left: i64,
+}
+
 /// The CRLs in force, and what is wrong with their files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrlReport {
@@ -108,6 +127,9 @@ pub struct CrlReport {
     pub crls: Vec<CrlStatus>,
     /// What was wrong when the files were last read.
     pub faults: Vec<String>,
+    /// Those that the agent fetches.
+    #[serde(default)]
+    pub fetches: Vec<FetchStatus>,
 }
 
 /// A loaded CRL.

@@ -113,6 +113,8 @@ pub enum Request {
     Attach,
     /// Takes the filter off its interfaces until [`Request::Attach`].
     Detach,
+    /// Fetches all CRLs that are fetched at all, and asks OCSP responders again.
+    CrlFetch,
     /// What would become of a request.
     Explain(Question),
     /// What the loaded program would do with packets.
@@ -255,6 +257,7 @@ impl Request {
             Self::Confirm => "reload confirm",
             Self::Attach => "attach",
             Self::Detach => "detach",
+            Self::CrlFetch => "crl fetch",
             Self::Explain(_) => "explain",
             Self::ExplainPackets { .. } => "explain packets",
             Self::Events(_) => "events",
@@ -275,6 +278,7 @@ impl Request {
                 | Self::Confirm
                 | Self::Attach
                 | Self::Detach
+                | Self::CrlFetch
         )
     }
 }

@@ -10,7 +10,7 @@ mod member;
 mod probe;
 mod wire;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -29,7 +29,12 @@ use self::{
     member::{Lease, Member, Settings},
 };
 pub(super) use self::{body::AnswerBody, error::UpstreamError};
-use crate::{authz::Permit, config, control::UpstreamStatus, tls::Connector};
+use crate::{
+    authz::{Permit, Subject},
+    config,
+    control::UpstreamStatus,
+    tls::Connector,
+};
 
 /// A body on its way to a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, UpstreamError>;
@@ -45,6 +50,11 @@ const FORWARDED: [HeaderName; 6] = [
 ];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const ASID: HeaderName = HeaderName::from_static("x-spinegate-asid");
+const ODS: HeaderName = HeaderName::from_static("x-spinegate-ods");
+const INTERACTION: HeaderName = HeaderName::from_static("x-spinegate-interaction");
+const CLIENT_FQDN: HeaderName = HeaderName::from_static("x-spinegate-client-fqdn");
 
 /// The guarded service: its upstreams, which all hold the same.
 pub(super) struct Upstream {
@@ -56,6 +66,14 @@ pub(super) struct Upstream {
     largest_answer: usize,
     health: config::Health,
     probes: probe::Clock,
+}
+
+/// Where a permitted request comes from, besides what its permit says.
+pub(super) struct Origin<'r> {
+    pub(super) request_id: &'r str,
+    pub(super) peer: IpAddr,
+    /// The name in the client's certificate.
+    pub(super) client: &'r str,
 }
 
 /// A stored resource as the guarded service answers for it.
@@ -106,12 +124,12 @@ impl Upstream {
     }
 
     /// Sends a permitted request on, as it was judged. The head is built anew: only [`FORWARDED`] headers of the
-    /// client's survive.
+    /// client's survive, and who it is stands in headers of the gateway's own.
     pub(super) async fn forward(
         &self,
         permit: Permit,
         headers: &HeaderMap,
-        request_id: &str,
+        origin: &Origin<'_>,
     ) -> Result<Response<AnswerBody>, UpstreamError> {
         let target = permit.path_and_query().clone();
         let mut request = request(permit.method().clone(), target, permit.body().clone());
@@ -120,8 +138,12 @@ impl Upstream {
                 request.headers_mut().insert(name, value.clone());
             }
         }
-        if let Ok(value) = HeaderValue::from_str(request_id) {
-            request.headers_mut().insert(REQUEST_ID, value);
+        for (name, value) in identity(permit.subject(), origin) {
+            let value = HeaderValue::try_from(value).map_err(|error| UpstreamError {
+                reason: Reason::UpstreamInvalid,
+                detail: format!("{name}: {error}"),
+            })?;
+            request.headers_mut().insert(name, value);
         }
         let mut answer = self.exchange(request, Instant::now() + self.timeout).await?;
         answer::clean(answer.headers_mut());
@@ -326,6 +348,36 @@ fn request(method: Method, target: PathAndQuery, body: Bytes) -> Request<Full<By
     *request.method_mut() = method;
     *request.uri_mut() = target.into();
     request
+}
+
+/// Who sent a request, as the checks have proven it.
+fn identity(subject: &Subject, origin: &Origin<'_>) -> Vec<(HeaderName, String)> {
+    let peer = origin.peer.to_canonical();
+    // RFC 7239 section 6: an IPv6 address stands in brackets and quotes.
+    let node = match peer {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let proven = [
+        (ASID, subject.asid.map(|asid| asid.to_string())),
+        (ODS, subject.ods.as_ref().map(ToString::to_string)),
+        (
+            INTERACTION,
+            subject.interaction_id.as_ref().map(ToString::to_string),
+        ),
+    ];
+    let mut headers = vec![
+        (REQUEST_ID, origin.request_id.to_owned()),
+        (FORWARDED_FOR, peer.to_string()),
+        (header::FORWARDED, format!("for={node};proto=https")),
+        (CLIENT_FQDN, origin.client.to_owned()),
+    ];
+    headers.extend(
+        proven
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    headers
 }
 
 /// A body of known bytes.

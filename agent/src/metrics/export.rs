@@ -8,12 +8,15 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, text},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 use spinegate_common::{Layer, Pass, Reason};
 
 use super::Counters;
-use crate::control::{FilterStats, Tally, UpstreamStatus};
+use crate::{
+    control::{FilterStats, Tally, UpstreamStatus},
+    tls::ExpiryKind,
+};
 
 /// What is counted outside of [`Counters`], at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,8 @@ pub struct Observed {
     pub audit_write_failures: u64,
     /// How each upstream is.
     pub upstreams: Vec<UpstreamStatus>,
+    /// When the first of each kind ends, in seconds since 1970; a kind of which nothing ends is left out.
+    pub expiries: BTreeMap<ExpiryKind, i64>,
 }
 
 /// Writes the metrics down when asked.
@@ -136,6 +141,9 @@ impl Collector for Everything {
             "Records that the audit log could not take",
             observed.audit_write_failures,
         )?;
+        if !observed.expiries.is_empty() {
+            ends(&mut encoder, &observed.expiries)?;
+        }
         if let Some(filter) = &observed.filter {
             let packets = packets(filter);
             family(
@@ -228,6 +236,16 @@ fn family<const N: usize>(
     Ok(())
 }
 
+fn ends(encoder: &mut DescriptorEncoder<'_>, expiries: &BTreeMap<ExpiryKind, i64>) -> fmt::Result {
+    let help = "When the first certificate or CRL of each kind ends, since 1970";
+    let mut family =
+        encoder.encode_descriptor("expiry_timestamp", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+    for (kind, end) in expiries {
+        ConstGauge::new(*end).encode(family.encode_family(&[("kind", kind.as_str())])?)?;
+    }
+    Ok(())
+}
+
 fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
     ConstCounter::new(count).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
@@ -273,6 +291,10 @@ mod tests {
                     failures: 5,
                     ..UpstreamStatus::default()
                 }],
+                expiries: BTreeMap::from([
+                    (ExpiryKind::OwnCertificate, 1_900_000_000),
+                    (ExpiryKind::Crl, -1),
+                ]),
             }
         });
         let text = exporter.text().unwrap();
@@ -295,6 +317,9 @@ mod tests {
             "spinegate_filter_packets_total{outcome=\"would_drop\",reason=\"source_not_allowlisted\"} 0",
             "spinegate_filter_packets_total{outcome=\"pass\",reason=\"allowlisted\"} 3",
             "spinegate_filter_lost_events_total 9",
+            "# TYPE spinegate_expiry_timestamp_seconds gauge",
+            "spinegate_expiry_timestamp_seconds{kind=\"own_certificate\"} 1900000000",
+            "spinegate_expiry_timestamp_seconds{kind=\"crl\"} -1",
             "# EOF",
         ] {
             assert!(
@@ -309,7 +334,7 @@ mod tests {
         let text = Exporter::new(Arc::new(Counters::new()), Observed::default)
             .text()
             .unwrap();
-        assert!(!text.contains("filter_packets"));
+        assert!(!text.contains("filter_packets") && !text.contains("expiry"));
     }
 
     #[test]

@@ -14,11 +14,11 @@ pub(super) async fn follow(agent: Arc<Agent>, end: CancellationToken) {
     // A reload may name other files.
     let mut changes = agent.acceptor.changes();
     loop {
-        let config = agent.config.load_full();
+        let sources = agent.config.load().tls.client.crl_sources();
         tokio::select! {
             () = end.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
-            () = watch.changed(&config.tls.client.crls) => read_again(&agent).await,
+            () = watch.changed(&sources) => read_again(&agent).await,
         }
     }
 }

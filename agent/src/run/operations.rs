@@ -9,13 +9,14 @@ use std::{
 use super::{Agent, interfaces, lock, lockout, reload::internal};
 use crate::{
     audit::{Decision, Event, Operator, Record},
-    config::{Cidr, Source},
+    config::{Cidr, OcspMode, Source},
     control::{
-        CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin, Peer, Request,
-        Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
+        CertificateStatus, CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin,
+        Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
+    tls::ExpiryKind,
     verdict::OrderError,
 };
 
@@ -53,6 +54,7 @@ impl Agent {
                 Ok(Response::Crls(CrlReport {
                     crls: trust.crls(SystemTime::now()),
                     faults: trust.crl_faults().to_vec(),
+                    fetches: self.crl_fetcher.status(),
                 }))
             }
             Request::SourcesList => self
@@ -124,6 +126,7 @@ impl Agent {
             Request::Confirm => self.confirm().await.map(Response::Done),
             Request::Attach => self.attach().map(Response::Done),
             Request::Detach => self.detach().map(Response::Done),
+            Request::CrlFetch => self.fetch_crls().await.map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
             Request::Events(_) => Err(Failure::new(
@@ -132,6 +135,35 @@ impl Agent {
                 "use the `spinegate` command of the running agent",
             )),
         }
+    }
+
+    async fn fetch_crls(&self) -> Result<String, Failure> {
+        let client = &self.config.load_full().tls.client;
+        let asks = client.ocsp.mode != OcspMode::Off;
+        if !client.fetch.is_on() && !asks {
+            let mend = "name the hosts of the CRLs in `tls.client.fetch.hosts`, and reload";
+            return Err(Failure::new(FailureKind::Refused, "no CRL is fetched", mend));
+        }
+        let (fetched, (questions, answered)) =
+            tokio::join!(self.crl_fetcher.fetch_all(), self.ocsp.ask_again());
+        let mut lines: Vec<_> = fetched
+            .iter()
+            .map(|(url, result)| match result {
+                Ok(said) => format!("{url}: {said}"),
+                Err(fault) => format!("{url}: not fetched: {fault}"),
+            })
+            .collect();
+        if asks {
+            lines.push(format!("OCSP: {answered} of {questions} questions are answered"));
+        }
+        if lines.is_empty() {
+            return Ok("no certificate and no configuration names a CRL of the listed hosts yet".to_owned());
+        }
+        if fetched.values().all(Result::is_ok) && answered == questions {
+            return Ok(lines.join("\n"));
+        }
+        let mend = "those that are kept stay in force, and the agent tries again by itself";
+        Err(Failure::new(FailureKind::Internal, lines.join("\n"), mend))
     }
 
     fn order(
@@ -182,6 +214,18 @@ impl Agent {
             .map(|filter| interfaces::status(filter, &config.filter))
             .unwrap_or_default();
         let verdicts = filter.as_ref().map_or(Ok(0), Filter::count_verdicts)?;
+        let now = SystemTime::now();
+        let certificates = self
+            .acceptor
+            .expiries()
+            .into_iter()
+            .filter(|expiry| expiry.kind != ExpiryKind::Crl)
+            .map(|expiry| CertificateStatus {
+                what: expiry.kind.as_str().to_owned(),
+                ends: expiry.ends(),
+                days_left: expiry.days_left(now),
+                subject: expiry.subject,
+            });
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -209,7 +253,8 @@ impl Agent {
             confirm_until: lock(&self.trial)
                 .as_ref()
                 .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
-            crls: trust.crls(SystemTime::now()),
+            certificates: certificates.collect(),
+            crls: trust.crls(now),
             warnings: [self.warnings.load().as_slice(), trust.crl_faults()].concat(),
         })
     }
@@ -228,8 +273,13 @@ impl Agent {
             tracing::warn!(%error, "the kernel's counters can't be read");
             None
         });
+        let mut expiries = BTreeMap::new();
+        for expiry in self.acceptor.expiries() {
+            expiries.entry(expiry.kind).or_insert(expiry.timestamp());
+        }
         Observed {
             filter,
+            expiries,
             audit_write_failures: self.audit.failures(),
             upstreams: self.gateway.upstreams(),
         }

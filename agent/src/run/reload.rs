@@ -113,6 +113,7 @@ impl Agent {
         self.sources_listed.store(Arc::new(changed.clone()));
         *sources = changed;
         self.config.store(Arc::new(config));
+        self.configure_fetching().await;
         Ok(self.begin_trial(before, confirm_within))
     }
 
@@ -181,6 +182,7 @@ impl Agent {
         self.sources_listed.store(Arc::new(old_sources.clone()));
         *sources = old_sources;
         self.config.store(before.config);
+        self.configure_fetching().await;
         *lock(&self.trial) = None;
         let said = "nobody confirmed the configuration: the old one is in force again";
         match in_force {
@@ -213,6 +215,18 @@ impl Agent {
                 "sources whose time is over are off the allowlist".to_owned(),
             ),
             Err(failure) => tracing::warn!(%failure, "sources whose time is over stay listed"),
+        }
+    }
+
+    /// Has those CRLs fetched that belong to what is in force.
+    async fn configure_fetching(&self) {
+        let (fetcher, config) = (Arc::clone(&self.crl_fetcher), self.config.load_full());
+        self.ocsp.configure(&config.tls.client.ocsp);
+        let authorities = self.acceptor.trust().authorities();
+        let configuring =
+            tokio::task::spawn_blocking(move || fetcher.configure(&config.tls.client.fetch, authorities));
+        if let Err(error) = configuring.await {
+            tracing::error!(%error, "CRLs are still fetched by the old configuration");
         }
     }
 

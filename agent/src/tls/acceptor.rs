@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Loaded, Refusal, Trust, VerifiedClient,
+    Expiry, Loaded, Refusal, Trust, VerifiedClient, Wanted, expiry,
     hello::Demands,
     pool::{Pool, Step, Unserved},
     progress::Progress,
@@ -39,6 +39,7 @@ pub struct Acceptor {
     current: ArcSwap<Generation>,
     pool: Pool,
     changes: watch::Sender<()>,
+    wanted: Wanted,
     /// Held while what is in force changes: nothing that was learnt of revocation meanwhile may be lost.
     changing: Mutex<()>,
 }
@@ -99,15 +100,16 @@ impl Generation {
 }
 
 impl Acceptor {
-    /// Begins with what was loaded, and with threads for the handshakes' arithmetic.
+    /// Begins with what was loaded, and with threads for the handshakes' arithmetic. Tells `wanted` which CRLs clients need.
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn new(config: &config::Tls, loaded: Loaded) -> std::io::Result<Self> {
+    pub fn new(config: &config::Tls, loaded: Loaded, wanted: Wanted) -> std::io::Result<Self> {
         Ok(Self {
             current: ArcSwap::from_pointee(loaded.generation),
             pool: Pool::start(config.handshake_threads, config.handshake_queue)?,
             changes: watch::Sender::new(()),
+            wanted,
             changing: Mutex::new(()),
         })
     }
@@ -161,10 +163,22 @@ impl Acceptor {
         Arc::clone(&self.current.load().trust)
     }
 
+    /// When each part of what is in force ends, by kind, the earliest of each first.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<Expiry> {
+        let current = self.current.load();
+        expiry::of(current.context.certificate(), &current.trust)
+    }
+
     /// Tells of each change of what is in force.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Has every open connection judged again, after something was learnt about a certificate.
+    pub fn announce(&self) {
+        self.changes.send_replace(());
     }
 
     /// Runs a handshake. Its arithmetic is done by the pool, which is fair to each `source`.
@@ -180,6 +194,7 @@ impl Acceptor {
         let progress = Progress::new(
             Arc::clone(&generation.trust),
             generation.sessions.clone(),
+            self.wanted.clone(),
             generation.demands,
         );
         let stream = prepare(&generation.context, &progress, stream)
@@ -299,3 +314,6 @@ async fn linger(stream: &mut TcpStream) {
     // However it ends, the connection is over.
     let _ = timeout(LINGER, reading).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use super::{
     Refusal, Trust, VerifiedClient,
     hello::{Demands, Hello},
     sessions::Sessions,
+    wanted::{Wanted, distribution_points},
 };
 
 /// A handshake's state, shared between its callbacks and the one who waits for it.
@@ -26,6 +27,7 @@ pub(super) struct Progress(Arc<Mutex<State>>);
 struct State {
     trust: Arc<Trust>,
     sessions: Option<Arc<Sessions>>,
+    wanted: Wanted,
     demands: Demands,
     hello: Option<Hello>,
     /// The client of a full handshake, or why a rule refused it: at the hello already, or at the certificate.
@@ -47,10 +49,16 @@ enum Stage {
 }
 
 impl Progress {
-    pub(super) fn new(trust: Arc<Trust>, sessions: Option<Arc<Sessions>>, demands: Demands) -> Self {
+    pub(super) fn new(
+        trust: Arc<Trust>,
+        sessions: Option<Arc<Sessions>>,
+        wanted: Wanted,
+        demands: Demands,
+    ) -> Self {
         Self(Arc::new(Mutex::new(State {
             trust,
             sessions,
+            wanted,
             demands,
             hello: None,
             judged: None,
@@ -173,6 +181,14 @@ pub(super) fn on_certificate(sound: bool, chain: &mut X509StoreContextRef) -> bo
         .map(std::convert::AsRef::as_ref)
         .collect();
     let judged = state.trust.judge(&certificates, SystemTime::now());
+    // Only who holds a certificate of an accepted issuer can have anything fetched.
+    if judged.as_ref().err().is_none_or(Refusal::is_for_want_of_a_crl)
+        && let Some(leaf) = certificates.first()
+    {
+        distribution_points(leaf)
+            .iter()
+            .for_each(|url| state.wanted.note(url));
+    }
     let error = judged.as_ref().err().map(Refusal::verify_error);
     state.judged = Some(judged);
     match error {

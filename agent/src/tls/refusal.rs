@@ -85,6 +85,11 @@ impl Refusal {
         }
     }
 
+    /// Whether another CRL could let the client pass.
+    pub(super) const fn is_for_want_of_a_crl(&self) -> bool {
+        matches!(self.reason, Reason::CrlMissing | Reason::CrlStale)
+    }
+
     /// The code by which OpenSSL chooses the alert (RFC 5246 section 7.2.2) for a refused certificate.
     pub(super) fn verify_error(&self) -> X509VerifyResult {
         // The codes of OpenSSL's public header `x509_vfy.h`, each with the alert that it makes.
@@ -118,6 +123,13 @@ impl Refusal {
         }
     }
 
+    /// What a record broke after the handshake; nothing where the peer only ended the connection.
+    pub(super) fn of_record(error: &openssl::ssl::Error) -> Option<Self> {
+        let refusal = Self::of_stack(error.ssl_error()?);
+        let ended = matches!(refusal.reason, Reason::PeerClosed | Reason::PeerAlert);
+        (!ended).then(|| Self::new(Reason::RecordInvalid, refusal.detail))
+    }
+
     fn of_stack(stack: &ErrorStack) -> Self {
         let detail = stack.to_string();
         let first = stack
@@ -138,6 +150,8 @@ fn reason_of_code(code: i32) -> Reason {
     const UNSUPPORTED_PROTOCOL: i32 = 258;
     const UNKNOWN_PROTOCOL: i32 = 252;
     const VERSION_TOO_LOW: i32 = 396;
+    /// Only a CertificateVerify has a signature that a server checks.
+    const BAD_SIGNATURE: i32 = 123;
     const UNEXPECTED_EOF: i32 = 294;
     const CERTIFICATE_VERIFY_FAILED: i32 = 134;
     const CA_KEY_TOO_SMALL: i32 = 397;
@@ -149,6 +163,7 @@ fn reason_of_code(code: i32) -> Reason {
         NO_SHARED_CIPHER => Reason::NoCommonCipher,
         PEER_DID_NOT_RETURN_A_CERTIFICATE => Reason::CertificateMissing,
         UNSUPPORTED_PROTOCOL | UNKNOWN_PROTOCOL | VERSION_TOO_LOW => Reason::TlsVersion,
+        BAD_SIGNATURE => Reason::KeyUnproven,
         UNEXPECTED_EOF => Reason::PeerClosed,
         CERTIFICATE_VERIFY_FAILED => Reason::ChainInvalid,
         CA_KEY_TOO_SMALL | EE_KEY_TOO_SMALL | CA_MD_TOO_WEAK => Reason::WeakKeyOrDigest,

@@ -13,10 +13,11 @@ use std::{
 use openssl::x509::{X509, X509CrlRef};
 use spinegate_common::Reason;
 
-use self::list::{CrlError, Freshness, List};
+use self::list::{Freshness, List};
 pub use self::watch::Watch;
 pub(super) use self::{
-    files::{Reading, read},
+    files::{FETCHED, Reading, read},
+    list::{CrlError, SKEW},
     scope::{Holder, Point},
 };
 use super::{
@@ -41,6 +42,11 @@ struct Held {
     list: Arc<List>,
     /// Why it is still in force although its file says something else.
     kept: Option<String>,
+}
+
+/// Whether a CRL is one that can be put in force, whoever has signed it.
+pub(super) fn check_form(crl: &X509CrlRef) -> Result<(), CrlError> {
+    List::of(crl, "").map(drop)
 }
 
 impl Revocations {
@@ -176,6 +182,20 @@ impl Revocations {
                 Err(fault(Reason::CrlMissing, detail, None))
             }
         }
+    }
+
+    /// Each CRL's issuer, and when the next one is due, as far as they say so.
+    pub(super) fn next_updates(&self) -> impl Iterator<Item = (&str, Time)> {
+        self.lists
+            .values()
+            .flatten()
+            .filter_map(|held| Some((held.list.issuer.as_str(), held.list.next_update?)))
+    }
+
+    /// Whether any CRL, however old, speaks for a certificate issued by `authority`.
+    pub(super) fn speaks_for(&self, certificate: &Certificate, holder: Holder, authority: &[u8; 32]) -> bool {
+        self.of(authority)
+            .any(|held| held.list.scope.covers(&certificate.points, holder))
     }
 
     /// Each CRL's state.

@@ -29,8 +29,8 @@ pub(super) fn at(seconds: i64) -> SystemTime {
 }
 
 /// A CA. All have one key: it is their names and certificates that differ.
-pub(super) struct Ca {
-    pub(super) certificate: X509,
+pub(crate) struct Ca {
+    pub(crate) certificate: X509,
 }
 
 /// What is to stand in a certificate; the defaults are a good leaf's.
@@ -43,7 +43,7 @@ pub(super) struct Template {
 }
 
 impl Ca {
-    pub(super) fn root(name: &'static str) -> Self {
+    pub(crate) fn root(name: &'static str) -> Self {
         let certificate = Template::ca(name).sign(None);
         Self { certificate }
     }
@@ -63,7 +63,7 @@ impl Ca {
     }
 
     /// The same with another number.
-    pub(super) fn numbered_crl(
+    pub(crate) fn numbered_crl(
         &self,
         number: u8,
         revoked: &[&X509Ref],
@@ -184,7 +184,7 @@ pub(super) fn time(seconds: i64) -> Asn1Time {
     Asn1Time::from_unix(NOW + seconds).unwrap()
 }
 
-fn key() -> PKey<Private> {
+pub(super) fn key() -> PKey<Private> {
     static KEY: OnceLock<PKey<Private>> = OnceLock::new();
     KEY.get_or_init(|| PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap())
         .clone()

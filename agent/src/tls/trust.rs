@@ -18,13 +18,14 @@ use openssl::{
 use spinegate_common::Reason;
 
 use super::{
-    CertificateSummary, Refusal, VerifiedClient,
+    CertificateSummary, Question, Questions, Refusal, VerifiedClient,
     client::{Certificate, Facts, Time, fingerprint},
-    name,
+    name, ocsp,
     refusal::Fault,
     revocation::{Holder, Revocations},
+    wanted::distribution_points,
 };
-use crate::{control::CrlStatus, nrl::Fqdn};
+use crate::{config::OcspMode, control::CrlStatus, nrl::Fqdn};
 
 /// Keys shorter than this are refused (security level 2 of OpenSSL: 112 bits).
 const RSA_BITS: u32 = 2048;
@@ -39,6 +40,8 @@ pub struct Trust {
     revocations: Revocations,
     /// What was wrong with the CRLs when they were last read.
     crl_faults: Vec<String>,
+    ocsp: OcspMode,
+    questions: Arc<Questions>,
 }
 
 /// The CAs: the roots, and the only issuers of clients' certificates.
@@ -46,6 +49,15 @@ pub(super) struct Anchors {
     roots: Vec<X509>,
     issuers: HashMap<[u8; 32], X509>,
     root_of: HashMap<[u8; 32], [u8; 32]>,
+}
+
+/// Who may sign CRLs, for who fetches them.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// The roots and the accepted issuers.
+    pub certificates: Vec<X509>,
+    /// Where the CRLs are that list the issuers themselves, as their certificates say.
+    pub distribution_points: Vec<String>,
 }
 
 impl Anchors {
@@ -88,6 +100,10 @@ impl Anchors {
         self.issuers.values()
     }
 
+    pub(super) fn roots(&self) -> &[X509] {
+        &self.roots
+    }
+
     /// Every CA whose CRLs count.
     pub(super) fn authorities(&self) -> Vec<X509> {
         self.roots.iter().chain(self.issuers()).cloned().collect()
@@ -107,7 +123,14 @@ impl Trust {
             fqdns: fqdns.into(),
             revocations,
             crl_faults: Vec::new(),
+            ocsp: OcspMode::Off,
+            questions: Arc::default(),
         }
+    }
+
+    /// The same where OCSP responders are asked.
+    pub(super) fn asking(self, ocsp: OcspMode) -> Self {
+        Self { ocsp, ..self }
     }
 
     /// The same with what was read of CRLs since, and nothing forgotten of what was known before.
@@ -118,6 +141,8 @@ impl Trust {
             fqdns: Arc::clone(&self.fqdns),
             revocations,
             crl_faults,
+            ocsp: self.ocsp,
+            questions: Arc::clone(&self.questions),
         }
     }
 
@@ -125,6 +150,7 @@ impl Trust {
     pub(super) fn after(mut self, before: &Self) -> Self {
         self.revocations
             .succeed(&before.revocations, self.anchors.prints());
+        self.questions = Arc::clone(&before.questions);
         self
     }
 
@@ -160,6 +186,7 @@ impl Trust {
                 return Err(Fault::new(Reason::IssuerNotPinned, detail).at(1));
             }
             self.check_dates(&facts.leaf, &facts.issuer, now.into())?;
+            ocsp::judge(self.ocsp, &facts.questions, true, now)?;
             if !self.fqdns.contains(&facts.fqdn) {
                 let detail = format!("{} is no longer accepted", facts.fqdn);
                 return Err(Fault::new(Reason::FqdnMismatch, detail));
@@ -169,13 +196,47 @@ impl Trust {
         judged().map_err(|fault| fault.into_refusal(Some(facts.summary.clone())))
     }
 
-    /// How long a client that is valid now stays so by its certificates' dates alone.
+    /// How long a client that is valid now stays so by the dates of its certificates, and of the OCSP answers that it needs.
     #[must_use]
     pub fn validity(&self, client: &VerifiedClient, now: SystemTime) -> Duration {
         let facts = client.facts();
         let end = facts.leaf.not_after.min(facts.issuer.not_after);
         // Its last second counts.
-        end.since(now.into()) + Duration::from_secs(1)
+        let by_dates = end.since(now.into()) + Duration::from_secs(1);
+        let by_answers = match self.ocsp {
+            OcspMode::Require => ocsp::shortest(&facts.questions, now),
+            OcspMode::Off | OcspMode::Prefer => None,
+        };
+        by_answers.map_or(by_dates, |answers| answers.min(by_dates))
+    }
+
+    pub(super) fn fqdns(&self) -> &[Fqdn] {
+        &self.fqdns
+    }
+
+    pub(super) const fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Whether there are CRLs that speak for a leaf and for its issuer.
+    pub(super) fn knows_revocation(&self, leaf: &Certificate, issuer: &Certificate) -> bool {
+        let root = self.anchors.root_of.get(&issuer.fingerprint).unwrap_or(&[0; 32]);
+        self.revocations
+            .speaks_for(leaf, Holder::User, &issuer.fingerprint)
+            && self.revocations.speaks_for(issuer, Holder::Authority, root)
+    }
+
+    /// The CAs that may sign CRLs.
+    #[must_use]
+    pub fn authorities(&self) -> Authorities {
+        Authorities {
+            certificates: self.anchors.authorities(),
+            distribution_points: self
+                .anchors
+                .issuers()
+                .flat_map(|issuer| distribution_points(issuer))
+                .collect(),
+        }
     }
 
     /// Each CRL's state at `now`.
@@ -195,6 +256,28 @@ impl Trust {
         &self.crl_faults
     }
 
+    /// What OCSP responders are asked, and what they have answered.
+    #[must_use]
+    pub fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    /// What is to be asked about a chain. A certificate that nothing can be asked about is refused where an answer is needed.
+    fn questions_about(&self, chain: &[&X509Ref], now: SystemTime) -> Result<Vec<Arc<Question>>, Fault> {
+        if self.ocsp == OcspMode::Off {
+            return Ok(Vec::new());
+        }
+        let pairs = chain.iter().zip(chain.iter().skip(1)).enumerate();
+        pairs
+            .map(|(depth, (certificate, issuer))| {
+                let question = self.questions.about(certificate, issuer, depth, now);
+                question.map_err(|error| {
+                    Fault::new(Reason::ChainInvalid, format!("it can't be asked about: {error}")).at(depth)
+                })
+            })
+            .collect()
+    }
+
     fn facts(&self, chain: &[&X509Ref], now: SystemTime) -> Result<Facts, Fault> {
         let (leaf, issuer) = self.check_issuer(chain)?;
         let of = |certificate: &X509Ref| {
@@ -203,6 +286,8 @@ impl Trust {
         };
         let (leaf_facts, issuer_facts) = (of(leaf)?, of(issuer)?);
         self.check_dates(&leaf_facts, &issuer_facts, now.into())?;
+        let questions = self.questions_about(chain, now)?;
+        ocsp::judge(self.ocsp, &questions, false, now)?;
         check_usage(leaf, &leaf_facts)?;
         let fqdn = self.check_name(leaf)?;
         let summary = CertificateSummary::of(leaf).map_err(unreadable)?;
@@ -211,6 +296,7 @@ impl Trust {
             leaf: leaf_facts,
             issuer: issuer_facts,
             summary,
+            questions,
         })
     }
 
@@ -263,7 +349,7 @@ impl Trust {
     }
 
     /// R12: one of the certificate's names is one of ours.
-    fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
+    pub(super) fn check_name(&self, leaf: &X509Ref) -> Result<Fqdn, Fault> {
         let names = name::fqdns(leaf).map_err(|fault| Fault::new(Reason::FqdnMismatch, fault))?;
         match names.iter().find(|name| self.fqdns.contains(name)) {
             Some(name) => Ok(name.clone()),
@@ -277,7 +363,7 @@ impl Trust {
 }
 
 /// A client's certificate authenticates clients, and signs no others. Its key is a strong RSA key, as Spine's are.
-fn check_usage(leaf: &X509Ref, facts: &Certificate) -> Result<(), Fault> {
+pub(super) fn check_usage(leaf: &X509Ref, facts: &Certificate) -> Result<(), Fault> {
     let wrong = |detail: &str| Err(Fault::new(Reason::WrongUsage, detail));
     if facts.is_ca {
         return wrong("it is a CA's certificate");
@@ -328,9 +414,8 @@ mod tests {
         ec::{EcGroup, EcKey},
         nid::Nid,
         pkey::{PKey, Private},
-        stack::Stack,
         x509::{
-            X509Crl, X509StoreContext,
+            X509Crl,
             extension::{ExtendedKeyUsage, KeyUsage},
         },
     };
@@ -338,7 +423,10 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        tls::testing::{self, Ca, DAY, FQDN, Template, at},
+        tls::{
+            Presented, inspect,
+            testing::{self, Ca, DAY, FQDN, Template, at},
+        },
     };
 
     /// RootCA and SubCA, and what is made of them.
@@ -382,22 +470,10 @@ mod tests {
         Trust::new(anchors, vec![Fqdn::parse(fqdn).unwrap()], revocations)
     }
 
-    /// Builds the chain as the handshake's OpenSSL does, and has it judged.
     fn verify(trust: &Trust, leaf: &X509, seconds: i64) -> Result<VerifiedClient, Reason> {
-        let (store, none) = (trust.anchors.store().unwrap(), Stack::new().unwrap());
-        let mut context = X509StoreContext::new().unwrap();
-        let verified = context.init(&store, leaf, &none, |context| {
-            if !context.verify_cert()? {
-                return Ok(Err(Trust::refuse_chain(
-                    context.error(),
-                    context.error_depth(),
-                    Some(leaf),
-                )));
-            }
-            let chain: Vec<_> = context.chain().into_iter().flatten().map(AsRef::as_ref).collect();
-            Ok(trust.judge(&chain, at(seconds)))
-        });
-        verified.unwrap().map_err(|refusal| refusal.reason)
+        let presented = Presented::new(leaf.clone(), Vec::new());
+        let verified = inspect::verify(trust, &presented, at(seconds)).unwrap();
+        verified.judged.map_err(|refusal| refusal.reason)
     }
 
     #[test]

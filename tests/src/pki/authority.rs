@@ -23,6 +23,13 @@ use openssl::{
 
 use super::Address;
 
+/// `id-ce-cRLDistributionPoints` (RFC 5280 section 4.2.1.13)
+const POINTS: &str = "2.5.29.31";
+/// `id-ce-issuingDistributionPoint` (section 5.2.5)
+const ISSUING_POINT: &str = "2.5.29.28";
+/// `id-pe-authorityInfoAccess` (section 4.2.2.1)
+const ACCESS: &str = "1.3.6.1.5.5.7.1.1";
+
 /// A span of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
@@ -44,16 +51,17 @@ impl Authority {
     /// # Errors
     /// OpenSSL refused.
     pub fn root(name: &str, key: PKey<Private>) -> Result<Self> {
-        let certificate = ca(&subject("CA", name)?, &key, 1, None)?;
+        let certificate = ca(&subject("CA", &[name])?, &key, 1, None, Vec::new())?;
         Ok(Self { certificate, key })
     }
 
-    /// A CA under this one, with path length 0.
+    /// A CA under this one, with path length 0, whose certificate says where this one's CRL and responder are.
     ///
     /// # Errors
     /// OpenSSL refused.
-    pub fn subordinate(&self, name: &str, key: PKey<Private>) -> Result<Self> {
-        let certificate = ca(&subject("CA", name)?, &key, 0, Some(self))?;
+    pub fn subordinate(&self, name: &str, key: PKey<Private>, (crl, ocsp): (&str, &str)) -> Result<Self> {
+        let extensions = vec![distribution_points(crl)?, responder(ocsp)?];
+        let certificate = ca(&subject("CA", &[name])?, &key, 0, Some(self), extensions)?;
         Ok(Self { certificate, key })
     }
 
@@ -95,7 +103,7 @@ impl Authority {
         let number = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
         builder.append_extension(CrlNumber::new(BigNum::from_slice(&number.to_be_bytes())?)?.build()?)?;
         if let Some(uri) = point {
-            builder.append_extension(distribution_point("2.5.29.28", true, &full_name(uri)?)?)?;
+            builder.append_extension(sequence(ISSUING_POINT, true, &full_name(uri)?)?)?;
         }
         for certificate in revoked {
             let mut entry = X509RevokedBuilder::new()?;
@@ -112,6 +120,14 @@ impl Authority {
     #[must_use]
     pub fn certificate(&self) -> &X509Ref {
         &self.certificate
+    }
+
+    /// The CA's key as PEM, for a responder that signs with it.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn key_pem(&self) -> Result<Vec<u8>> {
+        Ok(self.key.private_key_to_pem_pkcs8()?)
     }
 
     /// The CA's certificate as PEM.
@@ -135,11 +151,13 @@ impl fmt::Debug for Authority {
 #[derive(Clone, Debug)]
 pub struct Leaf {
     fqdn: String,
+    more_common_names: Vec<String>,
     san: Option<String>,
     addresses: Vec<Address>,
     client_auth: bool,
     validity: Validity,
     crl: Option<String>,
+    responder: Option<String>,
 }
 
 impl Leaf {
@@ -148,11 +166,13 @@ impl Leaf {
     pub fn client(fqdn: &str) -> Self {
         Self {
             fqdn: fqdn.to_owned(),
+            more_common_names: Vec::new(),
             san: Some(fqdn.to_owned()),
             addresses: Vec::new(),
             client_auth: true,
             validity: Validity::present(),
             crl: None,
+            responder: None,
         }
     }
 
@@ -186,11 +206,27 @@ impl Leaf {
         }
     }
 
+    /// With another common name beside the first.
+    #[must_use]
+    pub fn and_common_name(mut self, name: &str) -> Self {
+        self.more_common_names.push(name.to_owned());
+        self
+    }
+
     /// With this distribution point of its issuer's CRL.
     #[must_use]
     pub fn with_crl_at(self, uri: &str) -> Self {
         Self {
             crl: Some(uri.to_owned()),
+            ..self
+        }
+    }
+
+    /// With this responder for OCSP.
+    #[must_use]
+    pub fn with_ocsp_at(self, uri: &str) -> Self {
+        Self {
+            responder: Some(uri.to_owned()),
             ..self
         }
     }
@@ -211,7 +247,9 @@ impl Leaf {
     }
 
     fn signed(&self, key: &PKey<Private>, issuer: Option<&Authority>) -> Result<Vec<u8>> {
-        let mut builder = begin(&subject("Devices", &self.fqdn)?, key, self.validity, issuer)?;
+        let mut names = vec![self.fqdn.as_str()];
+        names.extend(self.more_common_names.iter().map(String::as_str));
+        let mut builder = begin(&subject("Devices", &names)?, key, self.validity, issuer)?;
         builder.append_extension(BasicConstraints::new().critical().build()?)?;
         builder.append_extension(
             KeyUsage::new()
@@ -235,22 +273,37 @@ impl Leaf {
             let names = names.build(&builder.x509v3_context(None, None))?;
             builder.append_extension(names)?;
         }
+        if let Some(uri) = &self.responder {
+            builder.append_extension(responder(uri)?)?;
+        }
         if let Some(uri) = &self.crl {
-            let points = der(0x30, &full_name(uri)?)?;
-            builder.append_extension(distribution_point("2.5.29.31", false, &points)?)?;
+            builder.append_extension(distribution_points(uri)?)?;
         }
         Ok(end(builder, key, issuer)?.to_pem()?)
     }
 }
 
-/// `id-ce-cRLDistributionPoints` or `id-ce-issuingDistributionPoint` (RFC 5280 sections 4.2.1.13 and 5.2.5).
-fn distribution_point(oid: &str, critical: bool, content: &[u8]) -> Result<X509Extension> {
+/// An extension whose content is a sequence.
+fn sequence(oid: &str, critical: bool, content: &[u8]) -> Result<X509Extension> {
     let content = Asn1OctetString::new_from_bytes(&der(0x30, content)?)?;
     Ok(X509Extension::new_from_der(
         &*Asn1Object::from_str(oid)?,
         critical,
         &content,
     )?)
+}
+
+/// The distribution points of a certificate: one.
+fn distribution_points(uri: &str) -> Result<X509Extension> {
+    sequence(POINTS, false, &der(0x30, &full_name(uri)?)?)
+}
+
+/// Where to ask about a certificate over OCSP (RFC 5280 section 4.2.2.1).
+fn responder(uri: &str) -> Result<X509Extension> {
+    /// `id-ad-ocsp`, 1.3.6.1.5.5.7.48.1
+    const OCSP: [u8; 10] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01];
+    let access = der(0x30, &[&OCSP, &*der(0x86, uri.as_bytes())?].concat())?;
+    sequence(ACCESS, false, &access)
 }
 
 /// A DistributionPointName of one URI.
@@ -270,7 +323,13 @@ pub(super) fn first_certificate(path: &Path) -> Result<X509> {
     Ok(X509::from_pem(&pem)?)
 }
 
-fn ca(name: &X509Name, key: &PKey<Private>, path_length: u32, issuer: Option<&Authority>) -> Result<X509> {
+fn ca(
+    name: &X509Name,
+    key: &PKey<Private>,
+    path_length: u32,
+    issuer: Option<&Authority>,
+    extensions: Vec<X509Extension>,
+) -> Result<X509> {
     let mut builder = begin(name, key, Validity::days(-1095, 2555), issuer)?;
     builder.append_extension(
         BasicConstraints::new()
@@ -280,6 +339,9 @@ fn ca(name: &X509Name, key: &PKey<Private>, path_length: u32, issuer: Option<&Au
             .build()?,
     )?;
     builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
+    for extension in extensions {
+        builder.append_extension(extension)?;
+    }
     end(builder, key, issuer)
 }
 
@@ -314,10 +376,12 @@ fn end(mut builder: X509Builder, key: &PKey<Private>, issuer: Option<&Authority>
     Ok(builder.build())
 }
 
-fn subject(unit: &str, common_name: &str) -> Result<X509Name> {
+fn subject(unit: &str, common_names: &[&str]) -> Result<X509Name> {
     let mut name = X509Name::builder()?;
-    for (field, value) in [("O", "nhs"), ("OU", unit), ("CN", common_name)] {
-        name.append_entry_by_text(field, value)?;
+    name.append_entry_by_text("O", "nhs")?;
+    name.append_entry_by_text("OU", unit)?;
+    for common_name in common_names {
+        name.append_entry_by_text("CN", common_name)?;
     }
     Ok(name.build())
 }

@@ -298,6 +298,22 @@ fn mode_off_needs_no_interface_and_prefer_no_crl() {
 }
 
 #[test]
+fn fetched_crls_stand_in_for_named_ones_and_come_from_listed_hosts_alone() {
+    let fetch = |lines: &str| with("crls = [\"crl/\"]", &format!("[tls.client.fetch]\n{lines}\n"));
+    assert_eq!(fetch("hosts = [\"crl.nhs.uk\"]"), [""; 0]);
+    assert_eq!(
+        fetch("hosts = [\"crl.nhs.uk\"]\nurls = [\"http://crl.nhs.uk:81/a.crl\"]"),
+        [
+            "dir/a.toml:20: tls.client.fetch.urls[0]: http://crl.nhs.uk:81/a.crl is at crl.nhs.uk:81, which is none of the hosts; add the host to `tls.client.fetch.hosts`, or take the URL out"
+        ]
+    );
+    assert_eq!(
+        fetch("hosts = []"),
+        ["dir/a.toml:14: tls.client.crls: is missing; write `crls = [\"crl/\"]` under [tls.client]"]
+    );
+}
+
+#[test]
 fn an_address_that_no_service_guards_is_warned_of() {
     let services = "[[filter.service]]\nprotocol = \"tcp\"\nport = 8443\n[listen]";
     let guarded = least().replacen("[listen]", services, 1);

@@ -1,9 +1,13 @@
 //! `[tls]`
 
-use std::{ops::RangeInclusive, path::Path, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::config::{
-    ClientTls, DhGroup, OnStale, Revocation, Suites, Tls, Unauthenticated,
+    ClientTls, CrlFetch, DhGroup, Ocsp, OcspMode, OnStale, Revocation, Suites, Tls, Unauthenticated,
     reader::{Example, Section},
     values::{self, Fault},
 };
@@ -92,9 +96,12 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
     let fqdns = section.required_list("fqdns", Example("[\"ssp.example.nhs.uk\"]"), values::fqdn);
     let policies = &[("require", Revocation::Require), ("prefer", Revocation::Prefer)];
     let revocation = section.or("revocation", Revocation::Require, values::choice(policies));
+    let fetch = fetch(section.section("fetch"), folder);
+    let ocsp = ocsp(section.section("ocsp"));
+    let fetches = fetch.as_ref().is_none_or(CrlFetch::is_on);
     let crls = match revocation {
         // Without a CRL every client would be refused.
-        Some(Revocation::Require) => {
+        Some(Revocation::Require) if !fetches => {
             section.required_list("crls", Example("[\"crl/\"]"), values::path(folder))
         }
         _ => section.list("crls", values::path(folder)),
@@ -109,5 +116,69 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
         crls: crls?,
         revocation: revocation?,
         on_stale: on_stale?,
+        fetch: fetch?,
+        ocsp: ocsp?,
+    })
+}
+
+fn ocsp(mut section: Section<'_>) -> Option<Ocsp> {
+    let modes = &[
+        ("off", OcspMode::Off),
+        ("prefer", OcspMode::Prefer),
+        ("require", OcspMode::Require),
+    ];
+    let mode = section.or("mode", OcspMode::Off, values::choice(modes));
+    let hosts = section.list("hosts", values::http_host);
+    let responder = section.optional("responder", values::http_url);
+    let limits = Duration::from_millis(100)..=Duration::from_secs(5);
+    let deadline = section.or("deadline", Duration::from_secs(2), values::duration(limits));
+    if let (Some(mode), Some(hosts), Some(None)) = (mode, &hosts, &responder)
+        && mode != OcspMode::Off
+        && hosts.is_empty()
+    {
+        let mend = "list the hosts of the responders that certificates name, or name one in `tls.client.ocsp.responder`";
+        section.fault("mode", Fault::new("nobody may be asked", mend));
+    }
+    section.finish();
+
+    Some(Ocsp {
+        mode: mode?,
+        hosts: hosts?,
+        responder: responder?,
+        deadline: deadline?,
+    })
+}
+
+fn fetch(mut section: Section<'_>, folder: &Path) -> Option<CrlFetch> {
+    let hosts = section.list("hosts", values::http_host);
+    let urls = section.list("urls", values::http_url);
+    let kept = section.or(
+        "folder",
+        PathBuf::from("/var/lib/spinegate/crl"),
+        values::path(folder),
+    );
+    let limits = Duration::from_millis(100)..=Duration::from_mins(5);
+    let timeout = section.or("timeout", Duration::from_secs(10), values::duration(limits));
+    let max_bytes = section.or("max_bytes", 32 << 20, values::integer(1..=1 << 30));
+    let limits = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
+    let interval = section.or("interval", Duration::from_hours(6), values::duration(limits));
+    if let (Some(hosts), Some(urls)) = (&hosts, &urls) {
+        for (index, url) in urls.iter().enumerate() {
+            if !hosts.contains(url.host()) {
+                let message = format!("{url} is at {}, which is none of the hosts", url.host());
+                let mend = "add the host to `tls.client.fetch.hosts`, or take the URL out";
+                section.fault(&format!("urls[{index}]"), Fault::new(message, mend));
+            }
+        }
+    }
+    section.finish();
+
+    Some(CrlFetch {
+        hosts: hosts?,
+        urls: urls?,
+        folder: kept?,
+        timeout: timeout?,
+        max_bytes: max_bytes?,
+        interval: interval?,
     })
 }

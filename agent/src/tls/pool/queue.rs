@@ -16,6 +16,9 @@ pub(super) struct Queue<J> {
     taken: u64,
     /// Keeps jobs of one tag in their order.
     sequence: u64,
+    /// How many of those that wait can be shed. Only they take up places: a source that has begun much would else leave
+    /// none for what others have not begun.
+    sheddable: usize,
     capacity: usize,
 }
 
@@ -31,12 +34,13 @@ impl<J> Queue<J> {
             last: HashMap::new(),
             taken: 0,
             sequence: 0,
+            sheddable: 0,
             capacity,
         }
     }
 
     /// Adds a job. If there is no place, gives back the sheddable one that would wait longest, which may be this one; what
-    /// can't be shed always finds a place.
+    /// can't be shed needs none.
     pub(super) fn push(&mut self, source: IpAddr, sheddable: bool, job: J) -> Option<J> {
         let last = self.last.entry(source).or_default();
         let tag = self.taken.max(*last) + 1;
@@ -44,7 +48,8 @@ impl<J> Queue<J> {
         self.sequence += 1;
         self.waiting
             .insert((tag, self.sequence), Waiting { job, sheddable });
-        let shed = if self.waiting.len() > self.capacity {
+        self.sheddable += usize::from(sheddable);
+        let shed = if self.sheddable > self.capacity {
             self.shed()
         } else {
             None
@@ -57,6 +62,7 @@ impl<J> Queue<J> {
     pub(super) fn pop(&mut self) -> Option<J> {
         let ((tag, _), waiting) = self.waiting.pop_first()?;
         self.taken = tag;
+        self.sheddable -= usize::from(waiting.sheddable);
         Some(waiting.job)
     }
 
@@ -67,6 +73,7 @@ impl<J> Queue<J> {
             .rev()
             .find(|(_, waiting)| waiting.sheddable)
             .map(|(place, _)| *place)?;
+        self.sheddable -= 1;
         self.waiting.remove(&longest).map(|waiting| waiting.job)
     }
 
@@ -115,13 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn what_has_begun_is_never_shed() {
-        let mut queue = Queue::new(2);
-        assert_eq!(queue.push(source(1), false, "a1"), None);
-        assert_eq!(queue.push(source(1), false, "a2"), None);
-        assert_eq!(queue.push(source(1), false, "a3"), None);
-        assert_eq!(queue.push(source(2), true, "b1"), Some("b1"));
-        assert_eq!(drain(&mut queue), ["a1", "a2", "a3"]);
+    fn what_has_begun_is_never_shed_and_takes_up_no_place() {
+        let mut queue = Queue::new(1);
+        for job in ["a1", "a2", "a3"] {
+            assert_eq!(queue.push(source(1), false, job), None);
+        }
+        assert_eq!(queue.push(source(2), true, "b1"), None);
+        assert_eq!(queue.push(source(2), true, "b2"), Some("b2"));
+        assert_eq!(drain(&mut queue), ["a1", "b1", "a2", "a3"]);
+        assert_eq!(queue.push(source(2), true, "b3"), None);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use openssl::x509::{X509, X509Crl};
 use super::Revocations;
 use crate::config;
 
+/// The key of the folder that nobody but the agent itself writes to.
+pub(in crate::tls) const FETCHED: &str = "tls.client.fetch.folder";
+
 /// What the files hold: all that is sound in them, and every fault.
 pub(in crate::tls) struct Reading {
     pub(in crate::tls) revocations: Revocations,
@@ -19,8 +22,8 @@ pub(in crate::tls) struct Reading {
 
 /// Something wrong with a file.
 pub(in crate::tls) struct FileFault {
-    /// Its path's place in `tls.client.crls`.
-    pub(in crate::tls) position: usize,
+    /// The key of the configuration that names its path.
+    pub(in crate::tls) key: String,
     pub(in crate::tls) message: String,
     pub(in crate::tls) mend: &'static str,
 }
@@ -39,10 +42,18 @@ pub(in crate::tls) fn read(config: &config::ClientTls, authorities: &[X509]) -> 
         revocations: Revocations::new(config.revocation, config.on_stale),
         faults: Vec::new(),
     };
-    for (position, path) in config.crls.iter().enumerate() {
+    for (position, path) in config.crl_sources().iter().enumerate() {
+        let key = if position < config.crls.len() {
+            format!("tls.client.crls[{position}]")
+        } else if path.exists() {
+            FETCHED.to_owned()
+        } else {
+            // Nothing was fetched yet.
+            continue;
+        };
         let mut fault = |message: String, mend| {
             reading.faults.push(FileFault {
-                position,
+                key: key.clone(),
                 message,
                 mend,
             });

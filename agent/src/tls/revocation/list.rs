@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How far a CRL's issuer's clock may run ahead of ours.
-pub(super) const SKEW: Duration = Duration::from_secs(300);
+pub(in crate::tls) const SKEW: Duration = Duration::from_secs(300);
 
 #[derive(Clone)]
 pub(super) struct List {

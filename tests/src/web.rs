@@ -1,0 +1,120 @@
+//! A small web server in a namespace, as a CA has one for its CRLs.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::netns;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running server. It ends when dropped.
+#[derive(Debug)]
+pub struct Web {
+    stop: Arc<AtomicBool>,
+    state: Arc<Mutex<State>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pages: BTreeMap<String, Vec<u8>>,
+    asked: Vec<String>,
+}
+
+impl Web {
+    /// Begins to serve at an address in a namespace, with nothing to give.
+    ///
+    /// # Errors
+    /// The namespace is not there, or the port is taken.
+    pub fn open(namespace: &str, address: SocketAddr) -> Result<Self> {
+        let listener = netns::enter(namespace, || Ok(TcpListener::bind(address)?))
+            .with_context(|| format!("serving {address} in {namespace}"))?;
+        listener.set_nonblocking(true)?;
+        let (stop, state) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<State>>::default());
+        let thread = thread::spawn({
+            let (stop, state) = (Arc::clone(&stop), Arc::clone(&state));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    match listener.accept() {
+                        // A client that breaks off is no concern of the server.
+                        Ok((stream, _)) => drop(serve(stream, &state)),
+                        Err(_) => thread::sleep(Duration::from_millis(5)),
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            stop,
+            state,
+            thread: Some(thread),
+        })
+    }
+
+    /// Gives this to whoever asks for the path from now on.
+    pub fn publish(&self, path: &str, content: impl Into<Vec<u8>>) {
+        lock(&self.state).pages.insert(path.to_owned(), content.into());
+    }
+
+    /// The first lines of all requests.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        lock(&self.state).asked.clone()
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = BufReader::new(stream);
+    let mut request = String::new();
+    stream.read_line(&mut request)?;
+    let (mut header, mut length) = (String::new(), 0);
+    while stream.read_line(&mut header)? > 2 {
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        header.clear();
+    }
+    // Closing a connection with unread bytes would reset it.
+    std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink())?;
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let page = {
+        let mut state = lock(state);
+        state.asked.push(request.trim_end().to_owned());
+        state.pages.get(path).cloned()
+    };
+    let (status, body) = match page {
+        Some(page) => ("200 OK", page),
+        None => ("404 Not Found", Vec::new()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.get_mut().write_all(&[head.as_bytes(), &body].concat())
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
