@@ -391,7 +391,10 @@ fn an_upstream_that_asks_for_a_certificate_gets_the_configured_one(lab: &mut Lab
             // The alert comes after the handshake, and a reset may overtake it.
             allowed(lab, &search(), 502)?;
         }
-        ensure!(rogue.requests() == 0, "a request got through without a certificate");
+        ensure!(
+            rogue.requests() == 0,
+            "a request got through without a certificate"
+        );
         secured(lab, |tls| {
             tls.insert("certificate".into(), text(&client.cert).into());
             tls.insert("private_key".into(), text(&client.key).into());
