@@ -10,7 +10,7 @@ mod socket;
 pub use answers::{
     CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, EventsMissed, Explanation,
     FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Requests, ServiceStats,
-    SourceEntry, Stats, Status, Tally, VerdictEntry, VerdictKind,
+    SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
 };
 pub use client::{Answers, ClientError, call, stream};
 pub use journal::{Feed, Journal, RECENT, drop_codes};

@@ -247,6 +247,7 @@ impl Started {
         services.spawn(control.serve(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::sweep(Arc::clone(&agent), end.clone()));
         services.spawn(crls::follow(Arc::clone(&agent), end.clone()));
+        services.spawn(Arc::clone(&agent.gateway).tend_upstreams(end.clone()));
         services.spawn(drops::report(Arc::clone(&agent), end.clone()));
         services.spawn(interfaces::keep_attached(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));
