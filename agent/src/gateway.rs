@@ -32,6 +32,7 @@ use crate::{
     audit,
     authz::Rules,
     config::{self, Config, Problem},
+    fetch::OcspClient,
     metrics::Counters,
     registry::Registry,
     tls::Acceptor,
@@ -43,6 +44,7 @@ pub use self::listener::{ListenError, accept, bind};
 /// What all connections share. Policy and settings are swapped whole; a request keeps what it began with.
 pub struct Gateway {
     acceptor: Arc<Acceptor>,
+    ocsp: Arc<OcspClient>,
     policy: ArcSwap<Policy>,
     verdicts: Arc<Verdicts>,
     audit: Arc<audit::Log>,
@@ -104,6 +106,7 @@ impl Gateway {
     #[must_use]
     pub fn new(
         acceptor: Arc<Acceptor>,
+        ocsp: Arc<OcspClient>,
         policy: Policy,
         verdicts: Arc<Verdicts>,
         audit: Arc<audit::Log>,
@@ -111,6 +114,7 @@ impl Gateway {
     ) -> Self {
         Self {
             acceptor,
+            ocsp,
             policy: ArcSwap::from_pointee(policy),
             verdicts,
             audit,

@@ -32,7 +32,7 @@ use crate::{
     audit::{self, Decision, Event, Record},
     config::{self, Config, Diagnostic, Document, FilterMode, Loaded},
     control,
-    fetch::CrlFetcher,
+    fetch::{CrlFetcher, OcspClient},
     filter::{self, Filter, FilterError},
     gateway::{self, Gateway},
     metrics::{self, Counters, Exporter},
@@ -117,6 +117,7 @@ struct Agent {
     verdicts: Arc<Verdicts>,
     acceptor: Arc<Acceptor>,
     crl_fetcher: Arc<CrlFetcher>,
+    ocsp: Arc<OcspClient>,
     gateway: Arc<Gateway>,
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
@@ -164,9 +165,11 @@ impl Agent {
         let acceptor = Arc::new(acceptor);
         let fetch = &config.tls.client.fetch;
         let crl_fetcher = Arc::new(CrlFetcher::new(fetch, acceptor.trust().authorities()));
+        let ocsp = Arc::new(OcspClient::new(Arc::clone(&acceptor), &config.tls.client.ocsp));
         let counters = Arc::new(Counters::new());
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&acceptor),
+            Arc::clone(&ocsp),
             policy,
             Arc::clone(&verdicts),
             Arc::clone(&audit),
@@ -185,6 +188,7 @@ impl Agent {
             verdicts,
             acceptor,
             crl_fetcher,
+            ocsp,
             gateway,
             audit,
             counters,
@@ -248,6 +252,7 @@ impl Started {
         services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));
         services.spawn(tasks::reload_on_hangup(Arc::clone(&agent), end.clone()));
         services.spawn(Arc::clone(&agent.crl_fetcher).run(wanted_crls, end.clone()));
+        services.spawn(Arc::clone(&agent.ocsp).refresh(end.clone()));
         if let Some(server) = metrics {
             let observed = Arc::clone(&agent);
             let exporter = Exporter::new(Arc::clone(&agent.counters), move || observed.observe());

@@ -161,9 +161,15 @@ reasons! {
     EncryptThenMacMissing = 33, Handshake, "etm_missing",
         "The client does not offer encrypt-then-MAC (RFC 7366), and `tls.require_etm` is set.",
         "Let the client offer it (OpenSSL 1.1.0 or newer does), or take `tls.require_etm` back.";
-    NoCommonProtocol = 34, Handshake, "no_common_protocol",
+    RecordInvalid = 34, Handshake, "record_invalid",
+        "After the handshake a record came that was altered on the way, or that the protocol forbids.",
+        "Look for what rewrites traffic between client and gateway; one client alone has a faulty TLS library.";
+    NoCommonProtocol = 35, Handshake, "no_common_protocol",
         "The client offers application protocols (ALPN, RFC 7301), but HTTP/1.1 is not among them.",
         "Let the client offer http/1.1, or no ALPN at all.";
+    KeyUnproven = 36, Handshake, "key_unproven",
+        "The client did not prove that it holds its certificate's private key: the signature of its CertificateVerify is wrong.",
+        "Give the client the key that belongs to its certificate; if it has it, somebody else uses the certificate.";
 
     ChainUnknownCa = 40, Certificate, "chain_unknown_ca",
         "The client's certificate does not lead to the trusted root (R9).",
@@ -198,6 +204,9 @@ reasons! {
     FqdnMismatch = 50, Certificate, "fqdn_mismatch",
         "The name in the client's certificate is not one of the FQDNs that this gateway accepts (R12).",
         "Use the certificate of the FQDN that the gateway accepts, or have its operator add the name to `tls.client.fqdns`; `spinegate cert inspect` shows both.";
+    OcspUnavailable = 51, Certificate, "ocsp_unavailable",
+        "No OCSP responder has confirmed that the client's certificate and its issuer's are good, and `tls.client.ocsp.mode` is `require`.",
+        "Look at the agent's log for what the responders said; `prefer` lets the CRLs decide without them.";
 
     RequestMalformed = 60, Request, "request_malformed",
         "The request is not well-formed HTTP/1.1.",

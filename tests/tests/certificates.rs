@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use openssl::{pkey::PKey, rsa::Rsa};
+use openssl::{pkey::PKey, rsa::Rsa, x509::X509};
 use serde_json::Value;
 use spinegate_tests::{
     client::{Client, Message, NHS_NUMBER, Offer},
@@ -16,7 +16,7 @@ use spinegate_tests::{
     json::at,
     lab::{CONSUMER, Lab},
     netns::Host,
-    pki::{Identity, KeyCache, Leaf, SSP_FQDN},
+    pki::{EDGE_FQDN, Identity, KeyCache, Leaf, SSP_FQDN, Validity},
     suite::Suite,
 };
 use toml::Table;
@@ -46,6 +46,8 @@ fn main() -> ExitCode {
             a_private_key_in_the_file_is_never_printed,
             a_reload_with_a_broken_file_leaves_everything_as_it_was,
             the_end_of_every_certificate_is_in_status_and_metrics,
+            a_certificate_that_ends_soon_and_the_suites_of_nrl_are_warned_of,
+            the_log_names_the_openssl_that_runs,
         ],
     }
     .run()
@@ -73,8 +75,19 @@ fn an_inspected_certificate_gets_the_reason_that_the_handshake_gives(lab: &mut L
             pki.root_authority.issue(&Leaf::client(SSP_FQDN), key)
         })
     };
+    let forged = || {
+        let key = KeyCache::in_folder(lab.files().pki()).get("forged")?;
+        own(lab, "forged", key, |key| {
+            let issued = pki.sub_authority.issue(&Leaf::client(SSP_FQDN), key)?;
+            let mut der = X509::from_pem(&issued)?.to_der()?;
+            // The last byte is the signature's.
+            *der.last_mut().context("an empty certificate")? ^= 1;
+            Ok(X509::from_der(&der)?.to_pem()?)
+        })
+    };
     let client = Leaf::client(SSP_FQDN);
     let mut table = vec![
+        (forged()?, Some("chain_invalid")),
         (by_root()?, Some("issuer_not_pinned")),
         (weak()?, Some("weak_key_or_digest")),
         (
@@ -414,6 +427,61 @@ fn the_end_of_every_certificate_is_in_status_and_metrics(lab: &mut Lab) -> Resul
             "{line} is not in\n{metrics}"
         );
     }
+    Ok(())
+}
+
+fn a_certificate_that_ends_soon_and_the_suites_of_nrl_are_warned_of(lab: &mut Lab) -> Result<()> {
+    let key = PKey::private_key_from_pem(&fs::read(&lab.pki().server.key)?)?;
+    let ending = lab.files().pki().join("ending.pem");
+    let leaf = Leaf::server(EDGE_FQDN).valid(Validity::days(-1, 20));
+    fs::write(&ending, leaf.self_signed(&key)?)?;
+    let mut table: Table = toml::from_str(&fs::read_to_string(lab.files().config())?)?;
+    let tls = table
+        .get_mut("tls")
+        .and_then(toml::Value::as_table_mut)
+        .context("no [tls]")?;
+    tls.insert("certificate".into(), text(&ending).into());
+    tls.insert("suites".into(), "nrl".into());
+    let altered = lab.files().folder().join("ending.toml");
+    fs::write(&altered, toml::to_string(&table)?)?;
+    let checked = lab.at_edge(&altered, &["check"])?;
+    ensure!(checked.code == Some(0), "{}", checked.said());
+    let warning = |key: &str| {
+        let lines = checked.stdout.lines();
+        lines
+            .filter(|line| line.starts_with("warning: "))
+            .find(|line| line.contains(key))
+            .unwrap_or_default()
+    };
+    let ends = warning("tls.certificate:");
+    ensure!(
+        ends.contains("ending.pem") && (ends.contains("in 19 days") || ends.contains("in 20 days")),
+        "{}",
+        checked.stdout
+    );
+    let suites = warning("tls.suites:");
+    for suite in [
+        "DHE-RSA-AES256-SHA256",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-SHA,",
+        "R7",
+    ] {
+        // The last of the list ends the sentence.
+        let listed = suites.replace("; ", ", ");
+        ensure!(listed.contains(suite), "{suite} is not in {suites:?}");
+    }
+    Ok(())
+}
+
+fn the_log_names_the_openssl_that_runs(lab: &mut Lab) -> Result<()> {
+    let status = lab.agent().json(&["status"])?;
+    let openssl = at(&status, "/openssl").as_str().context("no OpenSSL in status")?;
+    let log = fs::read_to_string(lab.files().log("agent"))?;
+    let serving = log
+        .lines()
+        .find(|line| line.contains("serving"))
+        .context("the log has no `serving`")?;
+    ensure!(serving.contains(openssl), "{openssl} is not in {serving}");
     Ok(())
 }
 

@@ -381,6 +381,8 @@ pub struct ClientTls {
     pub on_stale: OnStale,
     /// `[tls.client.fetch]`
     pub fetch: CrlFetch,
+    /// `[tls.client.ocsp]`
+    pub ocsp: Ocsp,
 }
 
 impl ClientTls {
@@ -428,6 +430,43 @@ impl CrlFetch {
     pub const fn is_on(&self) -> bool {
         !self.hosts.is_empty()
     }
+}
+
+/// `[tls.client.ocsp]`: what OCSP responders are asked. It never weakens the rules for CRLs.
+#[derive(Clone, Debug)]
+pub struct Ocsp {
+    /// Default `off`.
+    pub mode: OcspMode,
+    /// The only hosts of responders that are asked because a certificate names them. Default none.
+    pub hosts: Vec<HttpHost>,
+    /// The responder that is asked in any case, instead of those in certificates. Default none.
+    pub responder: Option<HttpUrl>,
+    /// No client waits longer. Default 2 s.
+    pub deadline: Duration,
+}
+
+impl Ocsp {
+    /// Nobody is asked, as where the configuration says nothing.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self {
+            mode: OcspMode::Off,
+            hosts: Vec::new(),
+            responder: None,
+            deadline: Duration::from_secs(2),
+        }
+    }
+}
+
+/// `tls.client.ocsp.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OcspMode {
+    /// Nobody is asked.
+    Off,
+    /// Who is revoked by an answer is refused; without an answer the CRLs decide alone.
+    Prefer,
+    /// Without an answer that client and issuer are good the client is refused.
+    Require,
 }
 
 /// `tls.client.on_stale`: what becomes of clients when a CRL was not replaced in time. A serial number on it stays revoked

@@ -113,7 +113,7 @@ pub enum Request {
     Attach,
     /// Takes the filter off its interfaces until [`Request::Attach`].
     Detach,
-    /// Fetches all CRLs that are fetched at all.
+    /// Fetches all CRLs that are fetched at all, and asks OCSP responders again.
     CrlFetch,
     /// What would become of a request.
     Explain(Question),

@@ -9,7 +9,7 @@ use std::{
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use spinegate_common::Reason;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,6 +21,8 @@ use crate::tls::{Refusal, VerifiedClient};
 
 /// What hyper may buffer beyond a head. It sees only what the screen has released, and its limits are a second line.
 const BUFFER: usize = 16 * 1024;
+/// A refused client may take so long to be told that the connection ends.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -50,7 +52,16 @@ pub(super) async fn serve(
     };
     drop(place);
     let (stream, client) = match handshake {
-        Ok((stream, client, session)) => {
+        Ok((mut stream, client, session)) => {
+            let confirmed = tokio::select! {
+                () = drain.cancelled() => return,
+                confirmed = gateway.ocsp.confirm(&client) => confirmed,
+            };
+            if let Err(refusal) = confirmed {
+                gateway.record_failed_handshake(peer, &refusal);
+                let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
+                return;
+            }
             gateway.record_handshake(peer, &client, &session);
             (stream, client)
         }
@@ -59,6 +70,7 @@ pub(super) async fn serve(
             return;
         }
     };
+    let fault = stream.fault();
     let (limits, times) = gateway.screening();
     let connection = Arc::new(Connection {
         gateway,
@@ -78,9 +90,10 @@ pub(super) async fn serve(
     );
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Arc::clone(&connection);
-        async move {
+        // hyper keeps a place for this as long as the connection lasts: boxed, an idle one has no more than a pointer.
+        Box::pin(async move {
             Ok::<_, std::convert::Infallible>(request::answer(&connection, request, SystemTime::now()).await)
-        }
+        })
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -105,7 +118,9 @@ pub(super) async fn serve(
             }
         }
     };
-    if let Some(violation) = connection.fault.take() {
+    if let Some(refusal) = fault.refusal() {
+        connection.gateway.record_broken(&connection, refusal);
+    } else if let Some(violation) = connection.fault.take() {
         connection.gateway.refuse_rest(&connection, violation);
     } else if let Err(error) = ended {
         if error.is_parse() || error.is_parse_too_large() {

@@ -79,6 +79,17 @@ impl Gateway {
         }
     }
 
+    /// An open connection ended with a record that its client can't have meant.
+    pub(super) fn record_broken(&self, connection: &Connection, refusal: &Refusal) {
+        self.counters.connection_broken(refusal.reason);
+        let mut record = connection.record(Decision::Refuse);
+        record.event = Event::Connection;
+        record.reason = Some(refusal.reason);
+        record.detail = Some(refusal.detail.clone());
+        self.write_or_log(&record);
+        self.strike(connection.peer, refusal.reason);
+    }
+
     /// A head broke a rule of the screen: no part of it became a request. Gives the answer.
     pub(super) fn refuse_head(
         &self,
