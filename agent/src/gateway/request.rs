@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -27,6 +27,9 @@ use crate::{
 };
 
 const DECISION_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How much of a refused request's body is read, and for how long, to keep its connection.
+const UNREAD: usize = 64 * 1024;
+const UNREAD_TIME: Duration = Duration::from_secs(1);
 
 /// Answers one request. Whatever happens, there is an answer, and a record of it that was written before.
 pub(super) async fn answer(
@@ -42,10 +45,8 @@ pub(super) async fn answer(
     let id = record.decision_id.to_string();
     let mut seen = audit::Request::new(id.clone(), head.method.as_str(), &target(&head.uri));
 
-    // Whether the client holds its body back until it is asked for it.
-    let held_back = head.headers.contains_key(header::EXPECT) && !body.is_end_stream();
-    let mut asked = false;
-    let permitted = judge(connection, &policy, &head, body, now, &mut asked).await;
+    let mut body = Some(body);
+    let permitted = judge(connection, &policy, &head, &mut body, now).await;
     let mut close = false;
     let (mut answer, subject) = match permitted {
         Ok(permit) => {
@@ -74,8 +75,7 @@ pub(super) async fn answer(
                         | Reason::RequestMalformed
                         | Reason::FramingAmbiguous
                 )
-                // It may send its body all the same, or go on with another request: nothing tells which.
-                || (held_back && !asked);
+                || !is_read_off(body, head.headers.contains_key(header::EXPECT)).await;
             note_refusal(
                 connection,
                 &mut record,
@@ -110,9 +110,8 @@ async fn judge(
     connection: &Connection,
     policy: &Policy,
     head: &http::request::Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     now: SystemTime,
-    asked: &mut bool,
 ) -> Result<Permit, Denial> {
     // The certificate may have expired or been revoked since the handshake (R10, R11).
     if let Err(refusal) = connection
@@ -138,7 +137,10 @@ async fn judge(
     match admitted {
         Admitted::Permitted(permit) => Ok(permit),
         Admitted::NeedsBody(awaiting) => {
-            let body = read_body(connection, policy, body, &awaiting, asked).await?;
+            let body = match body.take() {
+                Some(body) => read_body(connection, policy, body, &awaiting).await?,
+                None => Bytes::new(),
+            };
             match awaiting.judge_body(body)? {
                 Judged::Permitted(permit) => Ok(permit),
                 Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
@@ -155,7 +157,6 @@ async fn read_body(
     policy: &Policy,
     body: Incoming,
     awaiting: &AwaitingBody,
-    asked: &mut bool,
 ) -> Result<Bytes, Denial> {
     let limit = policy.settings.max_body;
     let refuse = |reason, text: String| Denial::new(Refusal::new(reason, text), awaiting.subject().clone());
@@ -168,7 +169,6 @@ async fn read_body(
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    *asked = true;
     let reading = Limited::new(body, limit).collect();
     match tokio::time::timeout(policy.settings.body_timeout, reading).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -185,6 +185,20 @@ async fn read_body(
             "The body did not arrive in time".to_owned(),
         )),
     }
+}
+
+/// Whether the connection is at the end of a refused request, so that another can follow: what is small, and on its way in
+/// any case, is read.
+async fn is_read_off(body: Option<Incoming>, expects: bool) -> bool {
+    let Some(body) = body.filter(|body| !body.is_end_stream()) else {
+        return true;
+    };
+    if expects {
+        // The client may send its body all the same, or go on with another request: nothing tells which.
+        return false;
+    }
+    let reading = Limited::new(body, UNREAD).collect();
+    matches!(tokio::time::timeout(UNREAD_TIME, reading).await, Ok(Ok(_)))
 }
 
 async fn judge_stored(policy: &Policy, awaiting: AwaitingStored) -> Result<Permit, Denial> {
