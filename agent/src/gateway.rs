@@ -150,6 +150,10 @@ impl Gateway {
         Open(&self.connections)
     }
 
+    fn drain_timeout(&self) -> Duration {
+        self.policy.load().settings.drain_timeout
+    }
+
     fn header_timeout(&self) -> Duration {
         self.policy.load().settings.header_timeout
     }

@@ -21,15 +21,21 @@ const MAX_HEADERS: usize = 64;
 /// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
+/// When the agent drains, a connection that is idle may send one more request for so long, or for half of the time that
+/// there is: a client that sends without a pause learns from its answer that it must connect anew, and loses nothing.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
 /// A connection behind its handshake. There is no other way to the request pipeline than through a [`VerifiedClient`].
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) client: VerifiedClient,
     pub(super) peer: SocketAddr,
+    /// Cancelled when no request may follow the one under way.
+    pub(super) drain: CancellationToken,
 }
 
-/// Serves a connection to its end; when the agent drains, to the end of the request under way. One whose client becomes
-/// invalid is cut off at once.
+/// Serves a connection to its end; when the agent drains, to the end of the request under way, which may be the first. One
+/// whose client becomes invalid is cut off at once.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
     stream: TcpStream,
@@ -39,10 +45,7 @@ pub(super) async fn serve(
 ) {
     // Before the handshake: whatever changes from here on is seen.
     let mut changes = gateway.acceptor.changes();
-    let handshake = tokio::select! {
-        () = drain.cancelled() => return,
-        handshake = gateway.acceptor.accept(stream, place.source()) => handshake,
-    };
+    let handshake = gateway.acceptor.accept(stream, place.source()).await;
     drop(place);
     let (stream, client) = match handshake {
         Ok((stream, client, session)) => {
@@ -59,7 +62,14 @@ pub(super) async fn serve(
         gateway,
         client,
         peer,
+        drain,
     });
+    let last_chance = async {
+        connection.drain.cancelled().await;
+        let left = connection.gateway.drain_timeout() / 2;
+        tokio::time::sleep(left.min(LAST_CHANCE)).await;
+    };
+    tokio::pin!(last_chance);
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Arc::clone(&connection);
         async move {
@@ -77,7 +87,7 @@ pub(super) async fn serve(
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
-            () = drain.cancelled(), if !draining => {
+            () = &mut last_chance, if !draining => {
                 serving.as_mut().graceful_shutdown();
                 draining = true;
             }
