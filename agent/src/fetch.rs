@@ -3,7 +3,9 @@
 mod crls;
 mod download;
 mod folder;
+mod ocsp;
 mod schedule;
 
 pub use crls::{CrlFetcher, FetchOrigin, FetchStatus};
 pub use folder::Folder;
+pub use ocsp::OcspClient;

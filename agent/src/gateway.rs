@@ -2,9 +2,11 @@
 
 mod burst;
 mod connection;
+mod farewell;
 mod listener;
 mod record;
 mod request;
+mod screen;
 mod unauthenticated;
 mod upstream;
 
@@ -22,6 +24,7 @@ use spinegate_common::Reason;
 
 use self::{
     burst::Burst,
+    screen::{Limits, Times},
     unauthenticated::{Place, Unauthenticated},
     upstream::Upstream,
 };
@@ -29,6 +32,7 @@ use crate::{
     audit,
     authz::Rules,
     config::{self, Config, Problem},
+    fetch::OcspClient,
     metrics::Counters,
     registry::Registry,
     tls::Acceptor,
@@ -40,6 +44,7 @@ pub use self::listener::{ListenError, accept, bind};
 /// What all connections share. Policy and settings are swapped whole; a request keeps what it began with.
 pub struct Gateway {
     acceptor: Arc<Acceptor>,
+    ocsp: Arc<OcspClient>,
     policy: ArcSwap<Policy>,
     verdicts: Arc<Verdicts>,
     audit: Arc<audit::Log>,
@@ -101,6 +106,7 @@ impl Gateway {
     #[must_use]
     pub fn new(
         acceptor: Arc<Acceptor>,
+        ocsp: Arc<OcspClient>,
         policy: Policy,
         verdicts: Arc<Verdicts>,
         audit: Arc<audit::Log>,
@@ -108,6 +114,7 @@ impl Gateway {
     ) -> Self {
         Self {
             acceptor,
+            ocsp,
             policy: ArcSwap::from_pointee(policy),
             verdicts,
             audit,
@@ -154,8 +161,19 @@ impl Gateway {
         self.policy.load().settings.drain_timeout
     }
 
-    fn header_timeout(&self) -> Duration {
-        self.policy.load().settings.header_timeout
+    /// What a connection that begins now is screened by.
+    fn screening(&self) -> (Limits, Times) {
+        let settings = &self.policy.load().settings;
+        let limits = Limits {
+            head: settings.max_head,
+            headers: settings.max_headers,
+            request_line: settings.max_request_line,
+        };
+        let times = Times {
+            head: settings.header_timeout,
+            idle: settings.idle_timeout,
+        };
+        (limits, times)
     }
 }
 

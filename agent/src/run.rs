@@ -33,7 +33,7 @@ use crate::{
     audit::{self, Decision, Event, Record},
     config::{self, Config, Diagnostic, Document, FilterMode, Loaded},
     control::{self, HandOverError, Predecessor},
-    fetch::CrlFetcher,
+    fetch::{CrlFetcher, OcspClient},
     filter::{self, Filter, FilterError},
     gateway::{self, Gateway},
     metrics::{self, Counters, Exporter},
@@ -143,6 +143,7 @@ struct Agent {
     verdicts: Arc<Verdicts>,
     acceptor: Arc<Acceptor>,
     crl_fetcher: Arc<CrlFetcher>,
+    ocsp: Arc<OcspClient>,
     gateway: Arc<Gateway>,
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
@@ -194,9 +195,11 @@ impl Agent {
         let verdicts = Arc::new(Verdicts::new(&config, &allowlist.all(), Arc::clone(&filter)));
         let fetch = &config.tls.client.fetch;
         let crl_fetcher = Arc::new(CrlFetcher::new(fetch, acceptor.trust().authorities()));
+        let ocsp = Arc::new(OcspClient::new(Arc::clone(&acceptor), &config.tls.client.ocsp));
         let counters = Arc::new(Counters::new());
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&acceptor),
+            Arc::clone(&ocsp),
             policy,
             Arc::clone(&verdicts),
             Arc::clone(&audit),
@@ -215,6 +218,7 @@ impl Agent {
             verdicts,
             acceptor,
             crl_fetcher,
+            ocsp,
             gateway,
             audit,
             counters,
@@ -278,6 +282,7 @@ impl Started {
             succeed(&agent, &control, predecessor).await;
         }
         services.spawn(crls::follow(Arc::clone(&agent), end.clone()));
+        services.spawn(Arc::clone(&agent.ocsp).refresh(end.clone()));
         // Ended early where a successor goes on with them.
         let (duty, duties) = (end.child_token(), &agent.duties);
         services.spawn(control.serve(Arc::clone(&agent), duty.clone()));

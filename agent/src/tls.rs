@@ -9,6 +9,7 @@ mod hello;
 mod inspect;
 mod load;
 mod name;
+mod ocsp;
 mod pool;
 mod progress;
 mod refusal;
@@ -26,9 +27,10 @@ pub use inspect::{
     CertificateFacts, Inspection, Judged, Link, Outcome, Presented, PresentedError, Refused, Rule, inspect,
 };
 pub use load::{Loaded, LoadedTrust, load, load_trust};
+pub use ocsp::{OcspError, Question, Questions, Standing};
 pub use refusal::{CrlFacts, Refusal};
 pub use revocation::Watch;
-pub use stream::TlsStream;
+pub use stream::{Fault, TlsStream};
 pub use trust::{Authorities, Trust};
 pub use wanted::Wanted;
 

@@ -161,6 +161,15 @@ reasons! {
     EncryptThenMacMissing = 33, Handshake, "etm_missing",
         "The client does not offer encrypt-then-MAC (RFC 7366), and `tls.require_etm` is set.",
         "Let the client offer it (OpenSSL 1.1.0 or newer does), or take `tls.require_etm` back.";
+    RecordInvalid = 34, Handshake, "record_invalid",
+        "After the handshake a record came that was altered on the way, or that the protocol forbids.",
+        "Look for what rewrites traffic between client and gateway; one client alone has a faulty TLS library.";
+    NoCommonProtocol = 35, Handshake, "no_common_protocol",
+        "The client offers application protocols (ALPN, RFC 7301), but HTTP/1.1 is not among them.",
+        "Let the client offer http/1.1, or no ALPN at all.";
+    KeyUnproven = 36, Handshake, "key_unproven",
+        "The client did not prove that it holds its certificate's private key: the signature of its CertificateVerify is wrong.",
+        "Give the client the key that belongs to its certificate; if it has it, somebody else uses the certificate.";
 
     ChainUnknownCa = 40, Certificate, "chain_unknown_ca",
         "The client's certificate does not lead to the trusted root (R9).",
@@ -195,6 +204,9 @@ reasons! {
     FqdnMismatch = 50, Certificate, "fqdn_mismatch",
         "The name in the client's certificate is not one of the FQDNs that this gateway accepts (R12).",
         "Use the certificate of the FQDN that the gateway accepts, or have its operator add the name to `tls.client.fqdns`; `spinegate cert inspect` shows both.";
+    OcspUnavailable = 51, Certificate, "ocsp_unavailable",
+        "No OCSP responder has confirmed that the client's certificate and its issuer's are good, and `tls.client.ocsp.mode` is `require`.",
+        "Look at the agent's log for what the responders said; `prefer` lets the CRLs decide without them.";
 
     RequestMalformed = 60, Request, "request_malformed",
         "The request is not well-formed HTTP/1.1.",
@@ -244,6 +256,45 @@ reasons! {
     BodyInvalid = 75, Request, "body_invalid",
         "The body is not the resource that the interaction needs.",
         "The answer's diagnostics name the element.";
+    HeadTooLarge = 76, Request, "head_too_large",
+        "The request's head has more bytes than the configuration allows.",
+        "Send less, or raise `gateway.max_head`.";
+    TooManyHeaders = 77, Request, "too_many_headers",
+        "The request has more header lines than the configuration allows.",
+        "Send fewer, or raise `gateway.max_headers`.";
+    RequestLineTooLong = 78, Request, "request_line_too_long",
+        "The request line is longer than the configuration allows.",
+        "Send a shorter target, or raise `gateway.max_request_line`.";
+    HeadTooSlow = 79, Request, "head_too_slow",
+        "The request's head did not arrive whole in time.",
+        "Check the path to the client; `gateway.header_timeout` sets the limit.";
+    FramingAmbiguous = 80, Request, "framing_ambiguous",
+        "Where the request ends could be understood in more than one way.",
+        "Send one Content-Length or one `Transfer-Encoding: chunked`, as RFC 9112 has them; docs/http.md lists the rules.";
+    TransferCodingUnknown = 81, Request, "transfer_coding_unknown",
+        "The request uses a transfer coding besides `chunked`.",
+        "Send the body without it.";
+    VersionUnsupported = 82, Request, "version_unsupported",
+        "The request is of another version of HTTP than 1.1.",
+        "Let the client speak HTTP/1.1.";
+    MethodRefused = 83, Request, "method_refused",
+        "The method is one that no resource here has, and that would make the gateway a tunnel or a mirror.",
+        "Use the methods of the NRL API.";
+    TargetRefused = 84, Request, "target_refused",
+        "The request's target could be understood as another path than it seems, or is of a form that is not served.",
+        "Send the path as the NRL API has it, without dot segments and without encoded delimiters.";
+    HostInvalid = 85, Request, "host_invalid",
+        "The Host header is missing, sent more than once, or not a host.",
+        "Send the gateway's name in it, once.";
+    HeaderLookalike = 86, Request, "header_lookalike",
+        "A header's name could be taken for that of a header that decides about the request.",
+        "Write the header's name as documented, with its hyphens, or leave it out.";
+    UpgradeRefused = 87, Request, "upgrade_refused",
+        "The client asks for another protocol on this connection.",
+        "Let the client speak HTTP/1.1 alone.";
+    ExpectationUnknown = 88, Request, "expectation_unknown",
+        "The client expects something else than `100-continue`.",
+        "Leave the Expect header out.";
 
     AsidUnknown = 90, Authorisation, "asid_unknown",
         "The requester's ASID is not in the registry (R1).",

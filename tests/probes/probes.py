@@ -13,6 +13,7 @@ import traceback
 from tlslite.errors import TLSAbruptCloseError
 
 import chains
+import features
 import foreign
 import fragments
 import macs
@@ -30,6 +31,7 @@ GROUPS = {
     "order": order.PROBES,
     "verify": verify.PROBES,
     "chains": chains.PROBES,
+    "features": features.PROBES,
     "foreign": foreign.PROBES,
 }
 

@@ -8,6 +8,7 @@ mod line;
 mod message;
 mod pointer;
 mod request;
+mod wire;
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -22,6 +23,7 @@ pub use line::{Dialer, Line, Reply, text};
 pub use message::{Message, Token};
 pub use pointer::{NHS_NUMBER, OTHER_NHS_NUMBER, identifier_of, pointer, superseding};
 pub use request::{Answer, Outcome};
+pub use wire::{Reply, Wire};
 
 use crate::{
     lab::Lab,

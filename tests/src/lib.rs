@@ -15,6 +15,7 @@ pub mod pki;
 pub mod probes;
 pub mod pump;
 pub mod raw;
+pub mod recorder;
 pub mod suite;
 pub mod tools;
 pub mod wait;

@@ -28,6 +28,9 @@ pub const SYSTEM_FQDN: &str = "system.lab.nhs.uk";
 /// Where the RootCA's CRL is, as the SubCA's certificate says.
 pub const ROOT_CRL: &str = "http://127.0.0.1:8088/root.crl";
 
+/// The RootCA's responder, as the SubCA's certificate says.
+pub const ROOT_OCSP: &str = "http://127.0.0.1:2560/";
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A certificate and its key, as files.
@@ -68,9 +71,13 @@ impl Pki {
     pub fn issue(folder: &Path, keys: &KeyCache) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
         let root_authority = Authority::root("Lab Root Authority", keys.get("root")?)?;
-        let sub_authority = root_authority.subordinate("Lab Authentication", keys.get("sub")?, ROOT_CRL)?;
-        let other_sub =
-            root_authority.subordinate("Lab Other Authentication", keys.get("other_sub_ca")?, ROOT_CRL)?;
+        let sub_authority =
+            root_authority.subordinate("Lab Authentication", keys.get("sub")?, (ROOT_CRL, ROOT_OCSP))?;
+        let other_sub = root_authority.subordinate(
+            "Lab Other Authentication",
+            keys.get("other_sub_ca")?,
+            (ROOT_CRL, ROOT_OCSP),
+        )?;
         let rogue = Authority::root("Rogue Root Authority", keys.get("rogue_ca")?)?;
         let server_ca = Authority::root("Lab Server Authority", keys.get("server_ca")?)?;
 

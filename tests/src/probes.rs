@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::{
     command::Run,
@@ -17,6 +16,8 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The one alert of those that the probes get that is a warning.
+const NO_RENEGOTIATION: u8 = 100;
 
 /// A probe, as the client saw it and as the audit log has it.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct Probe {
     pub end: End,
     /// The last record that the gateway sent, in hexadecimal, if that was an alert.
     pub answer: String,
-    /// Why the gateway refused the handshake; none if it accepted it.
+    /// Why the gateway refused the connection; none if it accepted it.
     pub reason: Option<String>,
 }
 
@@ -90,18 +91,29 @@ fn read(lab: &Lab, mark: usize, line: &str) -> Result<Probe> {
         ("silence", _) => End::Silence,
         (other, _) => anyhow::bail!("{} ended in itself: {other}", line.probe),
     };
-    let what = format!("the audit line of {} (port {})", line.probe, line.port);
-    let entry = wait_for(&what, PATIENCE, || {
-        let entries = lab.audit().since(mark)?;
-        Ok(entries.into_iter().find(|entry| {
-            *at(entry, "/event") == "connection" && at(entry, "/peer/port").as_u64() == Some(line.port.into())
-        }))
-    })?;
     Ok(Probe {
+        reason: reason(lab, mark, &line, end)?,
         name: line.probe,
         end,
         answer: line.answer,
-        reason: entry.get("reason").and_then(Value::as_str).map(str::to_owned),
+    })
+}
+
+/// Why the gateway refused the connection. One that was served, or only warned, has been accepted.
+fn reason(lab: &Lab, mark: usize, line: &Line, end: End) -> Result<Option<String>> {
+    let accepted = matches!(end, End::Served | End::Alert(NO_RENEGOTIATION));
+    let what = format!("the audit line of {} (port {})", line.probe, line.port);
+    wait_for(&what, PATIENCE, || {
+        let entries = lab.audit().since(mark)?;
+        let own = entries.iter().filter(|entry| {
+            *at(entry, "/event") == "connection" && at(entry, "/peer/port").as_u64() == Some(line.port.into())
+        });
+        let reasons: Vec<Option<&str>> = own.map(|entry| at(entry, "/reason").as_str()).collect();
+        Ok(match reasons.last() {
+            Some(Some(reason)) => Some(Some((*reason).to_owned())),
+            Some(None) if accepted => Some(None),
+            Some(None) | None => None,
+        })
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -89,10 +89,15 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();
     stream.read_line(&mut request)?;
-    let mut header = String::new();
+    let (mut header, mut length) = (String::new(), 0);
     while stream.read_line(&mut header)? > 2 {
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
         header.clear();
     }
+    // Closing a connection with unread bytes would reset it.
+    std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink())?;
     let path = request.split(' ').nth(1).unwrap_or_default();
     let page = {
         let mut state = lock(state);

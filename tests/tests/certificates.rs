@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use openssl::{pkey::PKey, rsa::Rsa};
+use openssl::{pkey::PKey, rsa::Rsa, x509::X509};
 use serde_json::Value;
 use spinegate_tests::{
     client::{Client, Message, NHS_NUMBER, Offer},
@@ -75,8 +75,19 @@ fn an_inspected_certificate_gets_the_reason_that_the_handshake_gives(lab: &mut L
             pki.root_authority.issue(&Leaf::client(SSP_FQDN), key)
         })
     };
+    let forged = || {
+        let key = KeyCache::in_folder(lab.files().pki()).get("forged")?;
+        own(lab, "forged", key, |key| {
+            let issued = pki.sub_authority.issue(&Leaf::client(SSP_FQDN), key)?;
+            let mut der = X509::from_pem(&issued)?.to_der()?;
+            // The last byte is the signature's.
+            *der.last_mut().context("an empty certificate")? ^= 1;
+            Ok(X509::from_der(&der)?.to_pem()?)
+        })
+    };
     let client = Leaf::client(SSP_FQDN);
     let mut table = vec![
+        (forged()?, Some("chain_invalid")),
         (by_root()?, Some("issuer_not_pinned")),
         (weak()?, Some("weak_key_or_digest")),
         (

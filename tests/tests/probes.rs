@@ -14,6 +14,7 @@ use spinegate_tests::{
     },
     suite::Suite,
 };
+use toml::Value;
 
 // RFC 5246 section 7.2.
 const UNEXPECTED_MESSAGE: u8 = 10;
@@ -29,6 +30,7 @@ const NO_RENEGOTIATION: u8 = 100;
 
 const MALFORMED: Option<&str> = Some("handshake_malformed");
 /// The handshake was accepted; what came after it ended the connection.
+const INVALID: Option<&str> = Some("record_invalid");
 const ACCEPTED: Option<&str> = None;
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
             a_certificate_verify_that_proves_nothing_is_refused,
             a_list_of_certificates_is_judged_by_the_leaf_and_its_pinned_issuer,
             what_is_not_tls_1_2_is_refused,
+            the_features_that_the_configuration_demands_are_demanded,
         ],
     }
     .run()
@@ -175,7 +178,7 @@ fn a_wrong_mac_and_a_wrong_padding_get_one_and_the_same_answer(lab: &mut Lab) ->
             ),
             (
                 Alert(BAD_RECORD_MAC),
-                ACCEPTED,
+                INVALID,
                 &[
                     "etm_data_mac_first_byte",
                     "etm_data_mac_last_byte",
@@ -287,7 +290,7 @@ fn a_message_too_many_too_few_or_too_early_is_refused(lab: &mut Lab) -> Result<(
             ),
             (
                 Alert(UNEXPECTED_MESSAGE),
-                ACCEPTED,
+                INVALID,
                 &["change_after_the_handshake", "finished_twice"],
             ),
             (Alert(DECRYPT_ERROR), MALFORMED, &["finished_with_wrong_content"]),
@@ -314,7 +317,7 @@ fn a_certificate_verify_that_proves_nothing_is_refused(lab: &mut Lab) -> Result<
             ),
             (
                 Alert(DECRYPT_ERROR),
-                MALFORMED,
+                Some("key_unproven"),
                 &[
                     "verify_by_another_key",
                     "verify_of_an_earlier_transcript",
@@ -424,7 +427,7 @@ fn what_is_not_tls_1_2_is_refused(lab: &mut Lab) -> Result<()> {
             ),
             (
                 Alert(UNEXPECTED_MESSAGE),
-                ACCEPTED,
+                INVALID,
                 &["heartbeat_after_the_handshake"],
             ),
             (
@@ -449,6 +452,33 @@ fn sealed(part: &str) -> usize {
 }
 
 /// Sends a group of probes; each must end as the table says, and the gateway must serve the next client.
+fn the_features_that_the_configuration_demands_are_demanded(lab: &mut Lab) -> Result<()> {
+    let demand = |demanded: bool| -> Result<()> {
+        lab.configure(|table| {
+            if let Some(tls) = table.get_mut("tls").and_then(Value::as_table_mut) {
+                tls.insert("require_ems".into(), demanded.into());
+                tls.insert("require_etm".into(), demanded.into());
+            }
+        })?;
+        lab.agent().order(&["reload"]).map(drop)
+    };
+    demand(true)?;
+    ended(
+        lab,
+        "features",
+        &[
+            (Served, ACCEPTED, &["with_ems_and_etm"]),
+            (
+                Alert(HANDSHAKE_FAILURE),
+                Some("ems_missing"),
+                &["without_ems", "without_either"],
+            ),
+            (Alert(HANDSHAKE_FAILURE), Some("etm_missing"), &["without_etm"]),
+        ],
+    )?;
+    demand(false)
+}
+
 fn ended(lab: &Lab, group: &str, table: &[(End, Option<&str>, &[&str])]) -> Result<Vec<Probe>> {
     let probes = probes::run(lab, group)?;
     let mut wanted: BTreeMap<&str, (End, Option<&str>)> = BTreeMap::new();

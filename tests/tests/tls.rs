@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             only_one_cipher_suite_is_ever_agreed_on,
             a_client_with_every_suite_but_the_right_one_is_refused,
             a_client_with_ecdhe_suites_alone_is_refused,
+            of_application_protocols_http_1_1_is_chosen_and_an_offer_without_it_refused,
             the_dh_group_is_ffdhe2048_and_its_key_fresh_in_each_handshake,
             a_session_is_never_resumed,
             renegotiation_is_refused,
@@ -106,6 +107,33 @@ fn a_client_with_every_suite_but_the_right_one_is_refused(lab: &mut Lab) -> Resu
         Offer::ALL_BUT_RIGHT,
         "no_common_cipher",
     )
+}
+
+fn of_application_protocols_http_1_1_is_chosen_and_an_offer_without_it_refused(lab: &mut Lab) -> Result<()> {
+    let client = lab.client(Host::Ssp);
+    for offer in [
+        Offer::of(&["-tls1_2", "-alpn", "http/1.1"]),
+        Offer::of(&["-tls1_2", "-alpn", "h2,http/1.1,http/1.0"]),
+    ] {
+        let session = agreed(&client, offer)?;
+        ensure!(
+            session.printed.contains("ALPN protocol: http/1.1"),
+            "{}",
+            session.printed
+        );
+    }
+    ensure!(
+        agreed(&client, Offer::RIGHT)?
+            .printed
+            .contains("No ALPN negotiated")
+    );
+    for offer in [
+        Offer::of(&["-tls1_2", "-alpn", "h2"]),
+        Offer::of(&["-tls1_2", "-alpn", "http/1.0,http/1.1x"]),
+    ] {
+        handshake_refused(lab, &client, offer, "no_common_protocol")?;
+    }
+    Ok(())
 }
 
 fn a_client_with_ecdhe_suites_alone_is_refused(lab: &mut Lab) -> Result<()> {
@@ -347,6 +375,7 @@ fn a_refused_client_learns_the_alert_that_the_rfc_names(lab: &mut Lab) -> Result
         (client.clone(), Offer::TLS13, 70),
         (client.clone(), Offer::ALL_BUT_RIGHT, HANDSHAKE_FAILURE),
         (nobody, Offer::RIGHT, HANDSHAKE_FAILURE),
+        (client.clone(), Offer::of(&["-tls1_2", "-alpn", "h2"]), 120),
     ];
     for (leaf, alert) in [
         ("no_client_auth", 43),

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod command;
 mod conformance;
+mod debian;
 mod host;
 mod lab;
 mod setup;

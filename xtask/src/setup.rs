@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{output, program, run as run_command, succeeds},
-    host,
+    debian, host,
 };
 
 /// Debian packages, each with what it is for.
@@ -47,7 +47,19 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-x86", "virtual machines with other kernels"),
     ("busybox-static", "the virtual machine's commands"),
     ("cpio", "packs the virtual machine's file system"),
+    (
+        "util-linux",
+        "namespaces and scheduling of the handshakes' benchmark",
+    ),
+    ("liblua5.3-0", "a library of haproxy"),
+    ("libopentracing-c-wrapper0", "a library of haproxy"),
+    ("libpcre2-8-0", "a library of nginx and haproxy"),
+    ("libwrap0", "a library of stunnel4"),
 ];
+
+/// The handshakes' benchmark runs these by itself, on its own loopback. They are unpacked and not installed, as a package that
+/// is installed starts its service, here on ports of the host.
+const PEERS: &[&str] = &["nginx", "haproxy", "stunnel4"];
 
 const LINKER: &str = "bpf-linker";
 const LINKER_VERSION: &str = "0.13.0";
@@ -97,6 +109,11 @@ pub(crate) fn path() -> Result<std::ffi::OsString> {
     std::env::join_paths(folders).context("extending PATH")
 }
 
+/// The folder of the unpacked [`PEERS`].
+pub(crate) fn peers() -> Result<PathBuf> {
+    Ok(host::cache()?.join("peers"))
+}
+
 struct Step {
     why: String,
     as_root: bool,
@@ -104,6 +121,8 @@ struct Step {
     may_fail: bool,
     environment: Vec<(&'static str, String)>,
     words: Vec<String>,
+    /// Where a package is to be unpacked, instead of what the words say.
+    unpack: Option<(&'static str, PathBuf)>,
 }
 
 impl Step {
@@ -114,7 +133,16 @@ impl Step {
             may_fail: false,
             environment: Vec::new(),
             words: words.iter().map(|word| (*word).to_owned()).collect(),
+            unpack: None,
         }
+    }
+
+    fn unpack(package: &'static str, folder: PathBuf) -> Self {
+        let shown = format!("(unpacked into {}, not installed)", folder.display());
+        let words = ["apt-get", "download", package, &shown];
+        let mut step = Self::new("a peer of the handshakes' benchmark", &words);
+        step.unpack = Some((package, folder));
+        step
     }
 
     fn shown(&self) -> String {
@@ -129,6 +157,9 @@ impl Step {
     }
 
     fn take(self) -> Result<()> {
+        if let Some((package, folder)) = &self.unpack {
+            return debian::unpack(package, folder);
+        }
         let [name, arguments @ ..] = self.words.as_slice() else {
             return Ok(());
         };
@@ -167,6 +198,12 @@ fn missing() -> Result<Vec<Step>> {
             .environment
             .push(("DEBIAN_FRONTEND", "noninteractive".to_owned()));
         steps.push(install);
+    }
+    for package in PEERS {
+        let folder = peers()?.join(package);
+        if !folder.exists() {
+            steps.push(Step::unpack(package, folder));
+        }
     }
     let root = linker_root()?;
     if !root.join("bin").join(LINKER).exists() {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use self::{image::Image, kernel::Kernel};
@@ -184,19 +184,4 @@ fn accelerator(kernel: &Kernel, folder: &Path) -> Result<&'static str> {
 fn token() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("guest-{}-{}", std::process::id(), now.as_nanos())
-}
-
-/// The only item whose file name begins with a prefix.
-fn only_named(folder: &Path, prefix: &str) -> Result<PathBuf> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
-    let mut named = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-        });
-    named
-        .next()
-        .with_context(|| format!("{} holds no {prefix}", folder.display()))
 }

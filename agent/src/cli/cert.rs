@@ -10,7 +10,7 @@ use super::{
     output::{self, Table, printable},
 };
 use crate::{
-    config::{self, ClientTls, CrlFetch, OnStale, Problem, Revocation},
+    config::{self, ClientTls, CrlFetch, Ocsp, OnStale, Problem, Revocation},
     nrl::Fqdn,
     tls::{self, CertificateFacts, Inspection, LoadedTrust, Presented},
 };
@@ -132,6 +132,7 @@ fn of_options(
         revocation,
         on_stale: OnStale::Deny,
         fetch: CrlFetch::off(),
+        ocsp: Ocsp::off(),
     };
     let lines = |problems: &[Problem]| -> Vec<String> { problems.iter().map(of_option).collect() };
     let trust = tls::load_trust(&settings, now)

@@ -17,7 +17,7 @@ use crate::{
 pub(super) enum Command {
     /// Show the CRLs in force: whose, how old, until when, and from which file.
     Status(Format),
-    /// Fetch all CRLs that the agent fetches now, without waiting until they are due.
+    /// Fetch all CRLs that the agent fetches now, and ask OCSP responders again, without waiting until that is due.
     Fetch,
 }
 

@@ -383,6 +383,8 @@ pub struct ClientTls {
     pub on_stale: OnStale,
     /// `[tls.client.fetch]`
     pub fetch: CrlFetch,
+    /// `[tls.client.ocsp]`
+    pub ocsp: Ocsp,
 }
 
 impl ClientTls {
@@ -432,6 +434,43 @@ impl CrlFetch {
     }
 }
 
+/// `[tls.client.ocsp]`: what OCSP responders are asked. It never weakens the rules for CRLs.
+#[derive(Clone, Debug)]
+pub struct Ocsp {
+    /// Default `off`.
+    pub mode: OcspMode,
+    /// The only hosts of responders that are asked because a certificate names them. Default none.
+    pub hosts: Vec<HttpHost>,
+    /// The responder that is asked in any case, instead of those in certificates. Default none.
+    pub responder: Option<HttpUrl>,
+    /// No client waits longer. Default 2 s.
+    pub deadline: Duration,
+}
+
+impl Ocsp {
+    /// Nobody is asked, as where the configuration says nothing.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self {
+            mode: OcspMode::Off,
+            hosts: Vec::new(),
+            responder: None,
+            deadline: Duration::from_secs(2),
+        }
+    }
+}
+
+/// `tls.client.ocsp.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OcspMode {
+    /// Nobody is asked.
+    Off,
+    /// Who is revoked by an answer is refused; without an answer the CRLs decide alone.
+    Prefer,
+    /// Without an answer that client and issuer are good the client is refused.
+    Require,
+}
+
 /// `tls.client.on_stale`: what becomes of clients when a CRL was not replaced in time. A serial number on it stays revoked
 /// in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -466,8 +505,16 @@ pub struct Gateway {
     pub max_connections: usize,
     /// The largest body that is read to be checked, in bytes. Default 1 MiB.
     pub max_body: usize,
-    /// A request's head that takes longer is refused. Default 10 s.
+    /// The largest head of a request, in bytes. Default 32 KiB.
+    pub max_head: usize,
+    /// The most header lines of a request. Default 64.
+    pub max_headers: usize,
+    /// The longest request line, in bytes. Default 8 KiB.
+    pub max_request_line: usize,
+    /// A request's head that takes longer, from its first byte, is refused. Default 10 s.
     pub header_timeout: Duration,
+    /// A connection without a request is closed after this time. Default 1 min.
+    pub idle_timeout: Duration,
     /// A request's body that takes longer is refused. Default 30 s.
     pub body_timeout: Duration,
     /// The upstream must answer within this time. Default 30 s.

@@ -113,7 +113,7 @@ pub enum Request {
     Attach,
     /// Takes the filter off its interfaces until [`Request::Attach`].
     Detach,
-    /// Fetches all CRLs that are fetched at all.
+    /// Fetches all CRLs that are fetched at all, and asks OCSP responders again.
     CrlFetch,
     /// The listening sockets, for an agent that is to go on in this one's place. It goes on as before until
     /// [`Request::StandDown`] comes on the same connection; until that ends, nobody can change anything.

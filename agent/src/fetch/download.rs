@@ -59,6 +59,22 @@ impl Downloader {
         self.exchange(url, request.body(Full::default()), limits).await
     }
 
+    /// Asks an OCSP responder (RFC 6960 appendix A.1).
+    pub(super) async fn ask_ocsp(
+        &self,
+        url: &HttpUrl,
+        question: &[u8],
+        limits: Limits<'_>,
+    ) -> Result<Bytes, DownloadError> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(url.as_str())
+            .header(header::CONTENT_TYPE, "application/ocsp-request")
+            .header(header::ACCEPT, "application/ocsp-response");
+        let question = Full::new(Bytes::copy_from_slice(question));
+        self.exchange(url, request.body(question), limits).await
+    }
+
     async fn exchange(
         &self,
         url: &HttpUrl,

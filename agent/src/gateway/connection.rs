@@ -9,15 +9,20 @@ use std::{
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use spinegate_common::Reason;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Gateway, request, unauthenticated::Place};
+use super::{
+    Gateway, request,
+    screen::{Fault, Screen, Screened},
+    unauthenticated::Place,
+};
 use crate::tls::{Refusal, VerifiedClient};
 
-/// The largest request head, in bytes. Longer ones are answered with 431 by hyper.
-const MAX_HEAD: usize = 32 * 1024;
-const MAX_HEADERS: usize = 64;
+/// What hyper may buffer beyond a head. It sees only what the screen has released, and its limits are a second line.
+const BUFFER: usize = 16 * 1024;
+/// A refused client may take so long to be told that the connection ends.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -32,6 +37,8 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// Cancelled when no request may follow the one under way.
     pub(super) drain: CancellationToken,
+    /// A rule that the body under way has broken.
+    pub(super) fault: Fault,
 }
 
 /// Serves a connection to its end; when the agent drains, to the end of the request under way, which may be the first. One
@@ -48,7 +55,12 @@ pub(super) async fn serve(
     let handshake = gateway.acceptor.accept(stream, place.source()).await;
     drop(place);
     let (stream, client) = match handshake {
-        Ok((stream, client, session)) => {
+        Ok((mut stream, client, session)) => {
+            if let Err(refusal) = gateway.ocsp.confirm(&client).await {
+                gateway.record_failed_handshake(peer, &refusal);
+                let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
+                return;
+            }
             gateway.record_handshake(peer, &client, &session);
             (stream, client)
         }
@@ -57,13 +69,25 @@ pub(super) async fn serve(
             return;
         }
     };
-    let header_timeout = gateway.header_timeout();
+    let fault = stream.fault();
+    let (limits, times) = gateway.screening();
     let connection = Arc::new(Connection {
         gateway,
         client,
         peer,
         drain,
+        fault: Fault::default(),
     });
+    let screened = Screened::new(
+        stream,
+        Screen::new(limits),
+        times,
+        &connection.fault,
+        |violation, screen: &Screen| {
+            let gateway = &connection.gateway;
+            gateway.refuse_head(&connection, violation, screen.request_line())
+        },
+    );
     let last_chance = async {
         connection.drain.cancelled().await;
         let left = connection.gateway.drain_timeout() / 2;
@@ -72,16 +96,19 @@ pub(super) async fn serve(
     tokio::pin!(last_chance);
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Arc::clone(&connection);
-        async move {
+        // hyper keeps a place for this as long as the connection lasts: boxed, an idle one has no more than a pointer.
+        Box::pin(async move {
             Ok::<_, std::convert::Infallible>(request::answer(&connection, request, SystemTime::now()).await)
-        }
+        })
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .header_read_timeout(times.head + times.idle)
+        .max_buf_size(limits.head + BUFFER)
+        .max_headers(limits.headers)
+        // What was released is answered, though nothing may follow it.
+        .half_close(true)
+        .serve_connection(TokioIo::new(screened), service);
     tokio::pin!(serving);
     let mut draining = false;
     let ended = loop {
@@ -97,7 +124,11 @@ pub(super) async fn serve(
             }
         }
     };
-    if let Err(error) = ended {
+    if let Some(refusal) = fault.refusal() {
+        connection.gateway.record_broken(&connection, refusal);
+    } else if let Some(violation) = connection.fault.take() {
+        connection.gateway.refuse_rest(&connection, violation);
+    } else if let Err(error) = ended {
         if error.is_parse() || error.is_parse_too_large() {
             connection
                 .gateway

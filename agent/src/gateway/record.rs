@@ -7,9 +7,9 @@ use std::{
 
 use spinegate_common::Reason;
 
-use super::{Gateway, connection::Connection};
+use super::{Gateway, connection::Connection, farewell::Farewell, screen::Violation};
 use crate::{
-    audit::{AuditError, Certificate, Crl, Decision, Event, Record, Tls},
+    audit::{self, AuditError, Certificate, Crl, Decision, Event, Record, Tls},
     filter::FilterError,
     tls::{CertificateSummary, Refusal, Session, VerifiedClient},
     verdict::Sentence,
@@ -79,7 +79,51 @@ impl Gateway {
         }
     }
 
-    /// hyper has answered 400 or 431 and closes: the request never became one.
+    /// An open connection ended with a record that its client can't have meant.
+    pub(super) fn record_broken(&self, connection: &Connection, refusal: &Refusal) {
+        self.counters.connection_broken(refusal.reason);
+        let mut record = connection.record(Decision::Refuse);
+        record.event = Event::Connection;
+        record.reason = Some(refusal.reason);
+        record.detail = Some(refusal.detail.clone());
+        self.write_or_log(&record);
+        self.strike(connection.peer, refusal.reason);
+    }
+
+    /// A head broke a rule of the screen: no part of it became a request. Gives the answer.
+    pub(super) fn refuse_head(
+        &self,
+        connection: &Connection,
+        violation: Violation,
+        line: Option<(&str, &str)>,
+    ) -> Vec<u8> {
+        let reason = violation.rule.reason();
+        let mut record = connection.record(Decision::Refuse);
+        record.reason = Some(reason);
+        record.detail = Some(violation.to_string());
+        let farewell = Farewell::new(violation, &record.decision_id.to_string());
+        let (method, target) = line.unwrap_or_default();
+        let mut request = audit::Request::new(record.decision_id.to_string(), method, target);
+        request.status = Some(farewell.status().as_u16());
+        record.request = Some(request);
+        self.counters.request_refused(reason);
+        self.write_or_log(&record);
+        self.strike(connection.peer, reason);
+        farewell.render(method, SystemTime::now())
+    }
+
+    /// A body broke a rule of the screen after its request was answered: nothing behind it is read.
+    pub(super) fn refuse_rest(&self, connection: &Connection, violation: Violation) {
+        let reason = violation.rule.reason();
+        self.counters.request_refused(reason);
+        let mut record = connection.record(Decision::Refuse);
+        record.reason = Some(reason);
+        record.detail = Some(violation.to_string());
+        self.write_or_log(&record);
+        self.strike(connection.peer, reason);
+    }
+
+    /// hyper has answered 400 or 431 and closes, though the screen found nothing.
     pub(super) fn refuse_malformed(&self, connection: &Connection, detail: &str) {
         let reason = Reason::RequestMalformed;
         self.counters.request_refused(reason);

@@ -9,13 +9,13 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use spinegate_common::{Layer, Reason};
 
 use super::{
     Policy,
     connection::Connection,
-    upstream::{Body, Stored, UpstreamError, whole},
+    upstream::{Body, Origin, Stored, UpstreamError, whole},
 };
 use crate::{
     audit::{self, Decision, Record},
@@ -39,12 +39,20 @@ pub(super) async fn answer(
     let id = record.decision_id.to_string();
     let mut seen = audit::Request::new(id.clone(), head.method.as_str(), &target(&head.uri));
 
-    let permitted = judge(connection, &policy, &head, body, now).await;
+    // Whether the client holds its body back until it is asked for it.
+    let held_back = head.headers.contains_key(header::EXPECT) && !body.is_end_stream();
+    let mut asked = false;
+    let permitted = judge(connection, &policy, &head, body, now, &mut asked).await;
     let mut close = false;
     let (mut answer, subject) = match permitted {
         Ok(permit) => {
             let subject = permit.subject().clone();
-            match policy.upstream.forward(permit, &head.headers, &id).await {
+            let origin = Origin {
+                request_id: &id,
+                peer: connection.peer.ip(),
+                client: &connection.client.fqdn().to_string(),
+            };
+            match policy.upstream.forward(permit, &head.headers, &origin).await {
                 Ok(answer) => (answer, subject),
                 Err(error) => {
                     let denial = unavailable(&error, subject);
@@ -58,8 +66,13 @@ pub(super) async fn answer(
             close = matches!(denial.reason().layer(), Layer::Certificate)
                 || matches!(
                     denial.reason(),
-                    Reason::BodyTooLarge | Reason::BodyTimeout | Reason::RequestMalformed
-                );
+                    Reason::BodyTooLarge
+                        | Reason::BodyTimeout
+                        | Reason::RequestMalformed
+                        | Reason::FramingAmbiguous
+                )
+                // It may send its body all the same, or go on with another request: nothing tells which.
+                || (held_back && !asked);
             note_refusal(
                 connection,
                 &mut record,
@@ -96,6 +109,7 @@ async fn judge(
     head: &http::request::Parts,
     body: Incoming,
     now: SystemTime,
+    asked: &mut bool,
 ) -> Result<Permit, Denial> {
     // The certificate may have expired or been revoked since the handshake (R10, R11).
     if let Err(refusal) = connection
@@ -121,7 +135,7 @@ async fn judge(
     match admitted {
         Admitted::Permitted(permit) => Ok(permit),
         Admitted::NeedsBody(awaiting) => {
-            let body = read_body(policy, body, &awaiting).await?;
+            let body = read_body(connection, policy, body, &awaiting, asked).await?;
             match awaiting.judge_body(body)? {
                 Judged::Permitted(permit) => Ok(permit),
                 Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
@@ -132,20 +146,37 @@ async fn judge(
     }
 }
 
-async fn read_body(policy: &Policy, body: Incoming, awaiting: &AwaitingBody) -> Result<Bytes, Denial> {
+/// Asks for the body: with the first poll of it hyper sends 100 Continue to a client that waits for that.
+async fn read_body(
+    connection: &Connection,
+    policy: &Policy,
+    body: Incoming,
+    awaiting: &AwaitingBody,
+    asked: &mut bool,
+) -> Result<Bytes, Denial> {
     let limit = policy.settings.max_body;
     let refuse = |reason, text: String| Denial::new(Refusal::new(reason, text), awaiting.subject().clone());
+    let too_large = || {
+        refuse(
+            Reason::BodyTooLarge,
+            format!("The body is larger than {limit} bytes"),
+        )
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    *asked = true;
     let reading = Limited::new(body, limit).collect();
     match tokio::time::timeout(policy.settings.body_timeout, reading).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(refuse(
-            Reason::BodyTooLarge,
-            format!("The body is larger than {limit} bytes"),
-        )),
-        Ok(Err(error)) => Err(refuse(
-            Reason::RequestMalformed,
-            format!("The body broke off: {error}"),
-        )),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(match connection.fault.take() {
+            Some(violation) => refuse(
+                violation.rule.reason(),
+                format!("{} ({violation})", violation.rule.meaning()),
+            ),
+            None => refuse(Reason::RequestMalformed, format!("The body broke off: {error}")),
+        }),
         Err(_) => Err(refuse(
             Reason::BodyTimeout,
             "The body did not arrive in time".to_owned(),

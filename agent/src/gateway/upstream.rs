@@ -1,6 +1,6 @@
 //! The guarded service: forwarding what was permitted, and fetching stored pointers for ownership checks.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -16,7 +16,7 @@ use hyper_util::{
 };
 use spinegate_common::Reason;
 
-use crate::authz::Permit;
+use crate::authz::{Permit, Subject};
 
 /// A body on its way to a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -45,6 +45,11 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const ASID: HeaderName = HeaderName::from_static("x-spinegate-asid");
+const ODS: HeaderName = HeaderName::from_static("x-spinegate-ods");
+const INTERACTION: HeaderName = HeaderName::from_static("x-spinegate-interaction");
+const CLIENT_FQDN: HeaderName = HeaderName::from_static("x-spinegate-client-fqdn");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
@@ -56,6 +61,14 @@ pub(super) struct Upstream {
     authority: Authority,
     timeout: Duration,
     largest_answer: usize,
+}
+
+/// Where a permitted request comes from, besides what its permit says.
+pub(super) struct Origin<'r> {
+    pub(super) request_id: &'r str,
+    pub(super) peer: IpAddr,
+    /// The name in the client's certificate.
+    pub(super) client: &'r str,
 }
 
 /// Why the guarded service gave no usable answer.
@@ -92,12 +105,12 @@ impl Upstream {
     }
 
     /// Sends a permitted request on, as it was judged. The head is built anew: only [`FORWARDED`] headers of the
-    /// client's survive.
+    /// client's survive, and who it is stands in headers of the gateway's own.
     pub(super) async fn forward(
         &self,
         permit: Permit,
         headers: &HeaderMap,
-        request_id: &str,
+        origin: &Origin<'_>,
     ) -> Result<Response<Body>, UpstreamError> {
         let target = permit.path_and_query().clone();
         let mut request = self.request(permit.method().clone(), target, permit.body().clone())?;
@@ -106,8 +119,12 @@ impl Upstream {
                 request.headers_mut().insert(name, value.clone());
             }
         }
-        if let Ok(value) = HeaderValue::from_str(request_id) {
-            request.headers_mut().insert(REQUEST_ID, value);
+        for (name, value) in identity(permit.subject(), origin) {
+            let value = HeaderValue::try_from(value).map_err(|error| UpstreamError {
+                reason: Reason::UpstreamInvalid,
+                detail: format!("{name}: {error}"),
+            })?;
+            request.headers_mut().insert(name, value);
         }
         let answer = self.send(request).await?;
         let (mut head, body) = answer.into_parts();
@@ -187,6 +204,36 @@ impl Upstream {
             detail: format!("no answer within {}", humantime::format_duration(self.timeout)),
         }
     }
+}
+
+/// Who sent a request, as the checks have proven it.
+fn identity(subject: &Subject, origin: &Origin<'_>) -> Vec<(HeaderName, String)> {
+    let peer = origin.peer.to_canonical();
+    // RFC 7239 section 6: an IPv6 address stands in brackets and quotes.
+    let node = match peer {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let proven = [
+        (ASID, subject.asid.map(|asid| asid.to_string())),
+        (ODS, subject.ods.as_ref().map(ToString::to_string)),
+        (
+            INTERACTION,
+            subject.interaction_id.as_ref().map(ToString::to_string),
+        ),
+    ];
+    let mut headers = vec![
+        (REQUEST_ID, origin.request_id.to_owned()),
+        (FORWARDED_FOR, peer.to_string()),
+        (header::FORWARDED, format!("for={node};proto=https")),
+        (CLIENT_FQDN, origin.client.to_owned()),
+    ];
+    headers.extend(
+        proven
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    headers
 }
 
 /// A body of known bytes.

@@ -66,6 +66,11 @@ impl Counters {
         self.refused(reason);
     }
 
+    /// An open connection ended with a record that the protocol forbids.
+    pub fn connection_broken(&self, reason: Reason) {
+        self.refused(reason);
+    }
+
     /// A connection was refused before its first request.
     pub fn handshake_refused(&self, reason: Reason) {
         add(&self.handshakes_refused);

@@ -33,12 +33,24 @@ impl Outcome {
     #[must_use]
     pub fn of(reason: Reason) -> Self {
         let (status, issue, code, display) = match reason {
-            Reason::RequestMalformed => (
-                StatusCode::BAD_REQUEST,
-                "value",
-                "INVALID_REQUEST_MESSAGE",
-                "Invalid Request Message",
-            ),
+            Reason::RequestMalformed
+            | Reason::FramingAmbiguous
+            | Reason::TargetRefused
+            | Reason::HostInvalid
+            | Reason::HeaderLookalike
+            | Reason::UpgradeRefused => invalid_message(StatusCode::BAD_REQUEST, "value"),
+            Reason::HeadTooLarge | Reason::TooManyHeaders => {
+                invalid_message(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too-long")
+            }
+            Reason::RequestLineTooLong => invalid_message(StatusCode::URI_TOO_LONG, "too-long"),
+            Reason::HeadTooSlow => invalid_message(StatusCode::REQUEST_TIMEOUT, "timeout"),
+            Reason::TransferCodingUnknown | Reason::MethodRefused => {
+                invalid_message(StatusCode::NOT_IMPLEMENTED, "not-supported")
+            }
+            Reason::VersionUnsupported => {
+                invalid_message(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "not-supported")
+            }
+            Reason::ExpectationUnknown => invalid_message(StatusCode::EXPECTATION_FAILED, "not-supported"),
             Reason::PathUnknown => (StatusCode::NOT_FOUND, "not-found", "BAD_REQUEST", "Bad request"),
             Reason::MethodUnknown => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -169,6 +181,15 @@ impl Outcome {
 
 type Parts = (StatusCode, &'static str, &'static str, &'static str);
 
+fn invalid_message(status: StatusCode, issue: &'static str) -> Parts {
+    (
+        status,
+        issue,
+        "INVALID_REQUEST_MESSAGE",
+        "Invalid Request Message",
+    )
+}
+
 fn header_fault(issue: &'static str) -> Parts {
     let display = "There is a required header missing or invalid";
     (
@@ -266,6 +287,7 @@ mod tests {
         const HEADER: &str = "There is a required header missing or invalid";
         const DENIED: &str = "Access has been denied to process this request";
         const TARGET: &str = "Resource is invalid : relatesTo.target";
+        const MESSAGE: &str = "Invalid Request Message";
         const SERVER: &str = "Unexpected internal server error";
         &[
             (
@@ -274,6 +296,55 @@ mod tests {
                 "value",
                 "INVALID_REQUEST_MESSAGE",
                 "Invalid Request Message",
+            ),
+            (FramingAmbiguous, 400, "value", "INVALID_REQUEST_MESSAGE", MESSAGE),
+            (TargetRefused, 400, "value", "INVALID_REQUEST_MESSAGE", MESSAGE),
+            (HostInvalid, 400, "value", "INVALID_REQUEST_MESSAGE", MESSAGE),
+            (HeaderLookalike, 400, "value", "INVALID_REQUEST_MESSAGE", MESSAGE),
+            (UpgradeRefused, 400, "value", "INVALID_REQUEST_MESSAGE", MESSAGE),
+            (HeadTooLarge, 431, "too-long", "INVALID_REQUEST_MESSAGE", MESSAGE),
+            (
+                TooManyHeaders,
+                431,
+                "too-long",
+                "INVALID_REQUEST_MESSAGE",
+                MESSAGE,
+            ),
+            (
+                RequestLineTooLong,
+                414,
+                "too-long",
+                "INVALID_REQUEST_MESSAGE",
+                MESSAGE,
+            ),
+            (HeadTooSlow, 408, "timeout", "INVALID_REQUEST_MESSAGE", MESSAGE),
+            (
+                TransferCodingUnknown,
+                501,
+                "not-supported",
+                "INVALID_REQUEST_MESSAGE",
+                MESSAGE,
+            ),
+            (
+                MethodRefused,
+                501,
+                "not-supported",
+                "INVALID_REQUEST_MESSAGE",
+                MESSAGE,
+            ),
+            (
+                VersionUnsupported,
+                505,
+                "not-supported",
+                "INVALID_REQUEST_MESSAGE",
+                MESSAGE,
+            ),
+            (
+                ExpectationUnknown,
+                417,
+                "not-supported",
+                "INVALID_REQUEST_MESSAGE",
+                MESSAGE,
             ),
             (PathUnknown, 404, "not-found", "BAD_REQUEST", "Bad request"),
             (MethodUnknown, 405, "not-supported", "BAD_REQUEST", "Bad request"),

@@ -9,7 +9,7 @@ use std::{
 use super::{Agent, interfaces, lock, lockout, reload::internal};
 use crate::{
     audit::{Decision, Event, Operator, Record},
-    config::{Cidr, Source},
+    config::{Cidr, OcspMode, Source},
     control::{
         CertificateStatus, CrlReport, Estate, Failure, FailureKind, FilterStats, Guard, Journal, Operations,
         Origin, Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry,
@@ -147,22 +147,28 @@ impl Agent {
     }
 
     async fn fetch_crls(&self) -> Result<String, Failure> {
-        if !self.config.load().tls.client.fetch.is_on() {
+        let client = &self.config.load_full().tls.client;
+        let asks = client.ocsp.mode != OcspMode::Off;
+        if !client.fetch.is_on() && !asks {
             let mend = "name the hosts of the CRLs in `tls.client.fetch.hosts`, and reload";
             return Err(Failure::new(FailureKind::Refused, "no CRL is fetched", mend));
         }
-        let fetched = self.crl_fetcher.fetch_all().await;
-        let lines: Vec<_> = fetched
+        let (fetched, (questions, answered)) =
+            tokio::join!(self.crl_fetcher.fetch_all(), self.ocsp.ask_again());
+        let mut lines: Vec<_> = fetched
             .iter()
             .map(|(url, result)| match result {
                 Ok(said) => format!("{url}: {said}"),
                 Err(fault) => format!("{url}: not fetched: {fault}"),
             })
             .collect();
-        if fetched.is_empty() {
+        if asks {
+            lines.push(format!("OCSP: {answered} of {questions} questions are answered"));
+        }
+        if lines.is_empty() {
             return Ok("no certificate and no configuration names a CRL of the listed hosts yet".to_owned());
         }
-        if fetched.values().all(Result::is_ok) {
+        if fetched.values().all(Result::is_ok) && answered == questions {
             return Ok(lines.join("\n"));
         }
         let mend = "those that are kept stay in force, and the agent tries again by itself";

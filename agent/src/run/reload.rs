@@ -223,6 +223,7 @@ impl Agent {
     /// Has those CRLs fetched that belong to what is in force.
     async fn configure_fetching(&self) {
         let (fetcher, config) = (Arc::clone(&self.crl_fetcher), self.config.load_full());
+        self.ocsp.configure(&config.tls.client.ocsp);
         let authorities = self.acceptor.trust().authorities();
         let configuring =
             tokio::task::spawn_blocking(move || fetcher.configure(&config.tls.client.fetch, authorities));

@@ -176,6 +176,11 @@ impl Acceptor {
         self.changes.subscribe()
     }
 
+    /// Has every open connection judged again, after something was learnt about a certificate.
+    pub fn announce(&self) {
+        self.changes.send_replace(());
+    }
+
     /// Runs a handshake. Its arithmetic is done by the pool, which is fair to each `source`.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,12 +12,16 @@ use openssl::{
     error::ErrorStack,
     hash::MessageDigest,
     nid::Nid,
-    x509::{X509NameRef, X509Ref},
+    x509::{GeneralNameRef, X509NameRef, X509Ref},
 };
 use x509_parser::{certificate::X509Certificate, oid_registry, prelude::FromDer as _};
 
+use super::Question;
 use super::revocation::Point;
 use crate::nrl::Fqdn;
+
+/// Stands for what is no text.
+pub(super) const UNREADABLE: &str = "(unreadable)";
 
 /// A client that passed R8 to R12. Only this room can make one, and the request pipeline begins with one.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Facts {
     pub(super) leaf: Certificate,
     pub(super) issuer: Certificate,
     pub(super) summary: CertificateSummary,
+    /// About leaf and issuer; none while nobody asks.
+    pub(super) questions: Vec<Arc<Question>>,
 }
 
 /// A certificate of a verified chain, as far as it can become invalid later.
@@ -110,7 +117,7 @@ pub struct CertificateSummary {
     pub serial: String,
     /// The SHA-256 of its DER form, hexadecimal.
     pub sha256: String,
-    /// The names in its SAN, as OpenSSL writes them.
+    /// The names in its SAN, each with its kind.
     pub san: Vec<String>,
     /// When it begins (RFC 3339).
     pub not_before: String,
@@ -133,6 +140,12 @@ impl VerifiedClient {
     #[must_use]
     pub fn fqdn(&self) -> &Fqdn {
         &self.facts.fqdn
+    }
+
+    /// What OCSP responders are asked about its certificate and its issuer's.
+    #[must_use]
+    pub fn questions(&self) -> &[Arc<Question>] {
+        &self.facts.questions
     }
 
     /// Its certificate.
@@ -187,19 +200,33 @@ impl CertificateSummary {
 fn san(certificate: &X509Ref) -> Vec<String> {
     const MOST: usize = 16;
     let names = certificate.subject_alt_names();
-    let written = names.iter().flatten().map(|name| {
-        let (kind, value) = if let Some(dns) = name.dnsname() {
-            ("DNS", dns)
-        } else if let Some(uri) = name.uri() {
-            ("URI", uri)
-        } else if let Some(email) = name.email() {
-            ("email", email)
-        } else {
-            return "(another kind of name)".to_owned();
-        };
-        format!("{kind}:{value}")
-    });
-    written.take(MOST).collect()
+    names.iter().flatten().take(MOST).map(general_name).collect()
+}
+
+/// A name with its kind, as in `DNS:ssp.example.nhs.uk`.
+pub(super) fn general_name(general: &GeneralNameRef) -> String {
+    let address = |bytes: &[u8]| {
+        if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+            return Ipv4Addr::from(octets).to_string();
+        }
+        <[u8; 16]>::try_from(bytes).map_or_else(
+            |_| UNREADABLE.to_owned(),
+            |octets| Ipv6Addr::from(octets).to_string(),
+        )
+    };
+    if let Some(dns) = general.dnsname() {
+        format!("DNS:{dns}")
+    } else if let Some(bytes) = general.ipaddress() {
+        format!("IP:{}", address(bytes))
+    } else if let Some(uri) = general.uri() {
+        format!("URI:{uri}")
+    } else if let Some(email) = general.email() {
+        format!("email:{email}")
+    } else if let Some(directory) = general.directory_name() {
+        format!("DN:{}", name(directory))
+    } else {
+        UNREADABLE.to_owned()
+    }
 }
 
 /// A serial number in lower-case hexadecimal.
@@ -227,7 +254,7 @@ pub(super) fn name(name: &X509NameRef) -> String {
         };
         let value = match entry.data().to_string() {
             Ok(value) => value.to_string(),
-            Err(_) => "(unreadable)".to_owned(),
+            Err(_) => UNREADABLE.to_owned(),
         };
         format!("{kind}={}", value.replace('\\', "\\\\").replace(',', "\\,"))
     });

@@ -5,8 +5,8 @@ use openssl::{
     error::ErrorStack,
     pkey::{PKey, Private},
     ssl::{
-        SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode,
-        SslVersion,
+        AlpnError, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
+        SslVerifyMode, SslVersion, select_next_proto,
     },
     stack::Stack,
     x509::{X509, X509PurposeId},
@@ -61,6 +61,10 @@ pub(super) fn build(
     // One read from the kernel for a record and its header.
     context.set_read_ahead(true);
     context.set_client_hello_callback(progress::on_client_hello);
+    // An offer without it was refused at the hello.
+    context.set_alpn_select_callback(|_, offer| {
+        select_next_proto(hello::PROTOCOL, offer).ok_or(AlpnError::ALERT_FATAL)
+    });
     resume(&mut context, config.resumption)?;
 
     context.set_certificate(identity.certificate)?;

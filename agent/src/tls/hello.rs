@@ -28,9 +28,13 @@ const NRL: [Suite; 8] = [
 
 const TLS_1_2: u16 = 0x0303;
 /// Extensions of the ClientHello, by their numbers in IANA's registry.
+const ALPN: u32 = 16;
 const ENCRYPT_THEN_MAC: u32 = 22;
 const EXTENDED_MASTER_SECRET: u32 = 23;
 const SUPPORTED_VERSIONS: u32 = 43;
+
+/// The one application protocol, as ALPN lists protocols: each behind its length (RFC 7301 section 3.1).
+pub(super) const PROTOCOL: &[u8] = b"\x08http/1.1";
 
 /// What a ClientHello must offer.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +82,10 @@ impl Demands {
             let refusal = Refusal::new(Reason::NoCommonCipher, detail);
             return Err((refusal, SslAlert::HANDSHAKE_FAILURE));
         }
+        if extension(ssl, ALPN).is_some_and(|offer| !offers_protocol(&offer)) {
+            let refusal = Refusal::new(Reason::NoCommonProtocol, "ALPN is offered without http/1.1");
+            return Err((refusal, SslAlert::NO_APPLICATION_PROTOCOL));
+        }
         let encrypt_then_mac = extension(ssl, ENCRYPT_THEN_MAC).is_some();
         if self.extended_master_secret && extension(ssl, EXTENDED_MASTER_SECRET).is_none() {
             let refusal = Refusal::new(Reason::ExtendedMasterSecretMissing, "extension 23 is missing");
@@ -105,6 +113,21 @@ fn offers_tls_1_2(ssl: &SslRef) -> bool {
             .any(|version| version == TLS_1_2.to_be_bytes()),
         None => legacy_version(ssl) >= TLS_1_2,
     }
+}
+
+/// Whether the content of an ALPN extension, a list behind its length, has the one protocol.
+fn offers_protocol(offer: &[u8]) -> bool {
+    let mut rest = offer.get(2..).unwrap_or_default();
+    while let Some(length) = rest.first() {
+        let Some((one, behind)) = rest.split_at_checked(1 + usize::from(*length)) else {
+            return false;
+        };
+        if one == PROTOCOL {
+            return true;
+        }
+        rest = behind;
+    }
+    false
 }
 
 /// The numbers of suites, as many as fit on a line.
@@ -147,5 +170,25 @@ fn extension(ssl: &SslRef, number: u32) -> Option<Vec<u8>> {
             return Some(Vec::new());
         }
         Some(slice::from_raw_parts(content, length).to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_is_found_where_it_is_an_entry_of_its_own() {
+        for (offer, found) in [
+            (&b"\0\x09\x08http/1.1"[..], true),
+            (b"\0\x0c\x02h2\x08http/1.1", true),
+            (b"\0\x03\x02h2", false),
+            (b"\0\x0a\x09\x08http/1.1", false),
+            (b"\0\x09\x08http/1.", false),
+            (b"\0", false),
+            (b"", false),
+        ] {
+            assert_eq!(offers_protocol(offer), found, "{offer:?}");
+        }
     }
 }

@@ -128,7 +128,7 @@ impl Authorities {
         let plain =
             |found: &[Found]| -> Vec<X509> { found.iter().map(|found| found.certificate.clone()).collect() };
         let anchors = Anchors::new(&plain(&self.roots), &plain(&self.issuers))?;
-        Ok(Trust::new(anchors, config.fqdns.clone(), self.revocations))
+        Ok(Trust::new(anchors, config.fqdns.clone(), self.revocations).asking(config.ocsp.mode))
     }
 }
 

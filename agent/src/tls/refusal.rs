@@ -123,6 +123,13 @@ impl Refusal {
         }
     }
 
+    /// What a record broke after the handshake; nothing where the peer only ended the connection.
+    pub(super) fn of_record(error: &openssl::ssl::Error) -> Option<Self> {
+        let refusal = Self::of_stack(error.ssl_error()?);
+        let ended = matches!(refusal.reason, Reason::PeerClosed | Reason::PeerAlert);
+        (!ended).then(|| Self::new(Reason::RecordInvalid, refusal.detail))
+    }
+
     fn of_stack(stack: &ErrorStack) -> Self {
         let detail = stack.to_string();
         let first = stack
@@ -143,6 +150,8 @@ fn reason_of_code(code: i32) -> Reason {
     const UNSUPPORTED_PROTOCOL: i32 = 258;
     const UNKNOWN_PROTOCOL: i32 = 252;
     const VERSION_TOO_LOW: i32 = 396;
+    /// Only a CertificateVerify has a signature that a server checks.
+    const BAD_SIGNATURE: i32 = 123;
     const UNEXPECTED_EOF: i32 = 294;
     const CERTIFICATE_VERIFY_FAILED: i32 = 134;
     const CA_KEY_TOO_SMALL: i32 = 397;
@@ -154,6 +163,7 @@ fn reason_of_code(code: i32) -> Reason {
         NO_SHARED_CIPHER => Reason::NoCommonCipher,
         PEER_DID_NOT_RETURN_A_CERTIFICATE => Reason::CertificateMissing,
         UNSUPPORTED_PROTOCOL | UNKNOWN_PROTOCOL | VERSION_TOO_LOW => Reason::TlsVersion,
+        BAD_SIGNATURE => Reason::KeyUnproven,
         UNEXPECTED_EOF => Reason::PeerClosed,
         CERTIFICATE_VERIFY_FAILED => Reason::ChainInvalid,
         CA_KEY_TOO_SMALL | EE_KEY_TOO_SMALL | CA_MD_TOO_WEAK => Reason::WeakKeyOrDigest,

@@ -4,6 +4,7 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsFd as _, BorrowedFd},
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
@@ -17,6 +18,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::Refusal;
+
 /// A TCP connection as OpenSSL reads and writes it: never waiting, so that any thread can go on with a handshake.
 #[derive(Debug)]
 pub(super) struct Socket(TcpStream);
@@ -25,7 +28,12 @@ pub(super) struct Socket(TcpStream);
 #[derive(Debug)]
 pub struct TlsStream {
     ssl: SslStream<Socket>,
+    fault: Fault,
 }
+
+/// The record that ended a connection, if one did: who reads and writes the stream sees an error at most.
+#[derive(Clone, Debug, Default)]
+pub struct Fault(Arc<OnceLock<Refusal>>);
 
 /// What OpenSSL waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +111,17 @@ pub(super) fn wants(error: &openssl::ssl::Error) -> Option<Wants> {
 }
 
 impl TlsStream {
-    pub(super) const fn new(ssl: SslStream<Socket>) -> Self {
-        Self { ssl }
+    pub(super) fn new(ssl: SslStream<Socket>) -> Self {
+        Self {
+            ssl,
+            fault: Fault::default(),
+        }
+    }
+
+    /// Tells of a record that ends the connection, also when the stream is gone.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        self.fault.clone()
     }
 
     /// Repeats what OpenSSL can't do yet until it can; `None` is the end of the peer's data.
@@ -121,9 +138,23 @@ impl TlsStream {
             match wants(&error) {
                 Some(wants) => ready!(self.ssl.get_ref().poll_ready(wants, cx))?,
                 None if error.code() == ErrorCode::ZERO_RETURN => return Poll::Ready(Ok(None)),
-                None => return Poll::Ready(Err(error.into_io_error().unwrap_or_else(io::Error::other))),
+                None => {
+                    if let Some(refusal) = Refusal::of_record(&error) {
+                        // The first one counts.
+                        let _ = self.fault.0.set(refusal);
+                    }
+                    return Poll::Ready(Err(error.into_io_error().unwrap_or_else(io::Error::other)));
+                }
             }
         }
+    }
+}
+
+impl Fault {
+    /// Why the connection ended, if a record ended it.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.0.get()
     }
 }
 
@@ -134,8 +165,13 @@ impl AsyncRead for TlsStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = ready!(this.poll_with(cx, |ssl| ssl.ssl_read(buffer.initialize_unfilled())))?;
-        buffer.advance(read.unwrap_or(0));
+        // SAFETY: OpenSSL writes into the buffer and makes nothing of it uninitialised. A buffer that is cleared before each
+        // read would cost an idle connection its pages, though nothing ever comes.
+        let unfilled = unsafe { buffer.unfilled_mut() };
+        let read = ready!(this.poll_with(cx, |ssl| ssl.ssl_read_uninit(unfilled)))?.unwrap_or(0);
+        // SAFETY: OpenSSL has written so many bytes.
+        unsafe { buffer.assume_init(read) };
+        buffer.advance(read);
         Poll::Ready(Ok(()))
     }
 }

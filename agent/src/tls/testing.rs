@@ -184,7 +184,7 @@ pub(super) fn time(seconds: i64) -> Asn1Time {
     Asn1Time::from_unix(NOW + seconds).unwrap()
 }
 
-fn key() -> PKey<Private> {
+pub(super) fn key() -> PKey<Private> {
     static KEY: OnceLock<PKey<Private>> = OnceLock::new();
     KEY.get_or_init(|| PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap())
         .clone()

@@ -18,14 +18,14 @@ use openssl::{
 use spinegate_common::Reason;
 
 use super::{
-    CertificateSummary, Refusal, VerifiedClient,
+    CertificateSummary, Question, Questions, Refusal, VerifiedClient,
     client::{Certificate, Facts, Time, fingerprint},
-    name,
+    name, ocsp,
     refusal::Fault,
     revocation::{Holder, Revocations},
     wanted::distribution_points,
 };
-use crate::{control::CrlStatus, nrl::Fqdn};
+use crate::{config::OcspMode, control::CrlStatus, nrl::Fqdn};
 
 /// Keys shorter than this are refused (security level 2 of OpenSSL: 112 bits).
 const RSA_BITS: u32 = 2048;
@@ -40,6 +40,8 @@ pub struct Trust {
     revocations: Revocations,
     /// What was wrong with the CRLs when they were last read.
     crl_faults: Vec<String>,
+    ocsp: OcspMode,
+    questions: Arc<Questions>,
 }
 
 /// The CAs: the roots, and the only issuers of clients' certificates.
@@ -121,7 +123,14 @@ impl Trust {
             fqdns: fqdns.into(),
             revocations,
             crl_faults: Vec::new(),
+            ocsp: OcspMode::Off,
+            questions: Arc::default(),
         }
+    }
+
+    /// The same where OCSP responders are asked.
+    pub(super) fn asking(self, ocsp: OcspMode) -> Self {
+        Self { ocsp, ..self }
     }
 
     /// The same with what was read of CRLs since, and nothing forgotten of what was known before.
@@ -132,6 +141,8 @@ impl Trust {
             fqdns: Arc::clone(&self.fqdns),
             revocations,
             crl_faults,
+            ocsp: self.ocsp,
+            questions: Arc::clone(&self.questions),
         }
     }
 
@@ -139,6 +150,7 @@ impl Trust {
     pub(super) fn after(mut self, before: &Self) -> Self {
         self.revocations
             .succeed(&before.revocations, self.anchors.prints());
+        self.questions = Arc::clone(&before.questions);
         self
     }
 
@@ -174,6 +186,7 @@ impl Trust {
                 return Err(Fault::new(Reason::IssuerNotPinned, detail).at(1));
             }
             self.check_dates(&facts.leaf, &facts.issuer, now.into())?;
+            ocsp::judge(self.ocsp, &facts.questions, true, now)?;
             if !self.fqdns.contains(&facts.fqdn) {
                 let detail = format!("{} is no longer accepted", facts.fqdn);
                 return Err(Fault::new(Reason::FqdnMismatch, detail));
@@ -183,13 +196,18 @@ impl Trust {
         judged().map_err(|fault| fault.into_refusal(Some(facts.summary.clone())))
     }
 
-    /// How long a client that is valid now stays so by its certificates' dates alone.
+    /// How long a client that is valid now stays so by the dates of its certificates, and of the OCSP answers that it needs.
     #[must_use]
     pub fn validity(&self, client: &VerifiedClient, now: SystemTime) -> Duration {
         let facts = client.facts();
         let end = facts.leaf.not_after.min(facts.issuer.not_after);
         // Its last second counts.
-        end.since(now.into()) + Duration::from_secs(1)
+        let by_dates = end.since(now.into()) + Duration::from_secs(1);
+        let by_answers = match self.ocsp {
+            OcspMode::Require => ocsp::shortest(&facts.questions, now),
+            OcspMode::Off | OcspMode::Prefer => None,
+        };
+        by_answers.map_or(by_dates, |answers| answers.min(by_dates))
     }
 
     pub(super) fn fqdns(&self) -> &[Fqdn] {
@@ -238,6 +256,28 @@ impl Trust {
         &self.crl_faults
     }
 
+    /// What OCSP responders are asked, and what they have answered.
+    #[must_use]
+    pub fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    /// What is to be asked about a chain. A certificate that nothing can be asked about is refused where an answer is needed.
+    fn questions_about(&self, chain: &[&X509Ref], now: SystemTime) -> Result<Vec<Arc<Question>>, Fault> {
+        if self.ocsp == OcspMode::Off {
+            return Ok(Vec::new());
+        }
+        let pairs = chain.iter().zip(chain.iter().skip(1)).enumerate();
+        pairs
+            .map(|(depth, (certificate, issuer))| {
+                let question = self.questions.about(certificate, issuer, depth, now);
+                question.map_err(|error| {
+                    Fault::new(Reason::ChainInvalid, format!("it can't be asked about: {error}")).at(depth)
+                })
+            })
+            .collect()
+    }
+
     fn facts(&self, chain: &[&X509Ref], now: SystemTime) -> Result<Facts, Fault> {
         let (leaf, issuer) = self.check_issuer(chain)?;
         let of = |certificate: &X509Ref| {
@@ -246,6 +286,8 @@ impl Trust {
         };
         let (leaf_facts, issuer_facts) = (of(leaf)?, of(issuer)?);
         self.check_dates(&leaf_facts, &issuer_facts, now.into())?;
+        let questions = self.questions_about(chain, now)?;
+        ocsp::judge(self.ocsp, &questions, false, now)?;
         check_usage(leaf, &leaf_facts)?;
         let fqdn = self.check_name(leaf)?;
         let summary = CertificateSummary::of(leaf).map_err(unreadable)?;
@@ -254,6 +296,7 @@ impl Trust {
             leaf: leaf_facts,
             issuer: issuer_facts,
             summary,
+            questions,
         })
     }
 

@@ -27,15 +27,15 @@ fn handshake(reason: Reason) -> u32 {
         | Reason::HandshakeQueueFull
         | Reason::PeerAlert
         | Reason::PeerClosed => 0,
-        Reason::HandshakeMalformed | Reason::CertificateMissing => 2,
+        Reason::HandshakeMalformed | Reason::CertificateMissing | Reason::KeyUnproven => 2,
         _ => 1,
     }
 }
 
 fn certificate(reason: Reason) -> u32 {
     match reason {
-        // Our own CRLs are missing or old.
-        Reason::CrlMissing | Reason::CrlStale => 0,
+        // Our own CRLs are missing or old, or a responder is silent.
+        Reason::CrlMissing | Reason::CrlStale | Reason::OcspUnavailable => 0,
         Reason::CertificateNotYetValid | Reason::CertificateExpired => 1,
         Reason::CertificateRevoked => 3,
         _ => 2,

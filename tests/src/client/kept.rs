@@ -33,7 +33,7 @@ impl Client<'_> {
                 .map_err(|error| anyhow!("no handshake: {error}"))?;
             let mut stream = BufReader::new(stream);
             let mut status = || {
-                stream.get_mut().write_all(head(message).as_bytes())?;
+                stream.get_mut().write_all(message.bytes().as_bytes())?;
                 read_answer(&mut stream).with_context(|| format!("{message} was not answered"))
             };
             let before = status()?;
@@ -103,19 +103,6 @@ fn is_silence(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
-}
-
-fn head(message: &Message) -> String {
-    let fields: String = message
-        .headers()
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
-    format!(
-        "{} {} HTTP/1.1\r\nHost: {EDGE_FQDN}\r\n{fields}\r\n",
-        message.method(),
-        message.target()
-    )
 }
 
 /// Reads an answer to its end, and gives its status code.

@@ -149,7 +149,7 @@ fn append<const KEYS: usize>(filter: &mut Table, list: &str, keys: [(&str, Value
 ///
 /// # Errors
 /// The systems can't be written as TOML.
-pub(super) fn registry() -> Result<String> {
+pub fn registry() -> Result<String> {
     let systems = System::ALL.map(|system| {
         let mut table = Table::new();
         let interactions: Vec<String> = system

@@ -27,7 +27,7 @@ impl Audit {
     /// # Errors
     /// The file can't be read.
     pub fn mark(&self) -> Result<usize> {
-        Ok(self.entries()?.len())
+        Ok(self.lines()?.len())
     }
 
     /// The entries after a mark, oldest first.
@@ -35,7 +35,14 @@ impl Audit {
     /// # Errors
     /// The file can't be read, or a line is not JSON.
     pub fn since(&self, mark: usize) -> Result<Vec<Value>> {
-        Ok(self.entries()?.into_iter().skip(mark).collect())
+        let lines = self.lines()?;
+        let later = lines.iter().skip(mark);
+        later
+            .map(|line| {
+                serde_json::from_str(line)
+                    .with_context(|| format!("not JSON in {}: {line:?}", self.path.display()))
+            })
+            .collect()
     }
 
     /// Waits for a refusal of a peer after a mark, and gives its reason.
@@ -58,7 +65,7 @@ impl Audit {
         )
     }
 
-    fn entries(&self) -> Result<Vec<Value>> {
+    fn lines(&self) -> Result<Vec<String>> {
         let text = match fs::read_to_string(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.with_context(|| format!("can't read {}", self.path.display()))?,
@@ -67,13 +74,7 @@ impl Audit {
         let whole = text
             .rfind('\n')
             .map_or("", |end| text.get(..end).unwrap_or_default());
-        whole
-            .lines()
-            .map(|line| {
-                serde_json::from_str(line)
-                    .with_context(|| format!("not JSON in {}: {line:?}", self.path.display()))
-            })
-            .collect()
+        Ok(whole.lines().map(str::to_owned).collect())
     }
 }
 

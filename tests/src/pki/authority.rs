@@ -23,6 +23,13 @@ use openssl::{
 
 use super::Address;
 
+/// `id-ce-cRLDistributionPoints` (RFC 5280 section 4.2.1.13)
+const POINTS: &str = "2.5.29.31";
+/// `id-ce-issuingDistributionPoint` (section 5.2.5)
+const ISSUING_POINT: &str = "2.5.29.28";
+/// `id-pe-authorityInfoAccess` (section 4.2.2.1)
+const ACCESS: &str = "1.3.6.1.5.5.7.1.1";
+
 /// A span of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
@@ -44,16 +51,17 @@ impl Authority {
     /// # Errors
     /// OpenSSL refused.
     pub fn root(name: &str, key: PKey<Private>) -> Result<Self> {
-        let certificate = ca(&subject("CA", &[name])?, &key, 1, None, None)?;
+        let certificate = ca(&subject("CA", &[name])?, &key, 1, None, Vec::new())?;
         Ok(Self { certificate, key })
     }
 
-    /// A CA under this one, with path length 0, whose certificate says where this one's CRL is.
+    /// A CA under this one, with path length 0, whose certificate says where this one's CRL and responder are.
     ///
     /// # Errors
     /// OpenSSL refused.
-    pub fn subordinate(&self, name: &str, key: PKey<Private>, crl: &str) -> Result<Self> {
-        let certificate = ca(&subject("CA", &[name])?, &key, 0, Some(self), Some(crl))?;
+    pub fn subordinate(&self, name: &str, key: PKey<Private>, (crl, ocsp): (&str, &str)) -> Result<Self> {
+        let extensions = vec![distribution_points(crl)?, responder(ocsp)?];
+        let certificate = ca(&subject("CA", &[name])?, &key, 0, Some(self), extensions)?;
         Ok(Self { certificate, key })
     }
 
@@ -95,7 +103,7 @@ impl Authority {
         let number = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
         builder.append_extension(CrlNumber::new(BigNum::from_slice(&number.to_be_bytes())?)?.build()?)?;
         if let Some(uri) = point {
-            builder.append_extension(distribution_point("2.5.29.28", true, &full_name(uri)?)?)?;
+            builder.append_extension(sequence(ISSUING_POINT, true, &full_name(uri)?)?)?;
         }
         for certificate in revoked {
             let mut entry = X509RevokedBuilder::new()?;
@@ -112,6 +120,14 @@ impl Authority {
     #[must_use]
     pub fn certificate(&self) -> &X509Ref {
         &self.certificate
+    }
+
+    /// The CA's key as PEM, for a responder that signs with it.
+    ///
+    /// # Errors
+    /// OpenSSL refused.
+    pub fn key_pem(&self) -> Result<Vec<u8>> {
+        Ok(self.key.private_key_to_pem_pkcs8()?)
     }
 
     /// The CA's certificate as PEM.
@@ -141,6 +157,7 @@ pub struct Leaf {
     client_auth: bool,
     validity: Validity,
     crl: Option<String>,
+    responder: Option<String>,
 }
 
 impl Leaf {
@@ -155,6 +172,7 @@ impl Leaf {
             client_auth: true,
             validity: Validity::present(),
             crl: None,
+            responder: None,
         }
     }
 
@@ -204,6 +222,15 @@ impl Leaf {
         }
     }
 
+    /// With this responder for OCSP.
+    #[must_use]
+    pub fn with_ocsp_at(self, uri: &str) -> Self {
+        Self {
+            responder: Some(uri.to_owned()),
+            ..self
+        }
+    }
+
     /// Also for this address.
     #[must_use]
     pub fn address(mut self, address: Address) -> Self {
@@ -246,6 +273,9 @@ impl Leaf {
             let names = names.build(&builder.x509v3_context(None, None))?;
             builder.append_extension(names)?;
         }
+        if let Some(uri) = &self.responder {
+            builder.append_extension(responder(uri)?)?;
+        }
         if let Some(uri) = &self.crl {
             builder.append_extension(distribution_points(uri)?)?;
         }
@@ -253,8 +283,8 @@ impl Leaf {
     }
 }
 
-/// `id-ce-cRLDistributionPoints` or `id-ce-issuingDistributionPoint` (RFC 5280 sections 4.2.1.13 and 5.2.5).
-fn distribution_point(oid: &str, critical: bool, content: &[u8]) -> Result<X509Extension> {
+/// An extension whose content is a sequence.
+fn sequence(oid: &str, critical: bool, content: &[u8]) -> Result<X509Extension> {
     let content = Asn1OctetString::new_from_bytes(&der(0x30, content)?)?;
     Ok(X509Extension::new_from_der(
         &*Asn1Object::from_str(oid)?,
@@ -265,7 +295,15 @@ fn distribution_point(oid: &str, critical: bool, content: &[u8]) -> Result<X509E
 
 /// The distribution points of a certificate: one.
 fn distribution_points(uri: &str) -> Result<X509Extension> {
-    distribution_point("2.5.29.31", false, &der(0x30, &full_name(uri)?)?)
+    sequence(POINTS, false, &der(0x30, &full_name(uri)?)?)
+}
+
+/// Where to ask about a certificate over OCSP (RFC 5280 section 4.2.2.1).
+fn responder(uri: &str) -> Result<X509Extension> {
+    /// `id-ad-ocsp`, 1.3.6.1.5.5.7.48.1
+    const OCSP: [u8; 10] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01];
+    let access = der(0x30, &[&OCSP, &*der(0x86, uri.as_bytes())?].concat())?;
+    sequence(ACCESS, false, &access)
 }
 
 /// A DistributionPointName of one URI.
@@ -290,7 +328,7 @@ fn ca(
     key: &PKey<Private>,
     path_length: u32,
     issuer: Option<&Authority>,
-    crl: Option<&str>,
+    extensions: Vec<X509Extension>,
 ) -> Result<X509> {
     let mut builder = begin(name, key, Validity::days(-1095, 2555), issuer)?;
     builder.append_extension(
@@ -301,8 +339,8 @@ fn ca(
             .build()?,
     )?;
     builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
-    if let Some(uri) = crl {
-        builder.append_extension(distribution_points(uri)?)?;
+    for extension in extensions {
+        builder.append_extension(extension)?;
     }
     end(builder, key, issuer)
 }

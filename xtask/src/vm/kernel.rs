@@ -7,9 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Series, only_named};
+use super::Series;
 use crate::{
-    command::{output, program, run},
+    command::{output, program},
+    debian::{self, only_named},
     host,
 };
 
@@ -26,7 +27,7 @@ impl Kernel {
         let package = resolve(series)?;
         let folder = host::cache()?.join("kernels").join(&package);
         if !folder.join("boot").exists() {
-            download(&package, &folder)?;
+            debian::unpack(&package, &folder)?;
         }
         let image = only_named(&folder.join("boot"), "vmlinuz-")?;
         let release = image
@@ -86,19 +87,6 @@ fn resolve(series: Series) -> Result<String> {
     package
         .map(str::to_owned)
         .with_context(|| format!("{meta} depends on nothing"))
-}
-
-fn download(package: &str, folder: &Path) -> Result<()> {
-    println!("fetching {package}");
-    let draft = folder.with_file_name(format!("{package}.draft"));
-    // What an interrupted download left.
-    let _ = fs::remove_dir_all(&draft);
-    fs::create_dir_all(&draft).with_context(|| format!("making {}", draft.display()))?;
-    run(program("apt-get", ["download", "-qq", package]).current_dir(&draft))?;
-    let archive = only_named(&draft, package)?;
-    run(program("dpkg-deb", ["-x"]).arg(&archive).arg(&draft))?;
-    fs::remove_file(&archive)?;
-    fs::rename(&draft, folder).with_context(|| format!("making {}", folder.display()))
 }
 
 /// What `modules.dep` says: each line is a file, a colon, and the files that it needs, the nearest first.

@@ -21,12 +21,25 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Gateway> {
     let base_path = section.or("base_path", "/STU3".to_owned(), values::base_path);
     let max_connections = section.or("max_connections", 4096, values::integer(1..=1_000_000));
     let max_body = section.or("max_body", 1 << 20, values::integer(1..=64 << 20));
+    let max_head = section.or("max_head", 32 << 10, values::integer(1 << 10..=1 << 20));
+    let max_headers = section.or("max_headers", 64, values::integer(1..=1000));
+    let max_request_line = section.or("max_request_line", 8 << 10, values::integer(64..=64 << 10));
     let wait = || values::duration(Duration::from_millis(100)..=Duration::from_mins(10));
     let header_timeout = section.or("header_timeout", Duration::from_secs(10), wait());
+    let idle_timeout = section.or("idle_timeout", Duration::from_mins(1), wait());
     let body_timeout = section.or("body_timeout", Duration::from_secs(30), wait());
     let upstream_timeout = section.or("upstream_timeout", Duration::from_secs(30), wait());
     let drain = values::duration(Duration::ZERO..=Duration::from_mins(10));
     let drain_timeout = section.or("drain_timeout", Duration::from_secs(10), drain);
+    if let (Some(line), Some(head)) = (max_request_line, max_head)
+        && line > head
+    {
+        let message = format!("{line} is more than gateway.max_head, {head}");
+        section.fault(
+            "max_request_line",
+            Fault::new(message, "lower it, or raise max_head"),
+        );
+    }
     section.finish();
 
     Some(Gateway {
@@ -36,7 +49,11 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Gateway> {
         base_path: base_path?,
         max_connections: max_connections?,
         max_body: max_body?,
+        max_head: max_head?,
+        max_headers: max_headers?,
+        max_request_line: max_request_line?,
         header_timeout: header_timeout?,
+        idle_timeout: idle_timeout?,
         body_timeout: body_timeout?,
         upstream_timeout: upstream_timeout?,
         drain_timeout: drain_timeout?,

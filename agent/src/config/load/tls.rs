@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::config::{
-    ClientTls, CrlFetch, DhGroup, OnStale, Revocation, Suites, Tls, Unauthenticated,
+    ClientTls, CrlFetch, DhGroup, Ocsp, OcspMode, OnStale, Revocation, Suites, Tls, Unauthenticated,
     reader::{Example, Section},
     values::{self, Fault},
 };
@@ -97,6 +97,7 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
     let policies = &[("require", Revocation::Require), ("prefer", Revocation::Prefer)];
     let revocation = section.or("revocation", Revocation::Require, values::choice(policies));
     let fetch = fetch(section.section("fetch"), folder);
+    let ocsp = ocsp(section.section("ocsp"));
     let fetches = fetch.as_ref().is_none_or(CrlFetch::is_on);
     let crls = match revocation {
         // Without a CRL every client would be refused.
@@ -116,6 +117,35 @@ fn client(mut section: Section<'_>, folder: &Path) -> Option<ClientTls> {
         revocation: revocation?,
         on_stale: on_stale?,
         fetch: fetch?,
+        ocsp: ocsp?,
+    })
+}
+
+fn ocsp(mut section: Section<'_>) -> Option<Ocsp> {
+    let modes = &[
+        ("off", OcspMode::Off),
+        ("prefer", OcspMode::Prefer),
+        ("require", OcspMode::Require),
+    ];
+    let mode = section.or("mode", OcspMode::Off, values::choice(modes));
+    let hosts = section.list("hosts", values::http_host);
+    let responder = section.optional("responder", values::http_url);
+    let limits = Duration::from_millis(100)..=Duration::from_secs(5);
+    let deadline = section.or("deadline", Duration::from_secs(2), values::duration(limits));
+    if let (Some(mode), Some(hosts), Some(None)) = (mode, &hosts, &responder)
+        && mode != OcspMode::Off
+        && hosts.is_empty()
+    {
+        let mend = "list the hosts of the responders that certificates name, or name one in `tls.client.ocsp.responder`";
+        section.fault("mode", Fault::new("nobody may be asked", mend));
+    }
+    section.finish();
+
+    Some(Ocsp {
+        mode: mode?,
+        hosts: hosts?,
+        responder: responder?,
+        deadline: deadline?,
     })
 }
 

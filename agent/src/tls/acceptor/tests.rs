@@ -281,6 +281,7 @@ impl World {
                 revocation: config::Revocation::Require,
                 on_stale: config::OnStale::Deny,
                 fetch: config::CrlFetch::off(),
+                ocsp: config::Ocsp::off(),
             },
         }
     }

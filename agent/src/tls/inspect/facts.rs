@@ -1,19 +1,12 @@
 //! What stands in a certificate, as an operator or a supplier reads it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use openssl::{
-    error::ErrorStack,
-    nid::Nid,
-    pkey::Id,
-    x509::{GeneralNameRef, X509Ref},
-};
+use openssl::{error::ErrorStack, nid::Nid, pkey::Id, x509::X509Ref};
 use serde::Serialize;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use crate::tls::{
     CertificateSummary,
-    client::{Time, name},
+    client::{Time, UNREADABLE, general_name},
 };
 
 /// A certificate's content.
@@ -87,33 +80,6 @@ impl CertificateFacts {
             extended_key_usage: usage.extended,
             crl_distribution_points: distribution_points(certificate),
         })
-    }
-}
-
-const UNREADABLE: &str = "(unreadable)";
-
-fn general_name(general: &GeneralNameRef) -> String {
-    let address = |bytes: &[u8]| {
-        if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
-            return Ipv4Addr::from(octets).to_string();
-        }
-        <[u8; 16]>::try_from(bytes).map_or_else(
-            |_| UNREADABLE.to_owned(),
-            |octets| Ipv6Addr::from(octets).to_string(),
-        )
-    };
-    if let Some(dns) = general.dnsname() {
-        format!("DNS:{dns}")
-    } else if let Some(bytes) = general.ipaddress() {
-        format!("IP:{}", address(bytes))
-    } else if let Some(uri) = general.uri() {
-        format!("URI:{uri}")
-    } else if let Some(email) = general.email() {
-        format!("email:{email}")
-    } else if let Some(directory) = general.directory_name() {
-        format!("DN:{}", name(directory))
-    } else {
-        UNREADABLE.to_owned()
     }
 }
 

@@ -1,0 +1,6 @@
+//! The measurements.
+
+pub(crate) mod flood;
+pub(crate) mod floor;
+pub(crate) mod full;
+pub(crate) mod idle;
