@@ -11,7 +11,7 @@ mod socket;
 pub use answers::{
     CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, EventsMissed, Explanation,
     FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Requests, ServiceStats,
-    SourceEntry, Stats, Status, Tally, VerdictEntry, VerdictKind,
+    SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
 };
 pub use client::{Answers, ClientError, call, stream};
 pub use hand_over::{Estate, HandOverError, Inheritance, Predecessor};

@@ -282,6 +282,7 @@ impl Started {
             succeed(&agent, &control, predecessor).await;
         }
         services.spawn(crls::follow(Arc::clone(&agent), end.clone()));
+        services.spawn(Arc::clone(&agent.gateway).tend_upstreams(end.clone()));
         services.spawn(Arc::clone(&agent.ocsp).refresh(end.clone()));
         // Ended early where a successor goes on with them.
         let (duty, duties) = (end.child_token(), &agent.duties);

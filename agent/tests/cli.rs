@@ -7,6 +7,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     process::{Command, Output, Stdio},
@@ -18,7 +19,7 @@ use spinegate::{
     control::{
         CertificateStatus, Check, Decision, DropReport, Estate, Explanation, Failure, FailureKind, Journal,
         Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server, SourceEntry, Stats,
-        Status, Tally, VerdictEntry, VerdictKind,
+        Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
     },
 };
 use tempfile::TempDir;
@@ -391,7 +392,17 @@ fn status() -> Status {
         scope: "services".to_owned(),
         interfaces: Vec::new(),
         listen: vec!["127.0.0.1:8443".parse().unwrap()],
-        upstream: "http://127.0.0.1:8080/".to_owned(),
+        refusals_by_side: BTreeMap::from([("client".to_owned(), 7)]),
+        upstreams: vec![UpstreamStatus {
+            address: "http://127.0.0.1:8080".to_owned(),
+            state: "ejected".to_owned(),
+            ejected_seconds: Some(4),
+            outstanding: 1,
+            idle: 2,
+            answered: 30,
+            failures: 5,
+            last_error: Some("upstream_timeout: no answer within 30s".to_owned()),
+        }],
         services: vec!["tcp/8443".parse().unwrap()],
         policy_bytes: 4096,
         confirm_until: None,
@@ -603,7 +614,8 @@ fn json_has_the_documented_keys() {
             "scope",
             "interfaces",
             "listen",
-            "upstream",
+            "upstreams",
+            "refusals_by_side",
             "services",
             "sources",
             "verdicts",

@@ -16,6 +16,7 @@ pub mod probes;
 pub mod pump;
 pub mod raw;
 pub mod recorder;
+pub mod rogue;
 pub mod suite;
 pub mod tools;
 pub mod wait;

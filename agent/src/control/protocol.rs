@@ -16,7 +16,7 @@ use super::{
 use crate::config::{Cidr, CidrError, Service, SourceKind, SourceName};
 
 /// The protocol's version: agent and command must be of the same.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -435,7 +435,7 @@ mod tests {
         let text = serde_json::to_string(&answer).unwrap();
         assert_eq!(
             text,
-            r#"{"version":3,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
+            r#"{"version":4,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
     }

@@ -244,7 +244,8 @@ impl Agent {
             scope: config.filter.scope.as_str().to_owned(),
             interfaces,
             listen: config.listen.addresses.clone(),
-            upstream: config.gateway.upstream.to_string(),
+            upstreams: self.gateway.upstreams(),
+            refusals_by_side: self.counters.refusals_by_side(),
             services: config
                 .filter
                 .services
@@ -289,6 +290,7 @@ impl Agent {
             filter,
             expiries,
             audit_write_failures: self.audit.failures(),
+            upstreams: self.gateway.upstreams(),
         }
     }
 
