@@ -2,6 +2,7 @@
 
 mod answers;
 mod client;
+mod hand_over;
 mod journal;
 mod protocol;
 mod server;
@@ -13,6 +14,7 @@ pub use answers::{
     SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
 };
 pub use client::{Answers, ClientError, call, stream};
+pub use hand_over::{Estate, HandOverError, Inheritance, Predecessor};
 pub use journal::{Feed, Journal, RECENT, drop_codes};
 pub use protocol::{
     Answer, Call, EventsWanted, Failure, FailureKind, Guard, Question, Request, Response, Session, Target,

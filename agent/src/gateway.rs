@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -177,6 +177,10 @@ impl Gateway {
     fn open(&self) -> Open<'_> {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Open(&self.connections)
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        self.policy.load().settings.drain_timeout
     }
 
     /// What a connection that begins now is screened by.

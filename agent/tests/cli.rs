@@ -17,7 +17,7 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        CertificateStatus, Check, Decision, DropReport, Explanation, Failure, FailureKind, Journal,
+        CertificateStatus, Check, Decision, DropReport, Estate, Explanation, Failure, FailureKind, Journal,
         Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server, SourceEntry, Stats,
         Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
     },
@@ -279,6 +279,14 @@ struct Fixed {
 impl Operations for Fixed {
     fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
+        Err(Failure::new(FailureKind::Refused, "it stays", "nothing to do"))
+    }
+
+    async fn stand_down(&self, _: Peer, _: Estate<'_>) -> Result<Response, Failure> {
+        Err(Failure::new(FailureKind::Refused, "it stays", "nothing to do"))
     }
 
     async fn perform(&self, _peer: Peer, request: Request) -> Result<Response, Failure> {

@@ -294,6 +294,8 @@ pub enum SourceKind {
 pub struct Listen {
     /// Where the gateway accepts connections.
     pub addresses: Vec<SocketAddr>,
+    /// Whether other processes of the same user may listen there too (`SO_REUSEPORT`). Default false.
+    pub reuse_port: bool,
 }
 
 /// `[tls]`

@@ -101,7 +101,7 @@ pub(super) async fn answer(
             connection.gateway.strike(connection.peer, reason);
         }
     }
-    finish(&mut answer, &id, close);
+    finish(&mut answer, &id, close || connection.drain.is_cancelled());
     answer
 }
 
