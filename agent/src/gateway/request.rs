@@ -30,6 +30,9 @@ use crate::{
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 const DECISION_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How much of a refused request's body is read, and for how long, to keep its connection.
+const UNREAD: usize = 64 * 1024;
+const UNREAD_TIME: Duration = Duration::from_secs(1);
 
 /// Answers one request. Whatever happens, there is an answer, and a record of it that was written before.
 pub(super) async fn answer(
@@ -45,12 +48,10 @@ pub(super) async fn answer(
     let id = record.decision_id.to_string();
     let mut seen = audit::Request::new(id.clone(), head.method.as_str(), &target(&head.uri));
 
-    // Whether the client holds its body back until it is asked for it.
-    let held_back = head.headers.contains_key(header::EXPECT) && !body.is_end_stream();
-    let mut asked = false;
+    let mut body = Some(body);
     let mut share = connection.gateway.load.enter(policy.settings.max_requests);
     let permitted = match &mut share {
-        Some(share) => judge(connection, &policy, &head, body, (now, share), &mut asked).await,
+        Some(share) => judge(connection, &policy, &head, &mut body, (now, share)).await,
         None => Err(overloaded(Reason::Overloaded, Subject::default())),
     };
     let mut close = false;
@@ -82,8 +83,7 @@ pub(super) async fn answer(
                         | Reason::RequestMalformed
                         | Reason::FramingAmbiguous
                 )
-                // It may send its body all the same, or go on with another request: nothing tells which.
-                || (held_back && !asked);
+                || !is_read_off(body, head.headers.contains_key(header::EXPECT)).await;
             note_refusal(
                 connection,
                 &mut record,
@@ -128,9 +128,8 @@ async fn judge(
     connection: &Connection,
     policy: &Policy,
     head: &http::request::Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     (now, share): (SystemTime, &mut Share),
-    asked: &mut bool,
 ) -> Result<Permit, Denial> {
     // The certificate may have expired or been revoked since the handshake (R10, R11).
     if let Err(refusal) = connection
@@ -167,7 +166,10 @@ async fn judge(
     match admitted {
         Admitted::Permitted(permit) => Ok(permit),
         Admitted::NeedsBody(awaiting) => {
-            let body = read_body(connection, policy, body, &awaiting, asked).await?;
+            let body = match body.take() {
+                Some(body) => read_body(connection, policy, body, &awaiting).await?,
+                None => Bytes::new(),
+            };
             match awaiting.judge_body(body)? {
                 Judged::Permitted(permit) => Ok(permit),
                 Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
@@ -184,7 +186,6 @@ async fn read_body(
     policy: &Policy,
     body: Incoming,
     awaiting: &AwaitingBody,
-    asked: &mut bool,
 ) -> Result<Bytes, Denial> {
     let limit = policy.settings.max_body;
     let refuse = |reason, text: String| Denial::new(Refusal::new(reason, text), awaiting.subject().clone());
@@ -197,7 +198,6 @@ async fn read_body(
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    *asked = true;
     let idle = policy.settings.body_idle_timeout;
     let reading = collect(Limited::new(body, limit), idle);
     match tokio::time::timeout(policy.settings.body_timeout, reading).await {
@@ -242,6 +242,20 @@ async fn collect(mut body: Limited<Incoming>, idle: Duration) -> Result<Option<B
 
 fn overloaded(reason: Reason, subject: Subject) -> Denial {
     Denial::new(Refusal::new(reason, reason.meaning()), subject)
+}
+
+/// Whether the connection is at the end of a refused request, so that another can follow: what is small, and on its way in
+/// any case, is read.
+async fn is_read_off(body: Option<Incoming>, expects: bool) -> bool {
+    let Some(body) = body.filter(|body| !body.is_end_stream()) else {
+        return true;
+    };
+    if expects {
+        // The client may send its body all the same, or go on with another request: nothing tells which.
+        return false;
+    }
+    let reading = Limited::new(body, UNREAD).collect();
+    matches!(tokio::time::timeout(UNREAD_TIME, reading).await, Ok(Ok(_)))
 }
 
 async fn judge_stored(policy: &Policy, awaiting: AwaitingStored) -> Result<Permit, Denial> {
