@@ -148,6 +148,7 @@ struct Agent {
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
     journal: control::Journal,
+    errors: Arc<control::Errors>,
     /// What a successor goes on with.
     spare_sockets: Mutex<Vec<OwnedFd>>,
     /// Cancelled when a successor has taken over.
@@ -197,13 +198,14 @@ impl Agent {
         let crl_fetcher = Arc::new(CrlFetcher::new(fetch, acceptor.trust().authorities()));
         let ocsp = Arc::new(OcspClient::new(Arc::clone(&acceptor), &config.tls.client.ocsp));
         let counters = Arc::new(Counters::new());
+        let errors = Arc::new(control::Errors::default());
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&acceptor),
             Arc::clone(&ocsp),
             policy,
             Arc::clone(&verdicts),
             Arc::clone(&audit),
-            Arc::clone(&counters),
+            (Arc::clone(&counters), Arc::clone(&errors)),
         ));
         let agent = Arc::new(Self {
             started: SystemTime::now(),
@@ -223,6 +225,7 @@ impl Agent {
             audit,
             counters,
             journal: control::Journal::default(),
+            errors,
             spare_sockets: Mutex::new(std::mem::take(&mut sockets.spare)),
             successor: CancellationToken::new(),
             duties: TaskTracker::new(),

@@ -17,9 +17,9 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        CertificateStatus, Check, Decision, DropReport, Estate, Explanation, Failure, FailureKind, Journal,
-        Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server, SourceEntry, Stats,
-        Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
+        CertificateStatus, Check, Decision, DropReport, Errors, Estate, Explanation, Failure, FailureKind,
+        Journal, Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server,
+        SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
     },
 };
 use tempfile::TempDir;
@@ -274,9 +274,14 @@ fn a_reader_that_goes_away_is_no_panic() {
 #[derive(Default)]
 struct Fixed {
     journal: Journal,
+    errors: Errors,
 }
 
 impl Operations for Fixed {
+    fn errors(&self) -> &Errors {
+        &self.errors
+    }
+
     fn journal(&self) -> &Journal {
         &self.journal
     }

@@ -15,8 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
-    Answer, BindError, Call, Estate, Failure, FailureKind, Feed, Inheritance, Journal, Request, Response,
-    VERSION, hand_over, socket::Socket,
+    Answer, BindError, Call, ErrorFeed, Errors, Estate, Failure, FailureKind, Feed, Inheritance, Journal,
+    Request, Response, VERSION, hand_over, socket::Socket,
 };
 
 /// The longest line that a client may send, in bytes.
@@ -57,6 +57,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// What [`Request::Events`] is answered from.
     fn journal(&self) -> &Journal;
+
+    /// What [`Request::Errors`] is answered from.
+    fn errors(&self) -> &Errors;
 }
 
 /// The listening socket.
@@ -191,9 +194,17 @@ async fn client<O: Operations>(
             Ok(Request::Events(wanted)) => match operations.journal().feed(&wanted) {
                 Ok(feed) => {
                     send(&mut writer, Ok(Response::EventsBegin)).await?;
-                    relay(feed, &mut reader, &mut writer, stop).await?;
+                    relay(Source::Events(feed), &mut reader, &mut writer, stop).await?;
                     let lost_events = operations.journal().lost();
                     Ok(Response::EventsEnd { lost_events })
+                }
+                Err(failure) => Err(failure),
+            },
+            Ok(Request::Errors(wanted)) => match operations.errors().feed(&wanted) {
+                Ok(feed) => {
+                    send(&mut writer, Ok(Response::EventsBegin)).await?;
+                    relay(Source::Errors(feed), &mut reader, &mut writer, stop).await?;
+                    Ok(Response::EventsEnd { lost_events: 0 })
                 }
                 Err(failure) => Err(failure),
             },
@@ -222,9 +233,24 @@ fn line_of(response: Response) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
+/// What a caller follows.
+enum Source {
+    Events(Feed),
+    Errors(ErrorFeed),
+}
+
+impl Source {
+    async fn next(&mut self) -> Option<Response> {
+        match self {
+            Self::Events(feed) => feed.next().await,
+            Self::Errors(feed) => feed.next().await,
+        }
+    }
+}
+
 /// Sends events until there are no more, the client goes away or makes another call, or the agent stops.
 async fn relay(
-    mut feed: Feed,
+    mut feed: Source,
     reader: &mut BufReader<OwnedReadHalf>,
     writer: &mut OwnedWriteHalf,
     stop: &CancellationToken,

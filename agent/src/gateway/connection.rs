@@ -1,8 +1,10 @@
 //! One connection: the handshake, then requests until either side ends it.
 
 use std::{
+    error::Error as _,
+    io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, SystemTime},
 };
 
@@ -10,6 +12,7 @@ use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use spinegate_common::Reason;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch};
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -37,6 +40,8 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// Cancelled when no request may follow the one under way.
     pub(super) drain: CancellationToken,
+    /// Requests that it has brought.
+    pub(super) requests: AtomicUsize,
     /// A rule that the body under way has broken.
     pub(super) fault: Fault,
 }
@@ -75,11 +80,16 @@ pub(super) async fn serve(
         gateway,
         client,
         peer,
-        drain,
+        // The agent's drain, or this connection's own end.
+        drain: drain.child_token(),
+        requests: AtomicUsize::new(0),
         fault: Fault::default(),
     });
+    // A client that does not read holds no more than the socket's buffer and hyper's, and not for long.
+    let mut paced = TimeoutWriter::new(stream);
+    paced.set_timeout(Some(connection.gateway.answer_timeout()));
     let screened = Screened::new(
-        stream,
+        Box::pin(paced),
         Screen::new(limits),
         times,
         &connection.fault,
@@ -88,6 +98,8 @@ pub(super) async fn serve(
             gateway.refuse_head(&connection, violation, screen.request_line())
         },
     );
+    let age = tokio::time::sleep(connection.gateway.connection_age());
+    tokio::pin!(age);
     let last_chance = async {
         connection.drain.cancelled().await;
         let left = connection.gateway.drain_timeout() / 2;
@@ -114,6 +126,10 @@ pub(super) async fn serve(
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
+            () = &mut age, if !connection.drain.is_cancelled() => {
+                connection.gateway.record_retired(&connection, Reason::ConnectionAge);
+                connection.drain.cancel();
+            }
             () = &mut last_chance, if !draining => {
                 serving.as_mut().graceful_shutdown();
                 draining = true;
@@ -133,10 +149,18 @@ pub(super) async fn serve(
             connection
                 .gateway
                 .refuse_malformed(&connection, &error.to_string());
+        } else if is_stalled(&error) {
+            connection.gateway.record_stalled(&connection);
         } else {
             tracing::debug!(%peer, %error, reason = Reason::PeerClosed.as_str(), "the connection ended early");
         }
     }
+}
+
+/// Whether writing took too long. Reading has its own limits, of which the screen says more.
+fn is_stalled(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 impl Connection {

@@ -11,9 +11,9 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{Cidr, OcspMode, Source},
     control::{
-        CertificateStatus, CrlReport, Estate, Failure, FailureKind, FilterStats, Guard, Journal, Operations,
-        Origin, Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry,
-        VerdictKind,
+        CertificateStatus, CrlReport, Errors, Estate, Failure, FailureKind, FilterStats, Guard, Journal,
+        Operations, Origin, Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target,
+        VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
@@ -38,6 +38,10 @@ impl Operations for Agent {
 
     async fn stand_down(&self, peer: Peer, estate: Estate<'_>) -> Result<Response, Failure> {
         Ok(self.leave_office(peer, estate).await)
+    }
+
+    fn errors(&self) -> &Errors {
+        &self.errors
     }
 
     fn journal(&self) -> &Journal {
@@ -138,11 +142,13 @@ impl Agent {
             Request::CrlFetch => self.fetch_crls().await.map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
-            Request::Events(_) | Request::HandOver | Request::StandDown => Err(Failure::new(
-                FailureKind::Internal,
-                "this call is not a single answer",
-                "use the `spinegate` command of the running agent",
-            )),
+            Request::Events(_) | Request::Errors(_) | Request::HandOver | Request::StandDown => {
+                Err(Failure::new(
+                    FailureKind::Internal,
+                    "this call is not a single answer",
+                    "use the `spinegate` command of the running agent",
+                ))
+            }
         }
     }
 

@@ -18,7 +18,7 @@ pub struct Line(BufReader<SslStream<TcpStream>>);
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct Heard {
     /// Its status code.
     pub status: u16,
     headers: Vec<(String, String)>,
@@ -26,7 +26,7 @@ pub struct Reply {
     pub body: String,
 }
 
-impl Reply {
+impl Heard {
     /// A header's value.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -101,7 +101,7 @@ impl Line {
     ///
     /// # Errors
     /// The connection ends before.
-    pub fn ask(&mut self, message: &Message) -> Result<Reply> {
+    pub fn ask(&mut self, message: &Message) -> Result<Heard> {
         self.send(&text(message))?;
         self.reply()
     }
@@ -118,7 +118,7 @@ impl Line {
     ///
     /// # Errors
     /// The connection ends before, or nothing comes in time.
-    pub fn reply(&mut self) -> Result<Reply> {
+    pub fn reply(&mut self) -> Result<Heard> {
         let mut line = || -> Result<String> {
             let mut line = String::new();
             self.0.read_line(&mut line)?;
@@ -131,7 +131,7 @@ impl Line {
         while let Some((name, value)) = line()?.split_once(':') {
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut reply = Reply {
+        let mut reply = Heard {
             status,
             headers,
             body: String::new(),
@@ -143,6 +143,15 @@ impl Line {
         self.0.read_exact(&mut body)?;
         reply.body = String::from_utf8_lossy(&body).into_owned();
         Ok(reply)
+    }
+
+    /// Leaves little room for what comes and is not read.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn take_little(&self) -> Result<()> {
+        use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
+        Ok(setsockopt(self.0.get_ref().get_ref(), RcvBuf, &4096)?)
     }
 
     /// Whether the gateway ends the connection within a time, without a word.

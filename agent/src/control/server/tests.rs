@@ -15,9 +15,14 @@ use crate::control::{Answers, ClientError, DropReport, EventsWanted, call, strea
 #[derive(Default)]
 struct Echo {
     journal: Journal,
+    errors: Errors,
 }
 
 impl Operations for Echo {
+    fn errors(&self) -> &Errors {
+        &self.errors
+    }
+
     fn journal(&self) -> &Journal {
         &self.journal
     }
