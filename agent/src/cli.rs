@@ -67,7 +67,7 @@ struct Format {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the agent until SIGTERM.
-    Run,
+    Run(run::Arguments),
     /// Say everything that is wrong with the configuration and the files it names.
     Check(Format),
     /// Say whether a client's certificate would be accepted, and if not, why.
@@ -126,7 +126,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
     match command {
-        Command::Run => run::run(&place),
+        Command::Run(arguments) => run::run(&place, &arguments),
         Command::Check(format) => check::run(&place, format),
         Command::Cert(command) => cert::run(&place, command),
         Command::Status(format) => status::run(&place, format),

@@ -17,9 +17,9 @@ pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
     Audit, ClientTls, Config, Control, CrlFetch, DhGroup, Failsafe, Filter, FilterMode, Gateway,
-    GuardedService, HandshakeBudgets, Listen, Metrics, Ocsp, OcspMode, OnStale, Profile, Registry,
+    GuardedService, HandshakeBudgets, Health, Listen, Metrics, Ocsp, OcspMode, OnStale, Profile, Registry,
     Revocation, Scope, Service, ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls,
-    Unauthenticated, Verdicts, XdpAttach,
+    Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
 };
 pub use problem::Problem;
 pub use service::{ServiceError, SourceName, SourceNameError};

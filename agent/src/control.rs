@@ -2,6 +2,7 @@
 
 mod answers;
 mod client;
+mod hand_over;
 mod journal;
 mod protocol;
 mod server;
@@ -10,9 +11,10 @@ mod socket;
 pub use answers::{
     CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, EventsMissed, Explanation,
     FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Requests, ServiceStats,
-    SourceEntry, Stats, Status, Tally, VerdictEntry, VerdictKind,
+    SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
 };
 pub use client::{Answers, ClientError, call, stream};
+pub use hand_over::{Estate, HandOverError, Inheritance, Predecessor};
 pub use journal::{Feed, Journal, RECENT, drop_codes};
 pub use protocol::{
     Answer, Call, EventsWanted, Failure, FailureKind, Guard, Question, Request, Response, Session, Target,

@@ -16,11 +16,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use spinegate_common::Reason;
+use tokio_util::sync::CancellationToken;
 
 use self::{
     burst::Burst,
@@ -32,10 +33,11 @@ use crate::{
     audit,
     authz::Rules,
     config::{self, Config, Problem},
+    control::UpstreamStatus,
     fetch::OcspClient,
     metrics::Counters,
     registry::Registry,
-    tls::Acceptor,
+    tls::{Acceptor, Connector},
     verdict::Verdicts,
 };
 
@@ -64,17 +66,16 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A snapshot of the settings and the registry.
+    /// A snapshot of the settings and the registry, with what makes TLS connections to upstreams.
     ///
     /// # Errors
-    /// If the upstream's address has no host.
-    pub fn new(config: &Config, registry: Registry) -> Result<Self, Problem> {
+    /// If an upstream's address has no host.
+    pub fn new(config: &Config, registry: Registry, connector: Option<Connector>) -> Result<Self, Problem> {
         let settings = config.gateway.clone();
-        let upstream = Upstream::new(&settings.upstream, settings.upstream_timeout, settings.max_body)
-            .ok_or_else(|| {
-                let message = format!("{} names no host", settings.upstream);
-                Problem::new("gateway.upstream", message, "write it like http://127.0.0.1:8080")
-            })?;
+        let upstream = Upstream::new(&settings, connector).ok_or_else(|| {
+            let mend = "write it like http://127.0.0.1:8080";
+            Problem::new("gateway.upstream", "an upstream has no host", mend)
+        })?;
         let rules = Rules {
             gateway_asid: settings.asid,
             base_path: settings.base_path.clone(),
@@ -136,6 +137,27 @@ impl Gateway {
         self.policy.load_full()
     }
 
+    /// How each upstream is.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<UpstreamStatus> {
+        self.policy.load().upstream.status()
+    }
+
+    /// Asks the upstreams how they are, and closes connections to them that were kept long enough, until `end`.
+    pub async fn tend_upstreams(self: Arc<Self>, end: CancellationToken) {
+        loop {
+            let policy = self.policy();
+            let pause = tokio::select! {
+                () = end.cancelled() => return,
+                pause = policy.upstream.tend() => pause,
+            };
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
     /// Connections open now.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -155,6 +177,10 @@ impl Gateway {
     fn open(&self) -> Open<'_> {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Open(&self.connections)
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        self.policy.load().settings.drain_timeout
     }
 
     /// What a connection that begins now is screened by.

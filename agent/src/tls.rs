@@ -3,6 +3,7 @@
 mod acceptor;
 mod candidate;
 mod client;
+mod connector;
 mod context;
 mod expiry;
 mod hello;
@@ -22,11 +23,13 @@ mod wanted;
 pub use acceptor::{Acceptor, InForce, Reread, Session};
 pub use candidate::{Candidate, CandidateError};
 pub use client::{CertificateSummary, VerifiedClient};
+pub(crate) use connector::is_truncation;
+pub use connector::{ConnectError, Connector};
 pub use expiry::{Expiry, ExpiryKind};
 pub use inspect::{
     CertificateFacts, Inspection, Judged, Link, Outcome, Presented, PresentedError, Refused, Rule, inspect,
 };
-pub use load::{Loaded, LoadedTrust, load, load_trust};
+pub use load::{Loaded, LoadedTrust, load, load_connector, load_trust};
 pub use ocsp::{OcspError, Question, Questions, Standing};
 pub use refusal::{CrlFacts, Refusal};
 pub use revocation::Watch;

@@ -7,6 +7,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     process::{Command, Output, Stdio},
@@ -16,9 +17,9 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        CertificateStatus, Check, Decision, DropReport, Explanation, Failure, FailureKind, Journal,
+        CertificateStatus, Check, Decision, DropReport, Estate, Explanation, Failure, FailureKind, Journal,
         Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server, SourceEntry, Stats,
-        Status, Tally, VerdictEntry, VerdictKind,
+        Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
     },
 };
 use tempfile::TempDir;
@@ -280,6 +281,14 @@ impl Operations for Fixed {
         &self.journal
     }
 
+    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
+        Err(Failure::new(FailureKind::Refused, "it stays", "nothing to do"))
+    }
+
+    async fn stand_down(&self, _: Peer, _: Estate<'_>) -> Result<Response, Failure> {
+        Err(Failure::new(FailureKind::Refused, "it stays", "nothing to do"))
+    }
+
     async fn perform(&self, _peer: Peer, request: Request) -> Result<Response, Failure> {
         Ok(match request {
             Request::Status => Response::Status(Box::new(status())),
@@ -383,7 +392,17 @@ fn status() -> Status {
         scope: "services".to_owned(),
         interfaces: Vec::new(),
         listen: vec!["127.0.0.1:8443".parse().unwrap()],
-        upstream: "http://127.0.0.1:8080/".to_owned(),
+        refusals_by_side: BTreeMap::from([("client".to_owned(), 7)]),
+        upstreams: vec![UpstreamStatus {
+            address: "http://127.0.0.1:8080".to_owned(),
+            state: "ejected".to_owned(),
+            ejected_seconds: Some(4),
+            outstanding: 1,
+            idle: 2,
+            answered: 30,
+            failures: 5,
+            last_error: Some("upstream_timeout: no answer within 30s".to_owned()),
+        }],
         services: vec!["tcp/8443".parse().unwrap()],
         policy_bytes: 4096,
         confirm_until: None,
@@ -595,7 +614,8 @@ fn json_has_the_documented_keys() {
             "scope",
             "interfaces",
             "listen",
-            "upstream",
+            "upstreams",
+            "refusals_by_side",
             "services",
             "sources",
             "verdicts",

@@ -20,5 +20,5 @@ pub use budget::Budget;
 pub use count::{Count, Outcome, Pass};
 pub use decision::{Judgement, Standing, World, judge};
 pub use event::DropEvent;
-pub use reason::{Layer, Reason};
+pub use reason::{Layer, Reason, Side};
 pub use verdict::{VerdictKind, VerdictOrigin, VerdictValue};

@@ -38,6 +38,32 @@ impl Layer {
     }
 }
 
+/// Whose doing a refusal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The one who asks: its packets, its certificate, its request.
+    Client,
+    /// The service behind the gateway.
+    Upstream,
+    /// The gateway: its limits, its files, its operator.
+    Gateway,
+}
+
+impl Side {
+    /// Every side.
+    pub const ALL: [Self; 3] = [Self::Client, Self::Upstream, Self::Gateway];
+
+    /// The side's name as printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
 macro_rules! reasons {
     ($($variant:ident = $number:literal, $layer:ident, $code:literal, $meaning:literal, $mend:literal;)+) => {
         /// Why a packet, a handshake or a request was refused. The numbers are fixed: they index the kernel's counters.
@@ -339,6 +365,21 @@ reasons! {
     UpstreamInvalid = 112, Upstream, "upstream_invalid",
         "The record locator's answer could not be understood, so nothing was allowed on its word.",
         "Check that `gateway.upstream` is an STU3 record locator.";
+    UpstreamReset = 113, Upstream, "upstream_reset",
+        "The record locator broke off before its answer was whole.",
+        "Look into the service's log at that time; a proxy before it may have closed the connection.";
+    UpstreamTls = 114, Upstream, "upstream_tls",
+        "The gateway and the record locator could not agree on TLS: a certificate, a name or a version.",
+        "The audit log has OpenSSL's words. Check `gateway.upstream_tls` and the service's certificate.";
+    UpstreamOverloaded = 116, Upstream, "upstream_overloaded",
+        "Every record locator has as many requests under way as it may have.",
+        "Try again; `gateway.upstream_max_requests` sets the limit, and more upstreams share the load.";
+    UpstreamFraming = 117, Upstream, "upstream_framing",
+        "The record locator's answer breaks HTTP/1.1: where it ends, or what it says, can't be told for certain.",
+        "Look at what answers at `gateway.upstream`: the audit log says which rule it broke.";
+    UpstreamStalled = 118, Upstream, "upstream_stalled",
+        "The record locator stopped in the middle of its answer, which was then broken off.",
+        "Check the service's load; `gateway.upstream_idle_timeout` sets the limit.";
 
     AuditFailed = 115, Agent, "audit_failed",
         "The decision could not be written to the audit log, so its answer was withheld.",
@@ -355,6 +396,29 @@ reasons! {
 impl Reason {
     /// One more than the largest reason number: the size of an array indexed by reason.
     pub const SLOTS: u32 = 128;
+
+    /// Whose doing it is.
+    #[must_use]
+    pub const fn side(self) -> Side {
+        match self {
+            // Limits and files of ours, among what else the client answers for.
+            Self::FilterUnconfigured
+            | Self::ConnectionLimit
+            | Self::UnauthenticatedLimit
+            | Self::HandshakeQueueFull
+            | Self::CrlMissing
+            | Self::CrlStale => Side::Gateway,
+            _ => match self.layer() {
+                Layer::Upstream => Side::Upstream,
+                Layer::Agent | Layer::Operator => Side::Gateway,
+                Layer::Filter
+                | Layer::Handshake
+                | Layer::Certificate
+                | Layer::Request
+                | Layer::Authorisation => Side::Client,
+            },
+        }
+    }
 }
 
 #[cfg(test)]

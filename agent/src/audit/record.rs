@@ -25,7 +25,8 @@ pub struct Record {
     /// What was decided.
     pub decision: Decision,
     /// Why, where it was not simply allowed.
-    #[serde(serialize_with = "code", skip_serializing_if = "Option::is_none")]
+    /// With it goes whose doing that is: `client`, `upstream` or `gateway`.
+    #[serde(flatten, serialize_with = "why")]
     pub reason: Option<Reason>,
     /// Names this decision, also in the answer to the client.
     #[serde(serialize_with = "text")]
@@ -250,8 +251,18 @@ fn text<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
 }
 
-fn code<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
-    reason.map(Reason::as_str).serialize(serializer)
+fn why<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Why {
+        reason: &'static str,
+        side: &'static str,
+    }
+    reason
+        .map(|reason| Why {
+            reason: reason.as_str(),
+            side: reason.side().as_str(),
+        })
+        .serialize(serializer)
 }
 
 fn address<S: Serializer>(peer: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -305,7 +316,7 @@ mod tests {
             serde_json::to_string(&record).unwrap(),
             concat!(
                 r#"{"ts":"2023-11-14T22:13:20.123Z","event":"request","decision":"refuse","#,
-                r#""reason":"interaction_not_allowed","decision_id":"00000000-0000-0000-0000-000000000000","#,
+                r#""reason":"interaction_not_allowed","side":"client","decision_id":"00000000-0000-0000-0000-000000000000","#,
                 r#""peer":{"ip":"10.0.0.1","port":4000},"#,
                 r#""certificate":{"fqdn":"ssp.nhs.uk","subject":"","issuer":"","serial":"","sha256":"","not_after":""},"#,
                 r#""tls":{"version":"TLSv1.2","cipher":"DHE-RSA-AES256-SHA256","ems":true,"etm":false,"resumed":false},"#,

@@ -96,7 +96,7 @@ impl Denial {
     }
 
     /// The header that the answer's status asks for: `Allow` with 405, `WWW-Authenticate` with 401 (RFC 9110
-    /// sections 15.5.6 and 15.5.2).
+    /// sections 15.5.6 and 15.5.2), `Retry-After` with 503.
     #[must_use]
     pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match (self.reason(), self.allow) {
@@ -106,6 +106,8 @@ impl Denial {
             (Reason::AsidFqdnMismatch, _) => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
+            // RFC 9110 section 10.2.3, in seconds.
+            (Reason::UpstreamOverloaded, _) => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => None,
         }
     }

@@ -44,11 +44,13 @@ fn render(status: &Status) -> String {
     }
     fact("services", joined(&status.services));
     fact("listens on", joined(&status.listen));
-    fact("upstream", status.upstream.clone());
     fact("sources", status.sources.to_string());
     fact("verdicts", status.verdicts.to_string());
     fact("systems", status.systems.to_string());
     fact("connections", status.connections.to_string());
+    let sides = status.refusals_by_side.iter();
+    let sides: Vec<_> = sides.map(|(side, count)| format!("{side} {count}")).collect();
+    fact("refusals", joined(&sides));
     fact("TLS", status.openssl.clone());
     let mut text = facts.render();
 
@@ -65,6 +67,31 @@ fn render(status: &Status) -> String {
         }
         text = text + "\n" + &table.render();
     }
+    let mut table = Table::titled([
+        "UPSTREAM",
+        "STATE",
+        "OUTSTANDING",
+        "IDLE",
+        "ANSWERED",
+        "FAILURES",
+        "LAST ERROR",
+    ]);
+    for upstream in &status.upstreams {
+        let state = match upstream.ejected_seconds {
+            Some(seconds) => format!("{} for {seconds}s", upstream.state),
+            None => upstream.state.clone(),
+        };
+        table.row([
+            upstream.address.clone(),
+            state,
+            upstream.outstanding.to_string(),
+            upstream.idle.to_string(),
+            upstream.answered.to_string(),
+            upstream.failures.to_string(),
+            upstream.last_error.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    text = text + "\n" + &table.render();
     if !status.certificates.is_empty() {
         let mut table = Table::titled(["CERTIFICATE", "SUBJECT", "ENDS", "DAYS LEFT"]);
         for certificate in &status.certificates {

@@ -73,7 +73,7 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
     let filter = filter::read(root.section("filter"), folder);
     let listen = listen(root.section("listen"));
     let tls = tls::read(root.section("tls"), folder);
-    let gateway = gateway::read(root.section("gateway"));
+    let gateway = gateway::read(root.section("gateway"), folder);
     let registry = registry(root.section("registry"), folder);
     let verdict = gateway::verdicts(root.section("verdict"));
     let control = control(root.section("control"), folder);
@@ -110,9 +110,11 @@ fn listen(mut section: Section<'_>) -> Option<Listen> {
         Example("[\"0.0.0.0:443\", \"[::]:443\"]"),
         values::listen_address,
     );
+    let reuse_port = section.or("reuse_port", false, values::flag);
     section.finish();
     Some(Listen {
         addresses: addresses?,
+        reuse_port: reuse_port?,
     })
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
 use super::{HttpHost, HttpUrl};
@@ -293,6 +294,8 @@ pub enum SourceKind {
 pub struct Listen {
     /// Where the gateway accepts connections.
     pub addresses: Vec<SocketAddr>,
+    /// Whether other processes of the same user may listen there too (`SO_REUSEPORT`). Default false.
+    pub reuse_port: bool,
 }
 
 /// `[tls]`
@@ -495,8 +498,8 @@ pub struct Gateway {
     pub profile: Profile,
     /// The ASID of the guarded service: what toASID must be.
     pub asid: crate::nrl::Asid,
-    /// The guarded service: `http://host:port`.
-    pub upstream: http::Uri,
+    /// The guarded service: one or several, each `http://host:port` or `https://host:port`.
+    pub upstreams: Vec<http::Uri>,
     /// What stands before `/DocumentReference` in the paths of both sides. Default `/STU3`.
     pub base_path: String,
     /// Connections open at once. Default 4096.
@@ -515,10 +518,58 @@ pub struct Gateway {
     pub idle_timeout: Duration,
     /// A request's body that takes longer is refused. Default 30 s.
     pub body_timeout: Duration,
-    /// The upstream must answer within this time. Default 30 s.
+    /// A connection to an upstream must be there within this time, its TLS handshake included. Default 5 s.
+    pub connect_timeout: Duration,
+    /// The head of an upstream's answer must be there within this time, all tries included. Default 30 s.
     pub upstream_timeout: Duration,
+    /// The longest pause within the body of an upstream's answer. Default 30 s.
+    pub upstream_idle_timeout: Duration,
+    /// Requests under way at one upstream at once. Default 1024.
+    pub upstream_max_requests: usize,
+    /// Connections to one upstream that are kept for later requests. Default 64.
+    pub upstream_max_idle: usize,
+    /// How long they are kept. Default 30 s.
+    pub upstream_keep_alive: Duration,
+    /// `[gateway.upstream_tls]`
+    pub upstream_tls: UpstreamTls,
+    /// `[gateway.health]`
+    pub health: Health,
     /// How long SIGTERM waits for requests under way. Default 10 s.
     pub drain_timeout: Duration,
+}
+
+/// `[gateway.upstream_tls]`: TLS to upstreams of scheme `https`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// PEM files: the only CAs under which an upstream's certificate may be. Needed where an upstream is `https`.
+    pub ca: Vec<PathBuf>,
+    /// PEM file: the gateway's certificate for upstreams, then its chain. Default none.
+    pub certificate: Option<PathBuf>,
+    /// PEM file: its key.
+    pub private_key: Option<PathBuf>,
+    /// The name that an upstream's certificate must have, and that is asked for. Default the host of its address.
+    pub server_name: Option<Fqdn>,
+}
+
+/// `[gateway.health]`: when an upstream gets no requests for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Failures in a row that eject an upstream. Default 3.
+    pub eject_after: u32,
+    /// How long it is ejected the first time; each further time is twice as long. Default 1 s.
+    pub eject_time: Duration,
+    /// The longest that it is ejected. Default 1 min.
+    pub eject_time_max: Duration,
+    /// What is asked of each upstream all the time; none: nothing. Default none.
+    pub path: Option<PathAndQuery>,
+    /// How often. Default 5 s.
+    pub interval: Duration,
+    /// The whole answer's head must be there within this time. Default 2 s.
+    pub timeout: Duration,
+    /// Good answers in a row after which an upstream is up again. Default 2.
+    pub healthy_after: u32,
+    /// Bad ones in a row after which it is down. Default 3.
+    pub unhealthy_after: u32,
 }
 
 /// `gateway.profile`

@@ -270,6 +270,42 @@ impl<'r> Section<'r> {
         Some(values)
     }
 
+    /// One value, or a list of at least one.
+    pub(super) fn one_or_list<T: PartialEq>(
+        &mut self,
+        name: &'static str,
+        example: Example,
+        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
+        if self.item(name).is_some_and(Item::is_array) {
+            return self.required_list(name, example, parse);
+        }
+        Some(vec![self.required(name, example, parse)?])
+    }
+
+    /// One value, or a list of values; empty where it is left out.
+    pub(super) fn any_or_list<T: PartialEq>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
+        if self.item(name).is_some_and(Item::is_array) {
+            return self.list(name, parse);
+        }
+        Some(self.optional(name, parse)?.into_iter().collect())
+    }
+
+    /// Whether the file has this table.
+    pub(super) const fn is_given(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Warns of this table.
+    pub(super) fn warning(&self, fault: Fault) {
+        self.report
+            .warning(&Problem::new(&self.key, fault.message, fault.mend));
+    }
+
     /// Reports a fault with the value of a key of this section.
     pub(super) fn fault(&self, name: &str, fault: Fault) {
         self.report

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http::uri::PathAndQuery;
 use toml_edit::{Item, Value};
 
 use super::{Cidr, HttpHost, HttpUrl, OnStale, Service, SourceName, UrlError};
@@ -260,14 +261,8 @@ pub(super) fn http_origin(given: Given<'_>) -> Result<http::Uri, Fault> {
         return fault("is not a URI", form);
     };
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return fault(
-                "asks for TLS, which this version does not speak to the upstream",
-                form,
-            );
-        }
-        _ => return fault("does not begin with http://", form),
+        Some("http" | "https") => {}
+        _ => return fault("does not begin with http:// or https://", form),
     }
     if uri
         .authority()
@@ -286,6 +281,17 @@ pub(super) fn http_origin(given: Given<'_>) -> Result<http::Uri, Fault> {
         );
     }
     Ok(uri)
+}
+
+/// A path, with a query if need be, to ask a service for.
+pub(super) fn path_and_query(given: Given<'_>) -> Result<PathAndQuery, Fault> {
+    let text = given.text("\"/STU3/metadata\"")?;
+    let mend = "write a path that begins with a slash, as in \"/STU3/metadata\"";
+    if !text.starts_with('/') || text.contains('#') {
+        return Err(Fault::new(format!("{text:?} is not a path"), mend));
+    }
+    text.parse()
+        .map_err(|_| Fault::new(format!("{text:?} is not a path"), mend))
 }
 
 /// A URL that the agent fetches.

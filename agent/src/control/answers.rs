@@ -35,7 +35,10 @@ pub struct Status {
     /// Where the gateway accepts connections.
     pub listen: Vec<SocketAddr>,
     /// What it guards.
-    pub upstream: String,
+    pub upstreams: Vec<UpstreamStatus>,
+    /// What the agent has refused or could not answer since its start, by whose doing that was: `client`, `upstream`,
+    /// `gateway`.
+    pub refusals_by_side: BTreeMap<String, u64>,
     /// The guarded services.
     pub services: Vec<Service>,
     /// Entries of the allowlist.
@@ -62,6 +65,30 @@ pub struct Status {
     pub crls: Vec<CrlStatus>,
     /// What an operator should look at.
     pub warnings: Vec<String>,
+}
+
+/// An upstream. What is counted begins anew with each reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// Its address, as in the configuration.
+    pub address: String,
+    /// `up`, `ejected` (gets no requests for a while, as others are there), `trial` (gets one) or `down` (does not answer
+    /// what it is asked for in between).
+    pub state: String,
+    /// For how long it is ejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected_seconds: Option<u64>,
+    /// Requests under way there.
+    pub outstanding: usize,
+    /// Connections kept for later requests.
+    pub idle: usize,
+    /// Whole answers.
+    pub answered: u64,
+    /// Failures of all kinds.
+    pub failures: u64,
+    /// The latest of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// An interface that the filter is attached to.

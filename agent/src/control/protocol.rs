@@ -16,7 +16,7 @@ use super::{
 use crate::config::{Cidr, CidrError, Service, SourceKind, SourceName};
 
 /// The protocol's version: agent and command must be of the same.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,11 @@ pub enum Request {
     Detach,
     /// Fetches all CRLs that are fetched at all, and asks OCSP responders again.
     CrlFetch,
+    /// The listening sockets, for an agent that is to go on in this one's place. It goes on as before until
+    /// [`Request::StandDown`] comes on the same connection; until that ends, nobody can change anything.
+    HandOver,
+    /// The successor serves: no more is accepted, and when all that is under way is finished the agent ends.
+    StandDown,
     /// What would become of a request.
     Explain(Question),
     /// What the loaded program would do with packets.
@@ -258,6 +263,8 @@ impl Request {
             Self::Attach => "attach",
             Self::Detach => "detach",
             Self::CrlFetch => "crl fetch",
+            Self::HandOver => "hand over",
+            Self::StandDown => "stand down",
             Self::Explain(_) => "explain",
             Self::ExplainPackets { .. } => "explain packets",
             Self::Events(_) => "events",
@@ -279,6 +286,8 @@ impl Request {
                 | Self::Attach
                 | Self::Detach
                 | Self::CrlFetch
+                | Self::HandOver
+                | Self::StandDown
         )
     }
 }
@@ -426,7 +435,7 @@ mod tests {
         let text = serde_json::to_string(&answer).unwrap();
         assert_eq!(
             text,
-            r#"{"version":3,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
+            r#"{"version":4,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
     }

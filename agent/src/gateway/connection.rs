@@ -26,17 +26,23 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
+/// When the agent drains, a connection that is idle may send one more request for so long, or for half of the time that
+/// there is: a client that sends without a pause learns from its answer that it must connect anew, and loses nothing.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
 /// A connection behind its handshake. There is no other way to the request pipeline than through a [`VerifiedClient`].
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) client: VerifiedClient,
     pub(super) peer: SocketAddr,
+    /// Cancelled when no request may follow the one under way.
+    pub(super) drain: CancellationToken,
     /// A rule that the body under way has broken.
     pub(super) fault: Fault,
 }
 
-/// Serves a connection to its end; when the agent drains, to the end of the request under way. One whose client becomes
-/// invalid is cut off at once.
+/// Serves a connection to its end; when the agent drains, to the end of the request under way, which may be the first. One
+/// whose client becomes invalid is cut off at once.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
     stream: TcpStream,
@@ -46,18 +52,11 @@ pub(super) async fn serve(
 ) {
     // Before the handshake: whatever changes from here on is seen.
     let mut changes = gateway.acceptor.changes();
-    let handshake = tokio::select! {
-        () = drain.cancelled() => return,
-        handshake = gateway.acceptor.accept(stream, place.source()) => handshake,
-    };
+    let handshake = gateway.acceptor.accept(stream, place.source()).await;
     drop(place);
     let (stream, client) = match handshake {
         Ok((mut stream, client, session)) => {
-            let confirmed = tokio::select! {
-                () = drain.cancelled() => return,
-                confirmed = gateway.ocsp.confirm(&client) => confirmed,
-            };
-            if let Err(refusal) = confirmed {
+            if let Err(refusal) = gateway.ocsp.confirm(&client).await {
                 gateway.record_failed_handshake(peer, &refusal);
                 let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
                 return;
@@ -76,6 +75,7 @@ pub(super) async fn serve(
         gateway,
         client,
         peer,
+        drain,
         fault: Fault::default(),
     });
     let screened = Screened::new(
@@ -88,6 +88,12 @@ pub(super) async fn serve(
             gateway.refuse_head(&connection, violation, screen.request_line())
         },
     );
+    let last_chance = async {
+        connection.drain.cancelled().await;
+        let left = connection.gateway.drain_timeout() / 2;
+        tokio::time::sleep(left.min(LAST_CHANCE)).await;
+    };
+    tokio::pin!(last_chance);
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Arc::clone(&connection);
         // hyper keeps a place for this as long as the connection lasts: boxed, an idle one has no more than a pointer.
@@ -108,7 +114,7 @@ pub(super) async fn serve(
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
-            () = drain.cancelled(), if !draining => {
+            () = &mut last_chance, if !draining => {
                 serving.as_mut().graceful_shutdown();
                 draining = true;
             }

@@ -7,7 +7,9 @@ use std::{
 
 use spinegate_common::Reason;
 
-use super::{Gateway, connection::Connection, farewell::Farewell, screen::Violation};
+use super::{
+    Gateway, connection::Connection, farewell::Farewell, screen::Violation, upstream::UpstreamError,
+};
 use crate::{
     audit::{self, AuditError, Certificate, Crl, Decision, Event, Record, Tls},
     filter::FilterError,
@@ -132,6 +134,20 @@ impl Gateway {
         record.detail = Some(detail.to_owned());
         self.write_or_log(&record);
         self.strike(connection.peer, reason);
+    }
+
+    /// An upstream's answer broke off on its way to the client, after its line in the log.
+    pub(super) fn record_broken_answer(&self, mut record: Record, error: UpstreamError) {
+        tracing::warn!(
+            reason = error.reason.as_str(),
+            detail = error.detail,
+            "an answer broke off"
+        );
+        self.counters.answer_broke_off(error.reason);
+        record.time = SystemTime::now();
+        record.reason = Some(error.reason);
+        record.detail = Some(error.detail);
+        self.write_or_log(&record);
     }
 
     /// Counts a failure against its source, and says so when that became a verdict.

@@ -1,6 +1,9 @@
 //! One request: judged stage by stage, forwarded with its permit or answered with an OperationOutcome, and recorded.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{
@@ -15,7 +18,7 @@ use spinegate_common::{Layer, Reason};
 use super::{
     Policy,
     connection::Connection,
-    upstream::{Body, Origin, Stored, UpstreamError, whole},
+    upstream::{AnswerBody, Body, Origin, Stored, UpstreamError, whole},
 };
 use crate::{
     audit::{self, Decision, Record},
@@ -54,7 +57,7 @@ pub(super) async fn answer(
                 client: &connection.client.fqdn().to_string(),
             };
             match policy.upstream.forward(permit, &head.headers, &origin).await {
-                Ok(answer) => (answer, subject),
+                Ok(answer) => (answer.map(|body| watched(connection, body, &seen)), subject),
                 Err(error) => {
                     let denial = unavailable(&error, subject);
                     note_refusal(connection, &mut record, denial.reason(), Some(error.detail));
@@ -98,7 +101,7 @@ pub(super) async fn answer(
             connection.gateway.strike(connection.peer, reason);
         }
     }
-    finish(&mut answer, &id, close);
+    finish(&mut answer, &id, close || connection.drain.is_cancelled());
     answer
 }
 
@@ -251,10 +254,16 @@ async fn fetch(policy: &Policy, path: String) -> Result<Stored, UpstreamError> {
 }
 
 fn invalid(error: &dyn std::fmt::Display) -> UpstreamError {
-    UpstreamError {
-        reason: Reason::UpstreamInvalid,
-        detail: error.to_string(),
-    }
+    UpstreamError::new(Reason::UpstreamInvalid, error.to_string())
+}
+
+/// A body whose breaking off is recorded: the client's connection ends with it, so that it does not look whole.
+fn watched(connection: &Connection, body: AnswerBody, request: &audit::Request) -> Body {
+    let gateway = Arc::clone(&connection.gateway);
+    let mut record = connection.record(Decision::Refuse);
+    record.request = Some(request.clone());
+    body.reporting(move |error| gateway.record_broken_answer(record, error))
+        .boxed_unsync()
 }
 
 /// The client learns that the service failed, and nothing of how.

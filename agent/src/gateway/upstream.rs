@@ -1,25 +1,43 @@
 //! The guarded service: forwarding what was permitted, and fetching stored pointers for ownership checks.
 
-use std::{convert::Infallible, net::IpAddr, time::Duration};
+mod address;
+mod answer;
+mod body;
+mod connection;
+mod error;
+mod health;
+mod member;
+mod probe;
+mod wire;
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, Uri,
+    HeaderMap, HeaderValue, Method, Request, Response,
     header::{self, HeaderName},
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::PathAndQuery,
 };
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
-use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use spinegate_common::Reason;
+use tokio::time::Instant;
 
-use crate::authz::{Permit, Subject};
+use self::{
+    address::Address,
+    connection::Connection,
+    health::State,
+    member::{Lease, Member, Settings},
+};
+pub(super) use self::{body::AnswerBody, error::UpstreamError};
+use crate::{
+    authz::{Permit, Subject},
+    config,
+    control::UpstreamStatus,
+    tls::Connector,
+};
 
 /// A body on its way to a client.
-pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(super) type Body = UnsyncBoxBody<Bytes, UpstreamError>;
 
 /// What of a client's head goes upstream. Everything else, framing and hop-by-hop headers with it, ends here.
 const FORWARDED: [HeaderName; 6] = [
@@ -31,36 +49,23 @@ const FORWARDED: [HeaderName; 6] = [
     HeaderName::from_static("toasid"),
 ];
 
-/// Headers of an answer that belong to one connection (RFC 9110 section 7.6.1) and end here.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const ASID: HeaderName = HeaderName::from_static("x-spinegate-asid");
 const ODS: HeaderName = HeaderName::from_static("x-spinegate-ods");
 const INTERACTION: HeaderName = HeaderName::from_static("x-spinegate-interaction");
 const CLIENT_FQDN: HeaderName = HeaderName::from_static("x-spinegate-client-fqdn");
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const POOL_IDLE: Duration = Duration::from_secs(30);
 
-/// The connection pool to the guarded service.
-#[derive(Clone)]
+/// The guarded service: its upstreams, which all hold the same.
 pub(super) struct Upstream {
-    client: Client<HttpConnector, Full<Bytes>>,
-    scheme: Scheme,
-    authority: Authority,
+    members: Vec<Arc<Member>>,
+    connector: Option<Connector>,
+    connect_timeout: Duration,
     timeout: Duration,
+    idle_timeout: Duration,
     largest_answer: usize,
+    health: config::Health,
+    probes: probe::Clock,
 }
 
 /// Where a permitted request comes from, besides what its permit says.
@@ -71,13 +76,6 @@ pub(super) struct Origin<'r> {
     pub(super) client: &'r str,
 }
 
-/// Why the guarded service gave no usable answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UpstreamError {
-    pub(super) reason: Reason,
-    pub(super) detail: String,
-}
-
 /// A stored resource as the guarded service answers for it.
 pub(super) enum Stored {
     Found(Bytes),
@@ -85,22 +83,43 @@ pub(super) enum Stored {
     Absent,
 }
 
+/// A request that ended without an answer, and whether it may be made again.
+struct Failure {
+    error: UpstreamError,
+    again: Again,
+}
+
+/// Whether a request may be made again, once.
+enum Again {
+    /// By another upstream: none of it has gone out.
+    Elsewhere(Arc<Member>),
+    /// Over a new connection: the kept one was closed by the other end.
+    Anew,
+    No,
+}
+
 impl Upstream {
-    /// A pool for `uri`; without an authority there is nothing to connect to.
-    pub(super) fn new(uri: &Uri, timeout: Duration, largest_answer: usize) -> Option<Self> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .build(connector);
+    /// The upstreams of the configuration; none where one of them has no host.
+    pub(super) fn new(config: &config::Gateway, connector: Option<Connector>) -> Option<Self> {
+        let settings = Settings {
+            health: config.health.clone(),
+            max_requests: config.upstream_max_requests,
+            max_idle: config.upstream_max_idle,
+            keep_alive: config.upstream_keep_alive,
+        };
+        let members = config.upstreams.iter().map(|uri| {
+            let address = Address::of(uri)?;
+            Some(Arc::new(Member::new(address, settings.clone())))
+        });
         Some(Self {
-            client,
-            scheme: uri.scheme().cloned().unwrap_or(Scheme::HTTP),
-            authority: uri.authority()?.clone(),
-            timeout,
-            largest_answer,
+            members: members.collect::<Option<_>>()?,
+            connector,
+            connect_timeout: config.connect_timeout,
+            timeout: config.upstream_timeout,
+            idle_timeout: config.upstream_idle_timeout,
+            largest_answer: config.max_body,
+            health: config.health.clone(),
+            probes: probe::Clock::default(),
         })
     }
 
@@ -111,9 +130,9 @@ impl Upstream {
         permit: Permit,
         headers: &HeaderMap,
         origin: &Origin<'_>,
-    ) -> Result<Response<Body>, UpstreamError> {
+    ) -> Result<Response<AnswerBody>, UpstreamError> {
         let target = permit.path_and_query().clone();
-        let mut request = self.request(permit.method().clone(), target, permit.body().clone())?;
+        let mut request = request(permit.method().clone(), target, permit.body().clone());
         for name in FORWARDED {
             if let Some(value) = headers.get(&name) {
                 request.headers_mut().insert(name, value.clone());
@@ -126,84 +145,209 @@ impl Upstream {
             })?;
             request.headers_mut().insert(name, value);
         }
-        let answer = self.send(request).await?;
-        let (mut head, body) = answer.into_parts();
-        strip_hop_by_hop(&mut head.headers);
-        Ok(Response::from_parts(head, body.boxed_unsync()))
+        let mut answer = self.exchange(request, Instant::now() + self.timeout).await?;
+        answer::clean(answer.headers_mut());
+        Ok(answer)
     }
 
     /// Fetches a resource under the gateway's own ASID.
     pub(super) async fn fetch(&self, target: PathAndQuery, asid: &str) -> Result<Stored, UpstreamError> {
-        let mut request = self.request(Method::GET, target, Bytes::new())?;
+        let mut request = request(Method::GET, target, Bytes::new());
         let headers = request.headers_mut();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
         if let Ok(asid) = HeaderValue::from_str(asid) {
             headers.insert("fromasid", asid.clone());
             headers.insert("toasid", asid);
         }
-        let fetching = async {
-            let answer = self.send(request).await?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), self.largest_answer)
-                .collect()
-                .await;
-            let body = body.map_err(|error| {
-                let detail = match error.downcast_ref::<LengthLimitError>() {
-                    Some(_) => format!("the stored pointer is larger than {} bytes", self.largest_answer),
-                    None => error.to_string(),
-                };
-                UpstreamError {
-                    reason: Reason::UpstreamInvalid,
-                    detail,
-                }
-            })?;
-            match status.as_u16() {
-                200 => Ok(Stored::Found(body.to_bytes())),
-                // NRL answers 404 for an unknown id and 400 for a pointer that is not current.
-                400 | 404 | 410 => Ok(Stored::Absent),
-                other => Err(UpstreamError {
-                    reason: Reason::UpstreamInvalid,
-                    detail: format!("the stored pointer was answered with status {other}"),
-                }),
+        let deadline = Instant::now() + self.timeout;
+        let answer = self.exchange(request, deadline).await?;
+        let status = answer.status();
+        let reading = Limited::new(answer.into_body(), self.largest_answer).collect();
+        let Ok(body) = tokio::time::timeout_at(deadline, reading).await else {
+            return Err(self.timed_out());
+        };
+        let body = body.map_err(|error| match error.downcast::<UpstreamError>() {
+            Ok(error) => *error,
+            Err(error) => UpstreamError::new(
+                Reason::UpstreamInvalid,
+                if error.is::<LengthLimitError>() {
+                    format!("the stored pointer is larger than {} bytes", self.largest_answer)
+                } else {
+                    error.to_string()
+                },
+            ),
+        })?;
+        match status.as_u16() {
+            200 => Ok(Stored::Found(body.to_bytes())),
+            // NRL answers 404 for an unknown id and 400 for a pointer that is not current.
+            400 | 404 | 410 => Ok(Stored::Absent),
+            other => Err(UpstreamError::new(
+                Reason::UpstreamInvalid,
+                format!("the stored pointer was answered with status {other}"),
+            )),
+        }
+    }
+
+    /// How each upstream is.
+    pub(super) fn status(&self) -> Vec<UpstreamStatus> {
+        let now = std::time::Instant::now();
+        let status = |member: &Arc<Member>| {
+            let health = member.health();
+            let state = health.state(now);
+            UpstreamStatus {
+                address: member.address.to_string(),
+                state: state.as_str().to_owned(),
+                ejected_seconds: match state {
+                    State::Ejected(left) => Some(left.as_secs().saturating_add(1)),
+                    State::Up | State::Trial | State::Down => None,
+                },
+                outstanding: member.outstanding(),
+                idle: member.idle(),
+                answered: member.answered(),
+                failures: health.all_failures(),
+                last_error: health.last_error().map(ToOwned::to_owned),
             }
         };
-        tokio::time::timeout(self.timeout, fetching)
-            .await
-            .unwrap_or_else(|_| Err(self.timed_out()))
+        self.members.iter().map(status).collect()
     }
 
-    fn request(
+    /// Makes a request, and once more where that can do no harm.
+    async fn exchange(
         &self,
-        method: Method,
-        target: PathAndQuery,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, UpstreamError> {
-        let uri = Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(target)
-            .build();
-        uri.and_then(|uri| Request::builder().method(method).uri(uri).body(Full::new(body)))
-            .map_err(|error| UpstreamError {
-                reason: Reason::UpstreamInvalid,
-                detail: error.to_string(),
-            })
+        request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<Response<AnswerBody>, UpstreamError> {
+        let lease = self.choose(None)?;
+        let failure = match self.attempt(lease, request.clone(), deadline, false).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let second = match &failure.again {
+            Again::No => return Err(failure.error),
+            Again::Elsewhere(_) if self.members.len() == 1 => return Err(failure.error),
+            Again::Elsewhere(member) => self.choose(Some(member)),
+            Again::Anew => self.choose(None),
+        };
+        let lease = second.map_err(|_| failure.error.clone())?;
+        tracing::debug!(error = %failure.error, upstream = %lease.member.address, "a request is made again");
+        let again = self.attempt(lease, request, deadline, true).await;
+        again.map_err(|second| second.error)
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, UpstreamError> {
-        match tokio::time::timeout(self.timeout, self.client.request(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(describe(&error)),
-            Err(_) => Err(self.timed_out()),
+    async fn attempt(
+        &self,
+        lease: Lease,
+        mut request: Request<Full<Bytes>>,
+        deadline: Instant,
+        fresh: bool,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let member = Arc::clone(&lease.member);
+        let repeatable = request.method() == Method::GET;
+        let fail = |error: UpstreamError, again| {
+            member.failed(&error);
+            Failure { error, again }
+        };
+        let kept = if fresh { None } else { member.take() };
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let (address, connector) = (&member.address, self.connector.as_ref());
+                Connection::open(address, connector, self.connect_timeout, deadline)
+                    .await
+                    .map_err(|error| fail(error, Again::Elsewhere(Arc::clone(&member))))?
+            }
+        };
+        request
+            .headers_mut()
+            .insert(header::HOST, member.address.field().clone());
+        let answer = match connection.send(request, deadline).await {
+            Ok(answer) => answer,
+            Err(unanswered) if unanswered.stale => {
+                // Closing a kept connection is the other end's right, and no failure of its.
+                member.forget();
+                return Err(Failure {
+                    again: if unanswered.unsent || repeatable {
+                        Again::Anew
+                    } else {
+                        Again::No
+                    },
+                    error: unanswered.error,
+                });
+            }
+            Err(unanswered) => {
+                let again = if unanswered.unsent {
+                    Again::Elsewhere(Arc::clone(&member))
+                } else {
+                    Again::No
+                };
+                let error = if unanswered.error.reason == Reason::UpstreamTimeout {
+                    self.timed_out()
+                } else {
+                    unanswered.error
+                };
+                return Err(fail(error, again));
+            }
+        };
+        let (head, body) = answer.into_parts();
+        if let Some(fault) = answer::fault(&head) {
+            return Err(fail(fault, Again::No));
         }
+        let sound = !answer::is_failure(head.status);
+        if !sound {
+            member.failed(&format_args!("answered with status {}", head.status.as_u16()));
+        }
+        let body = AnswerBody::new(body, connection, lease, sound, self.idle_timeout);
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// The upstream with the least requests under way, of those that are given any; of several the dice choose. When none is
+    /// given any, that which failed the longest ago: a guess is better than no service.
+    fn choose(&self, except: Option<&Arc<Member>>) -> Result<Lease, UpstreamError> {
+        let now = std::time::Instant::now();
+        let candidates: Vec<_> = self
+            .members
+            .iter()
+            .filter(|member| except.is_none_or(|except| !Arc::ptr_eq(member, except)))
+            .collect();
+        let mut eligible: Vec<_> = candidates
+            .iter()
+            .filter(|member| member.is_eligible(now))
+            .map(|member| (member.outstanding(), fastrand::u32(..), *member))
+            .collect();
+        if eligible.is_empty() {
+            let last = candidates.iter().min_by_key(|member| member.health().failed_at());
+            return last
+                .and_then(|member| member.lease())
+                .ok_or_else(|| self.overloaded());
+        }
+        eligible.sort_unstable_by_key(|(outstanding, roll, _)| (*outstanding, *roll));
+        eligible
+            .iter()
+            .find_map(|(.., member)| member.lease())
+            .ok_or_else(|| self.overloaded())
     }
 
     fn timed_out(&self) -> UpstreamError {
-        UpstreamError {
-            reason: Reason::UpstreamTimeout,
-            detail: format!("no answer within {}", humantime::format_duration(self.timeout)),
-        }
+        UpstreamError::new(
+            Reason::UpstreamTimeout,
+            format!("no answer within {}", humantime::format_duration(self.timeout)),
+        )
     }
+
+    fn overloaded(&self) -> UpstreamError {
+        let under_way: usize = self.members.iter().map(|member| member.outstanding()).sum();
+        UpstreamError::new(
+            Reason::UpstreamOverloaded,
+            format!("{under_way} requests are under way"),
+        )
+    }
+}
+
+fn request(method: Method, target: PathAndQuery, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = target.into();
+    request
 }
 
 /// Who sent a request, as the checks have proven it.
@@ -243,68 +387,7 @@ pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
         .boxed_unsync()
 }
 
-fn describe(error: &hyper_util::client::legacy::Error) -> UpstreamError {
-    let mut detail = error.to_string();
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        detail = format!("{detail}: {source}");
-        cause = source;
-    }
-    let reason = if error.is_connect() {
-        Reason::UpstreamUnreachable
-    } else {
-        Reason::UpstreamInvalid
-    };
-    UpstreamError { reason, detail }
-}
-
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Connection names further headers that are for this hop alone.
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
-        headers.remove(name);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hop_by_hop_headers_end_at_the_gateway() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Private"),
-            ("x-private", "1"),
-            ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
-            ("location", "https://edge.example.nhs.uk/1"),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        strip_hop_by_hop(&mut headers);
-        assert_eq!(
-            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
-            ["location"]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_service_that_does_not_listen_is_unreachable() {
-        let uri = Uri::from_static("http://127.0.0.1:1");
-        let upstream = Upstream::new(&uri, Duration::from_secs(5), 100).expect("an authority");
-        let fetched = upstream
-            .fetch(PathAndQuery::from_static("/x"), "999999999999")
-            .await;
-        assert_eq!(
-            fetched.err().map(|error| error.reason),
-            Some(Reason::UpstreamUnreachable)
-        );
-    }
-}
+mod testing;
+#[cfg(test)]
+mod tests;

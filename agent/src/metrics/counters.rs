@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use spinegate_common::{Layer, Reason};
+use spinegate_common::{Layer, Reason, Side};
 
 use crate::{
     control::{FilterStats, Handshakes, Requests, Stats},
@@ -25,6 +25,7 @@ pub struct Counters {
     handshakes_refused: AtomicU64,
     requests_allowed: AtomicU64,
     requests_refused: AtomicU64,
+    answers_broken: AtomicU64,
     verdicts_issued: AtomicU64,
 }
 
@@ -42,6 +43,7 @@ impl Counters {
             handshakes_refused: AtomicU64::new(0),
             requests_allowed: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
+            answers_broken: AtomicU64::new(0),
             verdicts_issued: AtomicU64::new(0),
         }
     }
@@ -88,6 +90,12 @@ impl Counters {
         self.refused(reason);
     }
 
+    /// The answer to a request that was passed on broke off.
+    pub fn answer_broke_off(&self, reason: Reason) {
+        add(&self.answers_broken);
+        self.refused(reason);
+    }
+
     /// Failures led to a deny verdict.
     pub fn verdict_issued(&self) {
         add(&self.verdicts_issued);
@@ -112,6 +120,16 @@ impl Counters {
                 .collect::<BTreeMap<_, _>>(),
             verdicts_issued: self.issued_verdicts(),
         }
+    }
+
+    /// Refusals by whose doing they were.
+    #[must_use]
+    pub fn refusals_by_side(&self) -> BTreeMap<String, u64> {
+        let mut sides: BTreeMap<_, _> = Side::ALL.map(|side| (side.as_str().to_owned(), 0)).into();
+        for (reason, count) in self.refusals() {
+            *sides.entry(reason.side().as_str().to_owned()).or_default() += count;
+        }
+        sides
     }
 
     /// Refusals by each reason that the agent, and not the filter, can refuse for.
@@ -145,6 +163,10 @@ impl Counters {
 
     pub(super) fn decided_requests(&self) -> (u64, u64) {
         (get(&self.requests_allowed), get(&self.requests_refused))
+    }
+
+    pub(super) fn broken_answers(&self) -> u64 {
+        get(&self.answers_broken)
     }
 
     pub(super) fn issued_verdicts(&self) -> u64 {
@@ -199,6 +221,13 @@ mod tests {
         assert_eq!(stats.refusals["not_owner"], 2);
         assert_eq!(stats.refusals["asid_unknown"], 0);
         assert_eq!(stats.verdicts_issued, 1);
+        counters.answer_broke_off(Reason::UpstreamReset);
+        counters.request_refused(Reason::AuditFailed);
+        let sides: Vec<_> = counters.refusals_by_side().into_iter().collect();
+        assert_eq!(
+            sides,
+            [("client", 3), ("gateway", 1), ("upstream", 1)].map(|(side, count)| (side.to_owned(), count))
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The counters as OpenMetrics text.
 //!
-//! Labels come from enums alone: whatever clients send, the number of time series is fixed.
+//! Labels come from enums and the configuration alone: whatever clients send, the number of time series is fixed.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -14,7 +14,7 @@ use spinegate_common::{Layer, Pass, Reason};
 
 use super::Counters;
 use crate::{
-    control::{FilterStats, Tally},
+    control::{FilterStats, Tally, UpstreamStatus},
     tls::ExpiryKind,
 };
 
@@ -25,6 +25,8 @@ pub struct Observed {
     pub filter: Option<FilterStats>,
     /// Records that the audit log could not take.
     pub audit_write_failures: u64,
+    /// How each upstream is.
+    pub upstreams: Vec<UpstreamStatus>,
     /// When the first of each kind ends, in seconds since 1970; a kind of which nothing ends is left out.
     pub expiries: BTreeMap<ExpiryKind, i64>,
 }
@@ -79,12 +81,15 @@ impl Collector for Everything {
 
         let refusals: Vec<_> = counters
             .refusals()
-            .map(|(reason, count)| ([("reason", reason.as_str())], count))
+            .map(|(reason, count)| {
+                let labels = [("reason", reason.as_str()), ("side", reason.side().as_str())];
+                (labels, count)
+            })
             .collect();
         family(
             &mut encoder,
             "refusals",
-            "Refused connections and requests, by reason",
+            "Refused connections and requests, by reason and by whose doing that is",
             &refusals,
         )?;
         let requests = [
@@ -119,6 +124,13 @@ impl Collector for Everything {
         )?;
         single(
             &mut encoder,
+            "answers_broken",
+            "Answers of upstreams that broke off on their way to the client",
+            counters.broken_answers(),
+        )?;
+        upstreams(&mut encoder, &observed.upstreams)?;
+        single(
+            &mut encoder,
             "verdicts_issued",
             "Deny verdicts that failures led to",
             counters.issued_verdicts(),
@@ -151,6 +163,45 @@ impl Collector for Everything {
     }
 }
 
+/// By their addresses in the configuration.
+fn upstreams(encoder: &mut DescriptorEncoder<'_>, upstreams: &[UpstreamStatus]) -> fmt::Result {
+    let answers: Vec<_> = upstreams
+        .iter()
+        .flat_map(|upstream| {
+            [("answered", upstream.answered), ("failed", upstream.failures)].map(|(outcome, count)| {
+                let labels = [("upstream", upstream.address.as_str()), ("outcome", outcome)];
+                (labels, count)
+            })
+        })
+        .collect();
+    family(
+        encoder,
+        "upstream_requests",
+        "Requests to each upstream since the last reload, by how they ended",
+        &answers,
+    )?;
+    let gauges = [
+        (
+            "upstream_outstanding",
+            "Requests under way at each upstream",
+            (|upstream| upstream.outstanding as u64) as fn(&UpstreamStatus) -> u64,
+        ),
+        (
+            "upstream_up",
+            "Whether each upstream is given requests while there is a choice",
+            |upstream| u64::from(upstream.state == "up"),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for upstream in upstreams {
+            let labels = [("upstream", upstream.address.as_str())];
+            ConstGauge::new(value(upstream)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// A row for every reason and outcome that there is; what the map holds beside them is not shown.
@@ -176,7 +227,7 @@ fn family<const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    rows: &[(Labels<N>, u64)],
+    rows: &[([(&str, &str); N], u64)],
 ) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, count) in rows {
@@ -232,6 +283,14 @@ mod tests {
             Observed {
                 filter: Some(filter),
                 audit_write_failures: 2,
+                upstreams: vec![UpstreamStatus {
+                    address: "http://127.0.0.1:8080".to_owned(),
+                    state: "ejected".to_owned(),
+                    outstanding: 3,
+                    answered: 4,
+                    failures: 5,
+                    ..UpstreamStatus::default()
+                }],
                 expiries: BTreeMap::from([
                     (ExpiryKind::OwnCertificate, 1_900_000_000),
                     (ExpiryKind::Crl, -1),
@@ -240,8 +299,14 @@ mod tests {
         });
         let text = exporter.text().unwrap();
         for line in [
-            "spinegate_refusals_total{reason=\"certificate_missing\"} 1",
-            "spinegate_refusals_total{reason=\"not_owner\"} 0",
+            "spinegate_refusals_total{reason=\"certificate_missing\",side=\"client\"} 1",
+            "spinegate_refusals_total{reason=\"not_owner\",side=\"client\"} 0",
+            "spinegate_refusals_total{reason=\"upstream_reset\",side=\"upstream\"} 0",
+            "spinegate_answers_broken_total 0",
+            "spinegate_upstream_requests_total{upstream=\"http://127.0.0.1:8080\",outcome=\"answered\"} 4",
+            "spinegate_upstream_requests_total{upstream=\"http://127.0.0.1:8080\",outcome=\"failed\"} 5",
+            "spinegate_upstream_outstanding{upstream=\"http://127.0.0.1:8080\"} 3",
+            "spinegate_upstream_up{upstream=\"http://127.0.0.1:8080\"} 0",
             "spinegate_requests_total{decision=\"allow\"} 1",
             "spinegate_requests_total{decision=\"refuse\"} 0",
             "spinegate_handshakes_total{outcome=\"accepted\"} 1",

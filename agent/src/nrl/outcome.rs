@@ -106,10 +106,18 @@ impl Outcome {
             ),
             Reason::AsidFqdnMismatch => access_denied(StatusCode::UNAUTHORIZED),
             Reason::AuditFailed => server_fault(StatusCode::INTERNAL_SERVER_ERROR, "exception"),
-            Reason::UpstreamTimeout => server_fault(StatusCode::GATEWAY_TIMEOUT, "timeout"),
-            Reason::UpstreamUnreachable => server_fault(StatusCode::BAD_GATEWAY, "transient"),
-            Reason::UpstreamInvalid => server_fault(StatusCode::BAD_GATEWAY, "exception"),
-            Reason::ConnectionLimit => server_fault(StatusCode::SERVICE_UNAVAILABLE, "throttled"),
+            Reason::UpstreamTimeout | Reason::UpstreamStalled => {
+                server_fault(StatusCode::GATEWAY_TIMEOUT, "timeout")
+            }
+            Reason::UpstreamUnreachable | Reason::UpstreamReset => {
+                server_fault(StatusCode::BAD_GATEWAY, "transient")
+            }
+            Reason::UpstreamInvalid | Reason::UpstreamTls | Reason::UpstreamFraming => {
+                server_fault(StatusCode::BAD_GATEWAY, "exception")
+            }
+            Reason::ConnectionLimit | Reason::UpstreamOverloaded => {
+                server_fault(StatusCode::SERVICE_UNAVAILABLE, "throttled")
+            }
             _ if matches!(reason.layer(), Layer::Handshake | Layer::Certificate) => (
                 StatusCode::FORBIDDEN,
                 "forbidden",
@@ -447,6 +455,17 @@ mod tests {
             ),
             (UpstreamTimeout, 504, "timeout", "INTERNAL_SERVER_ERROR", SERVER),
             (UpstreamInvalid, 502, "exception", "INTERNAL_SERVER_ERROR", SERVER),
+            (UpstreamReset, 502, "transient", "INTERNAL_SERVER_ERROR", SERVER),
+            (UpstreamTls, 502, "exception", "INTERNAL_SERVER_ERROR", SERVER),
+            (UpstreamFraming, 502, "exception", "INTERNAL_SERVER_ERROR", SERVER),
+            (UpstreamStalled, 504, "timeout", "INTERNAL_SERVER_ERROR", SERVER),
+            (
+                UpstreamOverloaded,
+                503,
+                "throttled",
+                "INTERNAL_SERVER_ERROR",
+                SERVER,
+            ),
             (ConnectionLimit, 503, "throttled", "INTERNAL_SERVER_ERROR", SERVER),
         ]
     };

@@ -11,8 +11,9 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{Cidr, OcspMode, Source},
     control::{
-        CertificateStatus, CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin,
-        Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
+        CertificateStatus, CrlReport, Estate, Failure, FailureKind, FilterStats, Guard, Journal, Operations,
+        Origin, Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry,
+        VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
@@ -29,6 +30,14 @@ impl Operations for Agent {
             self.record_order(peer, verb, &order, answer.as_ref().err());
         }
         answer
+    }
+
+    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
+        self.bequeath().await
+    }
+
+    async fn stand_down(&self, peer: Peer, estate: Estate<'_>) -> Result<Response, Failure> {
+        Ok(self.leave_office(peer, estate).await)
     }
 
     fn journal(&self) -> &Journal {
@@ -129,9 +138,9 @@ impl Agent {
             Request::CrlFetch => self.fetch_crls().await.map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
-            Request::Events(_) => Err(Failure::new(
+            Request::Events(_) | Request::HandOver | Request::StandDown => Err(Failure::new(
                 FailureKind::Internal,
-                "events are not a single answer",
+                "this call is not a single answer",
                 "use the `spinegate` command of the running agent",
             )),
         }
@@ -235,7 +244,8 @@ impl Agent {
             scope: config.filter.scope.as_str().to_owned(),
             interfaces,
             listen: config.listen.addresses.clone(),
-            upstream: config.gateway.upstream.to_string(),
+            upstreams: self.gateway.upstreams(),
+            refusals_by_side: self.counters.refusals_by_side(),
             services: config
                 .filter
                 .services
@@ -280,6 +290,7 @@ impl Agent {
             filter,
             expiries,
             audit_write_failures: self.audit.failures(),
+            upstreams: self.gateway.upstreams(),
         }
     }
 

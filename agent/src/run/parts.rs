@@ -30,15 +30,20 @@ impl Parts {
             let mend = "mend the file, or move it away to begin with no added sources";
             vec![Problem::new("filter.sources_file", error.to_string(), mend)]
         });
-        let policy =
-            registry.and_then(|registry| Policy::new(config, registry).map_err(|problem| vec![problem]));
-        match (tls, policy, sources) {
-            (Ok(tls), Ok(policy), Ok(sources)) => Ok(Self { tls, policy, sources }),
-            (tls, policy, sources) => Err([tls.err(), policy.err(), sources.err()]
-                .into_iter()
-                .flatten()
-                .flatten()
-                .collect()),
+        let connector = tls::load_connector(&config.gateway.upstream_tls, SystemTime::now());
+        match (tls, registry, connector, sources) {
+            (Ok(mut tls), Ok(registry), Ok((connector, warnings)), Ok(sources)) => {
+                tls.warnings.extend(warnings);
+                let policy = Policy::new(config, registry, connector).map_err(|problem| vec![problem])?;
+                Ok(Self { tls, policy, sources })
+            }
+            (tls, registry, connector, sources) => {
+                Err([tls.err(), registry.err(), connector.err(), sources.err()]
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .collect())
+            }
         }
     }
 

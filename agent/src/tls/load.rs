@@ -1,5 +1,7 @@
 //! Loading certificates, keys and CRLs, with every fault that they have.
 
+mod upstream;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,6 +25,8 @@ use super::{
     trust::Anchors,
 };
 use crate::config::{self, Problem, Suites};
+
+pub use upstream::load_connector;
 
 /// OpenSSL from which a DHE handshake costs a third: it no longer checks what a named group makes needless.
 const FAST_DHE: i64 = 0x3040_0000;
@@ -59,8 +63,11 @@ struct Authorities {
 pub fn load(config: &config::Tls, now: SystemTime) -> Result<Loaded, Vec<Problem>> {
     let mut faults = Faults::default();
     let now = Time::from(now);
-    let (certificate, chain) = own_certificate(config, now, &mut faults);
-    let key = own_key(config, certificate.as_ref(), &mut faults);
+    let (certificate, chain) = own_certificate("tls.certificate", &config.certificate, now, &mut faults);
+    let own = certificate
+        .as_ref()
+        .map(|certificate| (certificate, &*config.certificate));
+    let key = own_key("tls.private_key", &config.private_key, own, &mut faults);
     let authorities = Authorities::load(&config.client, now, &mut faults);
     let (Some(certificate), Some(key), true) = (certificate, key, faults.problems.is_empty()) else {
         return Err(faults.problems);
@@ -160,27 +167,26 @@ struct Found {
     certificate: X509,
 }
 
-fn own_certificate(config: &config::Tls, now: Time, faults: &mut Faults) -> (Option<X509>, Vec<X509>) {
-    const KEY: &str = "tls.certificate";
-    let mut certificates = pem_certificates(KEY, &config.certificate, faults).into_iter();
+fn own_certificate(key: &str, path: &Path, now: Time, faults: &mut Faults) -> (Option<X509>, Vec<X509>) {
+    let mut certificates = pem_certificates(key, path, faults).into_iter();
     let Some(certificate) = certificates.next() else {
         return (None, Vec::new());
     };
-    let path = config.certificate.display();
+    let path = path.display();
     match (
         Time::of(certificate.not_before()),
         Time::of(certificate.not_after()),
     ) {
         (Ok(_), Ok(end)) if end < now => {
             faults.add(
-                KEY,
+                key,
                 format!("{path}: the certificate expired on {end}"),
                 "renew it",
             );
         }
         (Ok(start), Ok(_)) if start > now => {
             faults.add(
-                KEY,
+                key,
                 format!("{path}: the certificate is valid only from {start}"),
                 "check the clock, or wait",
             );
@@ -188,11 +194,11 @@ fn own_certificate(config: &config::Tls, now: Time, faults: &mut Faults) -> (Opt
         (Ok(_), Ok(end)) => {
             if let Some(ends) = ends_soon(end, now) {
                 let mend = "have it renewed, and reload";
-                faults.warn(KEY, format!("{path}: the gateway's certificate {ends}"), mend);
+                faults.warn(key, format!("{path}: the gateway's certificate {ends}"), mend);
             }
         }
         _ => faults.add(
-            KEY,
+            key,
             format!("{path}: the certificate's validity can't be read"),
             "renew it",
         ),
@@ -200,35 +206,36 @@ fn own_certificate(config: &config::Tls, now: Time, faults: &mut Faults) -> (Opt
     (Some(certificate), certificates.collect())
 }
 
-fn own_key(config: &config::Tls, certificate: Option<&X509>, faults: &mut Faults) -> Option<PKey<Private>> {
-    const KEY: &str = "tls.private_key";
-    let path = config.private_key.display();
-    let content = read(KEY, &config.private_key, faults)?;
+/// The private key in a file, which must be that of the certificate, if there is one.
+fn own_key(
+    key: &str,
+    path: &Path,
+    certificate: Option<(&X509, &Path)>,
+    faults: &mut Faults,
+) -> Option<PKey<Private>> {
+    let content = read(key, path, faults)?;
+    let path = path.display();
     // An encrypted key would have OpenSSL ask at the terminal; with an empty answer it fails instead.
-    let key = match PKey::private_key_from_pem_callback(&content, |_| Ok(0)) {
-        Ok(key) => key,
+    let private = match PKey::private_key_from_pem_callback(&content, |_| Ok(0)) {
+        Ok(private) => private,
         Err(_) => {
             faults.add(
-                KEY,
+                key,
                 format!("{path} holds no readable private key"),
                 "give it in PEM, without a password",
             );
             return None;
         }
     };
-    let matches = certificate.is_none_or(|certificate| {
-        certificate
+    if let Some((certificate, of)) = certificate
+        && !certificate
             .public_key()
-            .is_ok_and(|public| public.public_eq(&key))
-    });
-    if !matches {
-        let message = format!(
-            "{path} is not the key of the certificate {}",
-            config.certificate.display()
-        );
-        faults.add(KEY, message, "give the key that belongs to the certificate");
+            .is_ok_and(|public| public.public_eq(&private))
+    {
+        let message = format!("{path} is not the key of the certificate {}", of.display());
+        faults.add(key, message, "give the key that belongs to the certificate");
     }
-    Some(key)
+    Some(private)
 }
 
 fn authorities(list: &str, paths: &[PathBuf], faults: &mut Faults) -> Vec<Found> {

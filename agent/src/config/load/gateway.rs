@@ -1,19 +1,19 @@
 //! `[gateway]` and `[verdict]`
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use crate::config::{
-    Gateway, Profile, Verdicts,
+    Gateway, Health, Profile, UpstreamTls, Verdicts,
     reader::{Example, Section},
     values::{self, Fault, Given},
 };
 
 const DAY: Duration = Duration::from_hours(24);
 
-pub(super) fn read(mut section: Section<'_>) -> Option<Gateway> {
+pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
     let profile = section.or("profile", Profile::Locator, profile);
     let asid = section.required("asid", Example("\"999999999999\""), values::asid);
-    let upstream = section.required(
+    let upstreams = section.one_or_list(
         "upstream",
         Example("\"http://127.0.0.1:8080\""),
         values::http_origin,
@@ -28,7 +28,17 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Gateway> {
     let header_timeout = section.or("header_timeout", Duration::from_secs(10), wait());
     let idle_timeout = section.or("idle_timeout", Duration::from_mins(1), wait());
     let body_timeout = section.or("body_timeout", Duration::from_secs(30), wait());
+    let connect_timeout = section.or("connect_timeout", Duration::from_secs(5), wait());
     let upstream_timeout = section.or("upstream_timeout", Duration::from_secs(30), wait());
+    let upstream_idle_timeout = section.or("upstream_idle_timeout", Duration::from_secs(30), wait());
+    let upstream_max_requests = section.or("upstream_max_requests", 1024, values::integer(1..=1_000_000));
+    let upstream_max_idle = section.or("upstream_max_idle", 64, values::integer(0..=65_536));
+    let upstream_keep_alive = section.or("upstream_keep_alive", Duration::from_secs(30), wait());
+    let secure = upstreams
+        .as_ref()
+        .is_some_and(|upstreams| upstreams.iter().any(|uri| uri.scheme_str() == Some("https")));
+    let upstream_tls = upstream_tls(section.section("upstream_tls"), folder, secure);
+    let health = health(section.section("health"));
     let drain = values::duration(Duration::ZERO..=Duration::from_mins(10));
     let drain_timeout = section.or("drain_timeout", Duration::from_secs(10), drain);
     if let (Some(line), Some(head)) = (max_request_line, max_head)
@@ -45,7 +55,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Gateway> {
     Some(Gateway {
         profile: profile?,
         asid: asid?,
-        upstream: upstream?,
+        upstreams: upstreams?,
         base_path: base_path?,
         max_connections: max_connections?,
         max_body: max_body?,
@@ -55,8 +65,94 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Gateway> {
         header_timeout: header_timeout?,
         idle_timeout: idle_timeout?,
         body_timeout: body_timeout?,
+        connect_timeout: connect_timeout?,
         upstream_timeout: upstream_timeout?,
+        upstream_idle_timeout: upstream_idle_timeout?,
+        upstream_max_requests: upstream_max_requests?,
+        upstream_max_idle: upstream_max_idle?,
+        upstream_keep_alive: upstream_keep_alive?,
+        upstream_tls: upstream_tls?,
+        health: health?,
         drain_timeout: drain_timeout?,
+    })
+}
+
+/// `secure`: an upstream is `https`.
+fn upstream_tls(mut section: Section<'_>, folder: &Path, secure: bool) -> Option<UpstreamTls> {
+    let example = Example("\"upstream-ca.pem\"");
+    let ca = if secure {
+        section.one_or_list("ca", example, values::path(folder))
+    } else {
+        section.any_or_list("ca", values::path(folder))
+    };
+    let certificate = section.optional("certificate", values::path(folder));
+    let private_key = section.optional("private_key", values::path(folder));
+    let server_name = section.optional("server_name", values::fqdn);
+    match (&certificate, &private_key) {
+        (Some(Some(_)), Some(None)) => section.fault(
+            "private_key",
+            Fault::new(
+                "is missing, but there is a certificate",
+                "name the certificate's key",
+            ),
+        ),
+        (Some(None), Some(Some(_))) => section.fault(
+            "certificate",
+            Fault::new("is missing, but there is a key", "name the key's certificate"),
+        ),
+        _ => {}
+    }
+    if !secure && section.is_given() {
+        let message = "is of no use: no upstream is https";
+        section.warning(Fault::new(
+            message,
+            "write https:// in gateway.upstream, or take the table out",
+        ));
+    }
+    section.finish();
+
+    Some(UpstreamTls {
+        ca: ca?,
+        certificate: certificate?,
+        private_key: private_key?,
+        server_name: server_name?,
+    })
+}
+
+fn health(mut section: Section<'_>) -> Option<Health> {
+    let times = || values::integer(1..=1000);
+    let eject_after = section.or("eject_after", 3, times());
+    let span = || values::duration(Duration::from_millis(100)..=DAY);
+    let eject_time = section.or("eject_time", Duration::from_secs(1), span());
+    let eject_time_max = section.or("eject_time_max", Duration::from_mins(1), span());
+    if let (Some(first), Some(longest)) = (eject_time, eject_time_max)
+        && first > longest
+    {
+        let shown = |span| humantime::format_duration(span).to_string();
+        let (first, longest) = (shown(first), shown(longest));
+        let message = format!("{longest} is shorter than gateway.health.eject_time, {first}");
+        section.fault(
+            "eject_time_max",
+            Fault::new(message, "raise eject_time_max, or lower eject_time"),
+        );
+    }
+    let path = section.optional("path", values::path_and_query);
+    let wait = || values::duration(Duration::from_millis(100)..=Duration::from_mins(10));
+    let interval = section.or("interval", Duration::from_secs(5), wait());
+    let timeout = section.or("timeout", Duration::from_secs(2), wait());
+    let healthy_after = section.or("healthy_after", 2, times());
+    let unhealthy_after = section.or("unhealthy_after", 3, times());
+    section.finish();
+
+    Some(Health {
+        eject_after: eject_after?,
+        eject_time: eject_time?,
+        eject_time_max: eject_time_max?,
+        path: path?,
+        interval: interval?,
+        timeout: timeout?,
+        healthy_after: healthy_after?,
+        unhealthy_after: unhealthy_after?,
     })
 }
 

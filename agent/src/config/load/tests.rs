@@ -180,13 +180,31 @@ fn each_bad_value_gets_its_diagnostic() {
         (
             "upstream = \"http://127.0.0.1:8080\"",
             "upstream = \"https://127.0.0.1:8080\"",
-            "dir/a.toml:22: gateway.upstream: \"https://127.0.0.1:8080\" asks for TLS, which this version does not speak to the upstream; write the scheme, the host and the port, as in \"http://127.0.0.1:8080\"",
+            "dir/a.toml:20: gateway.upstream_tls.ca: is missing; add `ca = \"upstream-ca.pem\"` under [gateway.upstream_tls]",
         ),
         (
             "upstream = \"http://127.0.0.1:8080\"",
             "upstream = \"http://127.0.0.1:8080/STU3\"\nbase_path = \"STU3/\"",
             "dir/a.toml:22: gateway.upstream: \"http://127.0.0.1:8080/STU3\" has a path, a query or a fragment; end it after the port; `gateway.base_path` sets the path\n\
              dir/a.toml:23: gateway.base_path: \"STU3/\" is not a path prefix; write \"\", or segments of letters, digits and -._~ with a slash before each, as in \"/STU3\"",
+        ),
+        (
+            "upstream = \"http://127.0.0.1:8080\"",
+            "upstream = [\"http://127.0.0.1:8080\", \"ftp://a\", \"http://127.0.0.1:8080\"]",
+            "dir/a.toml:22: gateway.upstream[1]: \"ftp://a\" does not begin with http:// or https://; write the scheme, the host and the port, as in \"http://127.0.0.1:8080\"\n\
+             dir/a.toml:22: gateway.upstream[2]: stands in the list already; take it out",
+        ),
+        (
+            "upstream = \"http://127.0.0.1:8080\"",
+            "upstream = []",
+            "dir/a.toml:22: gateway.upstream: is empty; write `upstream = \"http://127.0.0.1:8080\"` under [gateway]",
+        ),
+        (
+            "upstream = \"http://127.0.0.1:8080\"",
+            "upstream = \"https://a:8443\"\n[gateway.upstream_tls]\nca = \"ca.pem\"\ncertificate = \"a.pem\"\n[gateway.health]\npath = \"metadata\"\neject_time = \"2m\"",
+            "dir/a.toml:23: gateway.upstream_tls.private_key: is missing, but there is a certificate; name the certificate's key\n\
+             dir/a.toml:26: gateway.health.eject_time_max: 1m is shorter than gateway.health.eject_time, 2m; raise eject_time_max, or lower eject_time\n\
+             dir/a.toml:27: gateway.health.path: \"metadata\" is not a path; write a path that begins with a slash, as in \"/STU3/metadata\"",
         ),
         (
             "[audit]",

@@ -1,0 +1,170 @@
+//! An answer's body on its way to a client: passed on piece by piece, never held, and never made to look whole when it is not.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use spinegate_common::Reason;
+use tokio::time::{Sleep, sleep};
+
+use super::{connection::Connection, error::UpstreamError, member::Lease};
+
+/// The body of an upstream's answer. Its connection serves another request only if the whole of it was read.
+pub(in crate::gateway) struct AnswerBody {
+    body: Incoming,
+    /// Both are there until the answer is over.
+    connection: Option<Connection>,
+    lease: Option<Lease>,
+    /// Whether its status says that the upstream is sound.
+    sound: bool,
+    ended: bool,
+    idle: Duration,
+    /// Runs while the upstream is waited for, and not while the client is.
+    waiting: Option<Pin<Box<Sleep>>>,
+    passed: u64,
+    report: Option<Box<dyn FnOnce(UpstreamError) + Send>>,
+}
+
+impl AnswerBody {
+    pub(super) fn new(
+        body: Incoming,
+        connection: Connection,
+        lease: Lease,
+        sound: bool,
+        idle: Duration,
+    ) -> Self {
+        Self {
+            body,
+            connection: Some(connection),
+            lease: Some(lease),
+            sound,
+            ended: false,
+            idle,
+            waiting: None,
+            passed: 0,
+            report: None,
+        }
+    }
+
+    /// Has `report` told when the answer breaks off.
+    pub(in crate::gateway) fn reporting(
+        mut self,
+        report: impl FnOnce(UpstreamError) + Send + 'static,
+    ) -> Self {
+        self.report = Some(Box::new(report));
+        self
+    }
+
+    fn break_off(&mut self, error: UpstreamError) -> UpstreamError {
+        let error = UpstreamError {
+            detail: format!(
+                "after {} bytes of the answer's body: {}",
+                self.passed, error.detail
+            ),
+            ..error
+        };
+        self.connection = None;
+        if let Some(lease) = self.lease.take() {
+            lease.member.failed(&error);
+        }
+        if let Some(report) = self.report.take() {
+            report(error.clone());
+        }
+        error
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let idle = self.idle;
+        self.waiting
+            .get_or_insert_with(|| Box::pin(sleep(idle)))
+            .as_mut()
+            .poll(cx)
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let this = self.get_mut();
+        loop {
+            let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    return this.poll_idle(cx).map(|()| {
+                        let idle = humantime::format_duration(this.idle);
+                        let error =
+                            UpstreamError::new(Reason::UpstreamStalled, format!("nothing came for {idle}"));
+                        Some(Err(this.break_off(error)))
+                    });
+                }
+            };
+            this.waiting = None;
+            return Poll::Ready(match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        this.passed = this.passed.saturating_add(data.len() as u64);
+                        Some(Ok(Frame::data(data)))
+                    }
+                    // Trailers: the client was told of none.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => Some(Err(this.break_off(UpstreamError::of(&error)))),
+                None => {
+                    this.ended = true;
+                    None
+                }
+            });
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        let whole = self.ended || self.body.is_end_stream();
+        let (Some(connection), Some(lease), true) = (self.connection.take(), self.lease.take(), whole) else {
+            return;
+        };
+        if self.sound {
+            lease.member.succeeded();
+        }
+        let member = Arc::clone(&lease.member);
+        // Outside of a runtime there is nobody left to keep it for.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            if let Some(connection) = connection.settle().await {
+                member.keep(connection);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerBody")
+            .field("passed", &self.passed)
+            .field("deadline", &self.waiting.as_ref().map(|sleep| sleep.deadline()))
+            .finish_non_exhaustive()
+    }
+}
