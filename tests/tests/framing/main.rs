@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use spinegate_tests::{
-    client::{Message, NHS_NUMBER, Reply, Wire, pointer},
+    client::{Message, NHS_NUMBER, Received, Wire, pointer},
     json::at,
     lab::{CONSUMER, GATEWAY_ASID, Interaction, Lab, PROVIDER, UPSTREAM},
     netns::Host,
@@ -477,7 +477,7 @@ fn upstream(lab: &mut Lab) -> Result<Recorder> {
     Recorder::open(&lab.network().namespace(Host::Edge), UPSTREAM.parse()?)
 }
 
-fn exchange(lab: &Lab, stream: &str) -> Result<Vec<Reply>> {
+fn exchange(lab: &Lab, stream: &str) -> Result<Vec<Received>> {
     let mut wire = lab.client(Host::Ssp).wire()?;
     send(&mut wire, stream);
     wire.replies()
@@ -549,11 +549,11 @@ fn decisions(lab: &Lab, mark: usize) -> Result<Vec<Value>> {
     Ok(entries)
 }
 
-fn statuses_of(replies: &[Reply]) -> Vec<u16> {
+fn statuses_of(replies: &[Received]) -> Vec<u16> {
     replies.iter().map(|reply| reply.status).collect()
 }
 
-fn has_line(replies: &[Reply], line: &str) -> bool {
+fn has_line(replies: &[Received], line: &str) -> bool {
     replies
         .iter()
         .any(|reply| reply.head.to_ascii_lowercase().lines().any(|one| one == line))
