@@ -23,7 +23,7 @@ pub use line::{Dialer, Heard, Line, text};
 pub use message::{Message, Token};
 pub use pointer::{NHS_NUMBER, OTHER_NHS_NUMBER, identifier_of, pointer, superseding};
 pub use request::{Answer, Outcome};
-pub use wire::{Reply, Wire};
+pub use wire::{Received, Wire};
 
 use crate::{
     lab::Lab,
