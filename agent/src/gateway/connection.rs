@@ -88,7 +88,7 @@ pub(super) async fn serve(
     // A client that does not read holds no more than the socket's buffer and hyper's, and not for long.
     let mut paced = TimeoutWriter::new(stream);
     paced.set_timeout(Some(connection.gateway.answer_timeout()));
-    let screened = Screened::new(
+    let mut screened = Screened::new(
         Box::pin(paced),
         Screen::new(limits),
         times,
@@ -113,26 +113,42 @@ pub(super) async fn serve(
             Ok::<_, std::convert::Infallible>(request::answer(&connection, request, SystemTime::now()).await)
         })
     });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(times.head + times.idle)
-        .max_buf_size(limits.head + BUFFER)
-        .max_headers(limits.headers)
-        // What was released is answered, though nothing may follow it.
-        .half_close(true)
-        .serve_connection(TokioIo::new(screened), service);
+    let serving = async {
+        let mut draining = false;
+        // Until its first request a connection has no HTTP parser, whose buffers are most of what an idle one would take.
+        tokio::select! {
+            () = screened.begun() => {}
+            () = &mut last_chance => draining = true,
+        }
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(times.head + times.idle)
+            .max_buf_size(limits.head + BUFFER)
+            .max_headers(limits.headers)
+            // What was released is answered, though nothing may follow it.
+            .half_close(true)
+            .serve_connection(TokioIo::new(screened), service);
+        let mut serving = Box::pin(serving);
+        if draining {
+            serving.as_mut().graceful_shutdown();
+        }
+        loop {
+            tokio::select! {
+                ended = &mut serving => return ended,
+                () = &mut last_chance, if !draining => {
+                    serving.as_mut().graceful_shutdown();
+                    draining = true;
+                }
+            }
+        }
+    };
     tokio::pin!(serving);
-    let mut draining = false;
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
             () = &mut age, if !connection.drain.is_cancelled() => {
                 connection.gateway.record_retired(&connection, Reason::ConnectionAge);
                 connection.drain.cancel();
-            }
-            () = &mut last_chance, if !draining => {
-                serving.as_mut().graceful_shutdown();
-                draining = true;
             }
             refusal = connection.invalidated(&mut changes) => {
                 connection.gateway.record_invalidated(&connection, &refusal);

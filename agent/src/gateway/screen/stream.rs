@@ -1,6 +1,7 @@
 //! A connection whose reader sees what the screen releases, and nothing else.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::{Mutex, PoisonError},
@@ -163,6 +164,37 @@ impl<'c, S, F> Screened<'c, S, F> {
     }
 }
 
+impl<S: AsyncRead + Unpin, F> Screened<'_, S, F> {
+    /// Waits until there is something for a reader: what was released, the end, or a fault.
+    pub(crate) async fn begun(&mut self) {
+        poll_fn(|cx| {
+            while self.released.is_empty() && self.violation.is_none() {
+                // Whatever ends it is there again for the reader.
+                if !matches!(ready!(self.poll_more(cx)), Ok(true)) {
+                    break;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Reads once more. Nothing comes after the end, or after the client's time.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut space = [0; READ];
+        let mut read = ReadBuf::new(&mut space);
+        if Pin::new(&mut self.stream).poll_read(cx, &mut read)?.is_pending() {
+            ready!(self.poll_times(cx));
+            return Poll::Ready(Ok(self.violation.is_some()));
+        }
+        let more = !read.filled().is_empty();
+        if more {
+            self.feed(read.filled());
+        }
+        Poll::Ready(Ok(more))
+    }
+}
+
 impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Screened<'_, S, F> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -177,17 +209,8 @@ impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Screened<'_, S, F> {
             if let Some(violation) = this.violation {
                 return Poll::Ready(this.reach(violation));
             }
-            let mut space = [0; READ];
-            let mut read = ReadBuf::new(&mut space);
-            if Pin::new(&mut this.stream).poll_read(cx, &mut read)?.is_pending() {
-                ready!(this.poll_times(cx));
-                if this.violation.is_none() {
-                    return Poll::Ready(Ok(()));
-                }
-            } else if read.filled().is_empty() {
+            if !ready!(this.poll_more(cx))? {
                 return Poll::Ready(Ok(()));
-            } else {
-                this.feed(read.filled());
             }
         }
     }
