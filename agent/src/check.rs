@@ -39,6 +39,10 @@ pub fn findings(config: &Config) -> Findings {
 fn listening(config: &Config) -> Vec<Problem> {
     const MEND: &str =
         "give an address of this host, and a port that nothing else has (`ss -ltnp` shows who listens)";
+    // systemd holds them, and passes them on.
+    if std::env::var_os("LISTEN_FDS").is_some() {
+        return Vec::new();
+    }
     let running = || control::call(&config.control.socket, control::Request::Status).is_ok();
     let requests = config.listen.addresses.iter().enumerate();
     let requests = requests.map(|(position, address)| (format!("listen.addresses[{position}]"), *address));
@@ -50,7 +54,7 @@ fn listening(config: &Config) -> Vec<Problem> {
     // Held to the end, so that of two keys with one port the second is told so.
     let mut held = Vec::new();
     for (key, address) in requests.chain(metrics) {
-        match gateway::bind(address) {
+        match gateway::bind(address, config.listen.reuse_port) {
             Ok(listener) => held.push(listener),
             Err(_) if running() => {}
             Err(error) => problems.push(Problem::new(key, error.fault(), MEND)),

@@ -5,6 +5,7 @@ mod cert;
 mod check;
 mod crl;
 mod detach;
+mod errors;
 mod events;
 mod explain;
 mod failure;
@@ -67,7 +68,7 @@ struct Format {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the agent until SIGTERM.
-    Run,
+    Run(run::Arguments),
     /// Say everything that is wrong with the configuration and the files it names.
     Check(Format),
     /// Say whether a client's certificate would be accepted, and if not, why.
@@ -88,6 +89,8 @@ enum Command {
     Verdicts(verdicts::Command),
     /// Show the sampled drops, the latest and those to come.
     Events(events::Arguments),
+    /// Show the refused connections and requests, the latest and those to come: who, why, and whose doing it is.
+    Errors(errors::Arguments),
     /// Show what happens per second: by reason, by service, by source.
     Top(top::Arguments),
     /// Show every check of a request without making it, or what the filter would do with packets without sending them.
@@ -126,7 +129,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
     match command {
-        Command::Run => run::run(&place),
+        Command::Run(arguments) => run::run(&place, &arguments),
         Command::Check(format) => check::run(&place, format),
         Command::Cert(command) => cert::run(&place, command),
         Command::Status(format) => status::run(&place, format),
@@ -135,6 +138,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
         Command::Events(arguments) => events::run(&place, arguments),
+        Command::Errors(arguments) => errors::run(&place, &arguments),
         Command::Top(arguments) => top::run(&place, &arguments),
         Command::Explain(arguments) => explain::run(&place, arguments),
         Command::Reload(arguments) => reload::run(&place, &arguments),

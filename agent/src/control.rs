@@ -2,21 +2,27 @@
 
 mod answers;
 mod client;
+mod errors;
+mod hand_over;
 mod journal;
 mod protocol;
+mod ring;
 mod server;
 mod socket;
 
 pub use answers::{
-    CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, EventsMissed, Explanation,
-    FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Requests, ServiceStats,
-    SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
+    CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, ErrorReport, EventsMissed,
+    Explanation, FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Requests,
+    ServiceStats, SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
 };
 pub use client::{Answers, ClientError, call, stream};
-pub use journal::{Feed, Journal, RECENT, drop_codes};
+pub use errors::{ErrorFeed, Errors};
+pub use hand_over::{Estate, HandOverError, Inheritance, Predecessor};
+pub use journal::{Feed, Journal, drop_codes};
 pub use protocol::{
-    Answer, Call, EventsWanted, Failure, FailureKind, Guard, Question, Request, Response, Session, Target,
-    VERSION,
+    Answer, Call, ErrorsWanted, EventsWanted, Failure, FailureKind, Guard, Question, Request, Response,
+    Session, Target, VERSION,
 };
+pub use ring::RECENT;
 pub use server::{MAX_LINE, Operations, Peer, Server};
 pub use socket::{BindError, problems};

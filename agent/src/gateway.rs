@@ -2,8 +2,10 @@
 
 mod burst;
 mod connection;
+mod errors;
 mod farewell;
 mod listener;
+mod load;
 mod record;
 mod request;
 mod screen;
@@ -16,7 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -33,7 +35,7 @@ use crate::{
     audit,
     authz::Rules,
     config::{self, Config, Problem},
-    control::UpstreamStatus,
+    control::{Errors, UpstreamStatus},
     fetch::OcspClient,
     metrics::Counters,
     registry::Registry,
@@ -51,9 +53,11 @@ pub struct Gateway {
     verdicts: Arc<Verdicts>,
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
+    errors: Arc<Errors>,
     connections: AtomicUsize,
     unauthenticated: Arc<Unauthenticated>,
     burst: Burst,
+    load: Arc<load::Load>,
 }
 
 /// What a request is judged by and where it goes: a snapshot.
@@ -111,7 +115,7 @@ impl Gateway {
         policy: Policy,
         verdicts: Arc<Verdicts>,
         audit: Arc<audit::Log>,
-        counters: Arc<Counters>,
+        (counters, errors): (Arc<Counters>, Arc<Errors>),
     ) -> Self {
         Self {
             acceptor,
@@ -120,9 +124,11 @@ impl Gateway {
             verdicts,
             audit,
             counters,
+            errors,
             connections: AtomicUsize::new(0),
             unauthenticated: Arc::default(),
             burst: Burst::new(Instant::now()),
+            load: Arc::default(),
         }
     }
 
@@ -177,6 +183,24 @@ impl Gateway {
     fn open(&self) -> Open<'_> {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Open(&self.connections)
+    }
+
+    /// How long a connection that begins now may be open. Each a little else, so that those that began together do not all
+    /// begin anew together.
+    fn connection_age(&self) -> Duration {
+        self.policy
+            .load()
+            .settings
+            .connection_age
+            .mul_f64(0.9 + fastrand::f64() / 5.0)
+    }
+
+    fn answer_timeout(&self) -> Duration {
+        self.policy.load().settings.answer_timeout
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        self.policy.load().settings.drain_timeout
     }
 
     /// What a connection that begins now is screened by.

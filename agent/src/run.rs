@@ -9,11 +9,12 @@ mod operations;
 mod packets;
 mod parts;
 mod reload;
+mod sockets;
+mod succession;
 mod tasks;
 
 use std::{
-    io,
-    net::SocketAddr,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -21,17 +22,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{Semaphore, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::parts::Parts;
+use self::sockets::{Bound, Sockets};
 use crate::{
     audit::{self, Decision, Event, Record},
     config::{self, Config, Diagnostic, Document, FilterMode, Loaded},
-    control,
+    control::{self, HandOverError, Predecessor},
     fetch::{CrlFetcher, OcspClient},
     filter::{self, Filter, FilterError},
     gateway::{self, Gateway},
@@ -82,15 +83,40 @@ impl From<FilterError> for RunError {
     }
 }
 
-/// Runs the agent until it is told to stop: by SIGTERM or SIGINT, when it finishes the requests under way.
+/// Runs the agent until it is told to stop: by SIGTERM or SIGINT, or by a successor, when it finishes the requests under
+/// way. With `take_over` it is the successor of the running agent, if there is one.
 ///
 /// # Errors
-/// If something that it needs can't be had. The filter of an earlier agent then stays as it was.
-pub fn run(loaded: Loaded) -> Result<(), RunError> {
+/// If something that it needs can't be had. The filter of an earlier agent then stays as it was, and a running agent goes on.
+pub fn run(loaded: Loaded, take_over: bool) -> Result<(), RunError> {
+    let bound = Bound::from_systemd(&loaded.config)?;
     let runtime = tokio::runtime::Runtime::new().map_err(RunError::refused)?;
+    let predecessor = if take_over {
+        Predecessor::ask(&loaded.config.control.socket).map_err(RunError::refused)?
+    } else {
+        None
+    };
     runtime.block_on(async {
-        let agent = Agent::start(loaded).await?;
-        agent.serve().await
+        let started = match predecessor {
+            // From here on nobody changes anything until this agent serves: what was read before may be old.
+            Some((predecessor, inheritance)) => {
+                let loaded = config::load(loaded.source.file()).map_err(RunError::Configuration)?;
+                let (control, sockets) = control::Server::inherit(&loaded.config.control.socket, inheritance)
+                    .map_err(RunError::refused)?;
+                let started = Agent::start(loaded, control, Bound::from_predecessor(sockets)).await?;
+                Started {
+                    predecessor: Some(predecessor),
+                    ..started
+                }
+            }
+            None => {
+                // First of all the socket: it tells whether another agent is running, whose filter is then left alone.
+                let control =
+                    control::Server::bind(&loaded.config.control.socket).map_err(RunError::refused)?;
+                Agent::start(loaded, control, bound).await?
+            }
+        };
+        started.serve().await
     })
 }
 
@@ -122,19 +148,26 @@ struct Agent {
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
     journal: control::Journal,
+    errors: Arc<control::Errors>,
+    /// What a successor goes on with.
+    spare_sockets: Mutex<Vec<OwnedFd>>,
+    /// Cancelled when a successor has taken over.
+    successor: CancellationToken,
+    /// What must have ended before a successor goes on with it.
+    duties: TaskTracker,
 }
 
 /// A started agent: every socket is bound, the filter is in force, and nothing has been accepted yet.
 struct Started {
     agent: Arc<Agent>,
-    listeners: Vec<TcpListener>,
+    sockets: Sockets,
     control: control::Server,
-    metrics: Option<metrics::Server>,
+    predecessor: Option<Predecessor>,
     wanted_crls: mpsc::Receiver<String>,
 }
 
 impl Agent {
-    async fn start(loaded: Loaded) -> Result<Started, RunError> {
+    async fn start(loaded: Loaded, control: control::Server, bound: Bound) -> Result<Started, RunError> {
         let Loaded {
             config,
             source,
@@ -142,46 +175,45 @@ impl Agent {
         } = loaded;
         let parts = Parts::load(&config).map_err(|problems| diagnose(&source, &problems))?;
         let audit = Arc::new(audit::Log::open(&config.audit.file).map_err(RunError::refused)?);
-        // First of all the socket: it tells whether another agent is running, whose filter is then left alone.
-        let control = control::Server::bind(&config.control.socket).map_err(RunError::refused)?;
-        let filter = open_filter(&config, &parts.sources).await?;
-        let listeners = bind(&config.listen.addresses)?;
-        let metrics = match config.metrics.listen {
-            Some(address) => Some(metrics::Server::bind(address).await.map_err(RunError::refused)?),
-            None => None,
-        };
-
-        let Parts { tls, policy, sources } = parts;
+        let mut sockets = bound.complete(&config)?;
+        let Parts {
+            tls,
+            policy,
+            sources: allowlist,
+        } = parts;
         let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         said.extend(
             tls.warnings
                 .iter()
                 .map(|warning| source.diagnose(warning).to_string()),
         );
-        let filter: SharedFilter = Arc::new(Mutex::new(filter));
-        let verdicts = Arc::new(Verdicts::new(&config, &sources.all(), Arc::clone(&filter)));
         let (wanted, wanted_crls) = Wanted::new();
         let acceptor = Acceptor::new(&config.tls, tls, wanted).map_err(RunError::refused)?;
         let acceptor = Arc::new(acceptor);
+        // Last of what can fail: once the filter runs this agent's program, this agent guards. Connections that arrive
+        // before wait in the sockets' queues.
+        let filter: SharedFilter = Arc::new(Mutex::new(open_filter(&config, &allowlist).await?));
+        let verdicts = Arc::new(Verdicts::new(&config, &allowlist.all(), Arc::clone(&filter)));
         let fetch = &config.tls.client.fetch;
         let crl_fetcher = Arc::new(CrlFetcher::new(fetch, acceptor.trust().authorities()));
         let ocsp = Arc::new(OcspClient::new(Arc::clone(&acceptor), &config.tls.client.ocsp));
         let counters = Arc::new(Counters::new());
+        let errors = Arc::new(control::Errors::default());
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&acceptor),
             Arc::clone(&ocsp),
             policy,
             Arc::clone(&verdicts),
             Arc::clone(&audit),
-            Arc::clone(&counters),
+            (Arc::clone(&counters), Arc::clone(&errors)),
         ));
         let agent = Arc::new(Self {
             started: SystemTime::now(),
             source: source.file().to_owned(),
             config: ArcSwap::from_pointee(config),
             warnings: ArcSwap::from_pointee(said),
-            sources_listed: ArcSwap::from_pointee(sources.clone()),
-            sources: tokio::sync::Mutex::new(sources),
+            sources_listed: ArcSwap::from_pointee(allowlist.clone()),
+            sources: tokio::sync::Mutex::new(allowlist),
             trial: Mutex::new(None),
             trial_began: tokio::sync::Notify::new(),
             filter,
@@ -193,12 +225,16 @@ impl Agent {
             audit,
             counters,
             journal: control::Journal::default(),
+            errors,
+            spare_sockets: Mutex::new(std::mem::take(&mut sockets.spare)),
+            successor: CancellationToken::new(),
+            duties: TaskTracker::new(),
         });
         Ok(Started {
             agent,
-            listeners,
+            sockets,
             control,
-            metrics,
+            predecessor: None,
             wanted_crls,
         })
     }
@@ -217,9 +253,9 @@ impl Started {
     async fn serve(self) -> Result<(), RunError> {
         let Self {
             agent,
-            listeners,
+            sockets,
             control,
-            metrics,
+            predecessor,
             wanted_crls,
         } = self;
         let config = agent.config.load_full();
@@ -233,7 +269,7 @@ impl Started {
         let mut terminate = signal(SignalKind::terminate()).map_err(RunError::refused)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::refused)?;
         let slots = Arc::new(Semaphore::new(config.gateway.max_connections));
-        for listener in listeners {
+        for listener in sockets.listeners {
             let gateway = Arc::clone(&agent.gateway);
             let accepting = gateway::accept(
                 listener,
@@ -244,20 +280,26 @@ impl Started {
             );
             connections.spawn(accepting);
         }
-        services.spawn(control.serve(Arc::clone(&agent), end.clone()));
-        services.spawn(tasks::sweep(Arc::clone(&agent), end.clone()));
+        // Both agents accept for a moment. Filter and operator are served by one alone.
+        if let Some(predecessor) = predecessor {
+            succeed(&agent, &control, predecessor).await;
+        }
         services.spawn(crls::follow(Arc::clone(&agent), end.clone()));
         services.spawn(Arc::clone(&agent.gateway).tend_upstreams(end.clone()));
-        services.spawn(drops::report(Arc::clone(&agent), end.clone()));
-        services.spawn(interfaces::keep_attached(Arc::clone(&agent), end.clone()));
-        services.spawn(tasks::end_trials(Arc::clone(&agent), end.clone()));
-        services.spawn(tasks::reload_on_hangup(Arc::clone(&agent), end.clone()));
-        services.spawn(Arc::clone(&agent.crl_fetcher).run(wanted_crls, end.clone()));
         services.spawn(Arc::clone(&agent.ocsp).refresh(end.clone()));
-        if let Some(server) = metrics {
+        // Ended early where a successor goes on with them.
+        let (duty, duties) = (end.child_token(), &agent.duties);
+        services.spawn(control.serve(Arc::clone(&agent), duty.clone()));
+        duties.spawn(tasks::sweep(Arc::clone(&agent), duty.clone()));
+        duties.spawn(drops::report(Arc::clone(&agent), duty.clone()));
+        duties.spawn(interfaces::keep_attached(Arc::clone(&agent), duty.clone()));
+        duties.spawn(tasks::end_trials(Arc::clone(&agent), duty.clone()));
+        duties.spawn(tasks::reload_on_hangup(Arc::clone(&agent), duty.clone()));
+        duties.spawn(Arc::clone(&agent.crl_fetcher).run(wanted_crls, duty.clone()));
+        if let Some(listener) = sockets.metrics {
             let observed = Arc::clone(&agent);
             let exporter = Exporter::new(Arc::clone(&agent.counters), move || observed.observe());
-            services.spawn(server.serve(Arc::new(exporter), end.clone()));
+            services.spawn(metrics::Server::on(listener).serve(Arc::new(exporter), duty.clone()));
         }
         agent.record(Decision::Done, "started".to_owned());
         tracing::info!(openssl = openssl::version::version(), listen = ?config.listen.addresses, "serving");
@@ -265,7 +307,9 @@ impl Started {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = agent.successor.cancelled() => duty.cancel(),
         }
+        lock(&agent.spare_sockets).clear();
         tracing::info!("stopping: requests under way are finished first; the filter stays in force");
         drain.cancel();
         connections.close();
@@ -277,6 +321,8 @@ impl Started {
         end.cancel();
         services.close();
         services.wait().await;
+        agent.duties.close();
+        agent.duties.wait().await;
         agent.record(
             Decision::Done,
             if drained {
@@ -300,12 +346,21 @@ async fn open_filter(config: &Config, sources: &Sources) -> Result<Option<Filter
     Ok(Some(opened.map_err(RunError::refused)??))
 }
 
-fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, RunError> {
-    let bind = |address: &SocketAddr| -> Result<TcpListener, RunError> {
-        let listener = gateway::bind(*address).map_err(RunError::refused)?;
-        TcpListener::from_std(listener).map_err(|error: io::Error| RunError::refused(error))
+/// Has the agent before this one stand down. Whatever comes of that, this one serves.
+async fn succeed(agent: &Agent, control: &control::Server, predecessor: Predecessor) {
+    let standing_down = tokio::task::spawn_blocking(move || predecessor.stand_down()).await;
+    let said = match standing_down.map_err(|error| HandOverError::Refused(error.to_string())) {
+        Ok(Ok(Some(said))) => format!("took over: {said}"),
+        Ok(Ok(None)) => "took over from an agent that has ended".to_owned(),
+        Ok(Err(error)) | Err(error) => {
+            tracing::error!(%error, "took over, but the agent before this one may go on: end it");
+            agent.record(Decision::Refuse, format!("took over, but {error}"));
+            return;
+        }
     };
-    addresses.iter().map(bind).collect()
+    control.own();
+    tracing::info!("{said}");
+    agent.record(Decision::Done, said);
 }
 
 fn diagnose(source: &Document, problems: &[config::Problem]) -> RunError {

@@ -17,9 +17,9 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        CertificateStatus, Check, Decision, DropReport, Explanation, Failure, FailureKind, Journal,
-        Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server, SourceEntry, Stats,
-        Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
+        CertificateStatus, Check, Decision, DropReport, Errors, Estate, Explanation, Failure, FailureKind,
+        Journal, Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server,
+        SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
     },
 };
 use tempfile::TempDir;
@@ -274,11 +274,24 @@ fn a_reader_that_goes_away_is_no_panic() {
 #[derive(Default)]
 struct Fixed {
     journal: Journal,
+    errors: Errors,
 }
 
 impl Operations for Fixed {
+    fn errors(&self) -> &Errors {
+        &self.errors
+    }
+
     fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
+        Err(Failure::new(FailureKind::Refused, "it stays", "nothing to do"))
+    }
+
+    async fn stand_down(&self, _: Peer, _: Estate<'_>) -> Result<Response, Failure> {
+        Err(Failure::new(FailureKind::Refused, "it stays", "nothing to do"))
     }
 
     async fn perform(&self, _peer: Peer, request: Request) -> Result<Response, Failure> {

@@ -279,6 +279,12 @@ reasons! {
     BodyTimeout = 74, Request, "body_timeout",
         "The body did not arrive in time.",
         "Check the path to the client; `gateway.body_timeout` sets the limit.";
+    BodyIdle = 107, Request, "body_idle",
+        "Nothing of the body came for too long.",
+        "Check the path to the client; `gateway.body_idle_timeout` sets the limit.";
+    AnswerStalled = 108, Request, "answer_stalled",
+        "The client took nothing of its answer for too long, which was then broken off.",
+        "Let the client read its answers; `gateway.answer_timeout` sets the limit.";
     BodyInvalid = 75, Request, "body_invalid",
         "The body is not the resource that the interaction needs.",
         "The answer's diagnostics name the element.";
@@ -381,6 +387,18 @@ reasons! {
         "The record locator stopped in the middle of its answer, which was then broken off.",
         "Check the service's load; `gateway.upstream_idle_timeout` sets the limit.";
 
+    Overloaded = 119, Agent, "overloaded",
+        "As many requests are under way as the gateway may have.",
+        "Try again; `gateway.max_requests` sets the limit.";
+    ClientOverloaded = 122, Agent, "client_overloaded",
+        "As many requests of this ASID are under way as one may have.",
+        "Let the system send fewer requests at once; `gateway.max_requests_per_client` sets the limit.";
+    ConnectionRequests = 123, Agent, "connection_requests",
+        "The connection was closed after an answer, since it had served as many requests as one may.",
+        "Nothing: clients connect anew. `gateway.requests_per_connection` sets the limit.";
+    ConnectionAge = 124, Agent, "connection_age",
+        "The connection was closed between requests, since it had been open for as long as one may.",
+        "Nothing: clients connect anew. `gateway.connection_age` sets the limit.";
     AuditFailed = 115, Agent, "audit_failed",
         "The decision could not be written to the audit log, so its answer was withheld.",
         "Look at the disk of `audit.file`; the agent's log has the system's error.";
@@ -408,6 +426,7 @@ impl Reason {
             | Self::HandshakeQueueFull
             | Self::CrlMissing
             | Self::CrlStale => Side::Gateway,
+            Self::ClientOverloaded => Side::Client,
             _ => match self.layer() {
                 Layer::Upstream => Side::Upstream,
                 Layer::Agent | Layer::Operator => Side::Gateway,

@@ -4,6 +4,7 @@
 mod bend;
 mod handshake;
 mod kept;
+mod line;
 mod message;
 mod pointer;
 mod request;
@@ -18,10 +19,11 @@ use std::{
 use anyhow::{Context, Result};
 
 pub use handshake::{Handshake, Offer, Session};
+pub use line::{Dialer, Heard, Line, text};
 pub use message::{Message, Token};
 pub use pointer::{NHS_NUMBER, OTHER_NHS_NUMBER, identifier_of, pointer, superseding};
 pub use request::{Answer, Outcome};
-pub use wire::{Reply, Wire};
+pub use wire::{Received, Wire};
 
 use crate::{
     lab::Lab,

@@ -35,6 +35,7 @@ pub use systems::{
 use crate::{
     client::Client,
     command::{Finished, Run},
+    json::at,
     netns::{Family, Host, INTERFACE, Network},
     observe::{Audit, Database, Tap},
     pki::{EDGE_FQDN, KeyCache, Pki},
@@ -214,10 +215,18 @@ impl Lab {
     /// # Errors
     /// It did not start; the message ends with its log.
     pub fn start_agent(&mut self) -> Result<()> {
+        self.start_agent_with(&["run"])
+    }
+
+    /// Starts the agent in another way than by `run` alone, and waits until it serves.
+    ///
+    /// # Errors
+    /// It did not start; the message ends with its log.
+    pub fn start_agent_with(&mut self, command: &[&str]) -> Result<()> {
         let run = Run::inside(&self.network.namespace(Host::Edge), &self.plan.agent)
             .arg("--config")
             .arg(self.files.config())
-            .arg("run");
+            .args(command);
         let mut process = Background::start("agent", &run, &self.files)?;
         let agent = self.agent();
         wait_for("the agent to answer `spinegate status`", PATIENCE, || {
@@ -227,6 +236,53 @@ impl Lab {
         .with_context(|| process.tail())?;
         self.agent = Some(process);
         Ok(())
+    }
+
+    /// Starts another agent that takes over from the running one, and waits until that has ended.
+    ///
+    /// # Errors
+    /// The other did not start or take over, or the first did not end in order.
+    pub fn take_over(&mut self) -> Result<()> {
+        let old = self.agent.take().context("no agent is running")?;
+        let name = match old.name() {
+            "agent" => "successor",
+            _ => "agent",
+        };
+        let run = Run::inside(&self.network.namespace(Host::Edge), &self.plan.agent)
+            .arg("--config")
+            .arg(self.files.config())
+            .args(["run", "--take-over"]);
+        let mut process = Background::start(name, &run, &self.files)?;
+        let (agent, id) = (self.agent(), process.id());
+        let serving = wait_for("the successor to answer `spinegate status`", PATIENCE, || {
+            process.must_run()?;
+            let status = agent.json(&["status"]).ok();
+            Ok(status.filter(|status| *at(status, "/pid") == id))
+        });
+        if let Err(error) = serving {
+            let tail = process.tail();
+            process.kill()?;
+            self.agent = Some(old);
+            return Err(error.context(tail));
+        }
+        self.agent = Some(process);
+        old.ended(PATIENCE)
+    }
+
+    /// The running agent's process.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn agent_process(&self) -> Result<&Background> {
+        self.agent.as_ref().context("no agent is running")
+    }
+
+    /// Waits for the end of the agent, which something else brings about.
+    ///
+    /// # Errors
+    /// It did not end in time.
+    pub fn agent_ended(&mut self, limit: Duration) -> Result<()> {
+        self.agent.take().map_or(Ok(()), |process| process.ended(limit))
     }
 
     /// Kills the agent as `kill -9` does: it can tidy up nothing.

@@ -13,6 +13,7 @@ pub mod netns;
 pub mod observe;
 pub mod pki;
 pub mod probes;
+pub mod pump;
 pub mod raw;
 pub mod recorder;
 pub mod rogue;

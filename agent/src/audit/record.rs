@@ -3,6 +3,7 @@
 //! What may never stand in it has no field: tokens, query values, bodies.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     time::{Duration, SystemTime},
 };
@@ -58,6 +59,9 @@ pub struct Record {
     /// The values that decided, or the order's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Where the offending byte stands in the head or in the line of a chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
     /// From the first byte to the decision, in milliseconds.
     #[serde(
         rename = "duration_ms",
@@ -211,6 +215,7 @@ impl Record {
             request: None,
             source: None,
             detail: None,
+            position: None,
             duration: None,
         }
     }
@@ -238,6 +243,12 @@ impl Request {
             ods: None,
             status: None,
         }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
     }
 }
 

@@ -96,7 +96,7 @@ impl Denial {
     }
 
     /// The header that the answer's status asks for: `Allow` with 405, `WWW-Authenticate` with 401 (RFC 9110
-    /// sections 15.5.6 and 15.5.2), `Retry-After` with 503.
+    /// sections 15.5.6 and 15.5.2), `Retry-After` with 503 and 429.
     #[must_use]
     pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match (self.reason(), self.allow) {
@@ -107,7 +107,9 @@ impl Denial {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             // RFC 9110 section 10.2.3, in seconds.
-            (Reason::UpstreamOverloaded, _) => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            (Reason::UpstreamOverloaded | Reason::Overloaded | Reason::ClientOverloaded, _) => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+            }
             _ => None,
         }
     }

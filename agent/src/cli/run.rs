@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use clap::Args;
+
 use super::{Exit, Failure, Place, check};
 use crate::{
     config::{self, Diagnostic, FilterMode},
@@ -9,7 +11,14 @@ use crate::{
     run::RunError,
 };
 
-pub(super) fn run(place: &Place) -> Result<Exit, Failure> {
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Take over from the running agent: it hands its sockets over, finishes what is under way, and ends.
+    #[arg(long)]
+    take_over: bool,
+}
+
+pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure> {
     let file = place.config();
     // A newer agent's filter is no fault of the configuration.
     if let Ok(loaded) = config::load(&file)
@@ -28,7 +37,7 @@ pub(super) fn run(place: &Place) -> Result<Exit, Failure> {
         }
     };
     report("warning: ", &loaded.warnings);
-    crate::run::run(loaded)?;
+    crate::run::run(loaded, arguments.take_over)?;
     Ok(Exit::Done)
 }
 

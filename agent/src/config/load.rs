@@ -110,9 +110,11 @@ fn listen(mut section: Section<'_>) -> Option<Listen> {
         Example("[\"0.0.0.0:443\", \"[::]:443\"]"),
         values::listen_address,
     );
+    let reuse_port = section.or("reuse_port", false, values::flag);
     section.finish();
     Some(Listen {
         addresses: addresses?,
+        reuse_port: reuse_port?,
     })
 }
 

@@ -294,6 +294,8 @@ pub enum SourceKind {
 pub struct Listen {
     /// Where the gateway accepts connections.
     pub addresses: Vec<SocketAddr>,
+    /// Whether other processes of the same user may listen there too (`SO_REUSEPORT`). Default false.
+    pub reuse_port: bool,
 }
 
 /// `[tls]`
@@ -502,6 +504,18 @@ pub struct Gateway {
     pub base_path: String,
     /// Connections open at once. Default 4096.
     pub max_connections: usize,
+    /// Requests under way at once. Default 2048.
+    pub max_requests: usize,
+    /// The same for one ASID. Default 256.
+    pub max_requests_per_client: usize,
+    /// Requests that a connection may bring. Default 10000.
+    pub requests_per_connection: usize,
+    /// How long a connection may be open. Default 1 h.
+    pub connection_age: Duration,
+    /// A body of which nothing comes for longer is refused. Default 10 s.
+    pub body_idle_timeout: Duration,
+    /// A client that takes nothing of its answer for longer is cut off. Default 30 s.
+    pub answer_timeout: Duration,
     /// The largest body that is read to be checked, in bytes. Default 1 MiB.
     pub max_body: usize,
     /// The largest head of a request, in bytes. Default 32 KiB.

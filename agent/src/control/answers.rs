@@ -358,6 +358,39 @@ pub struct DropReport {
     pub frame: String,
 }
 
+/// A refused connection or request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReport {
+    /// When: RFC 3339 with milliseconds, UTC.
+    pub time: String,
+    /// `connection` or `request`.
+    pub event: String,
+    /// The reason's code.
+    pub reason: String,
+    /// Whose doing it is: `client`, `upstream` or `gateway`.
+    pub side: String,
+    /// The other end of the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SocketAddr>,
+    /// The name in its certificate, where that was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fqdn: Option<String>,
+    /// The requester's ASID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asid: Option<String>,
+    /// Method and path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The values that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Where the offending byte stands in the head or in the line of a chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// Names the decision in the audit log and in the answer.
+    pub decision_id: String,
+}
+
 /// Sampled drops that a caller does not get, since it was last told of some.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsMissed {

@@ -1,38 +1,25 @@
 //! The sampled drops: the latest are kept, and new ones go to every caller that follows.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
 use spinegate_common::{Layer, Reason};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
-use super::{DropReport, EventsMissed, EventsWanted, Failure, FailureKind, Response};
-
-/// How many of the latest events are kept.
-pub const RECENT: usize = 1000;
-/// How many events a caller may be behind before it loses some.
-const BACKLOG: usize = 1024;
-/// Callers that may follow at once: fewer than the socket serves, so that other commands still get through.
-const MAX_FOLLOWERS: usize = 8;
+use super::{
+    DropReport, EventsMissed, EventsWanted, Failure, FailureKind, Response,
+    ring::{Ring, Tail},
+};
 
 /// What was dropped of late.
 #[derive(Debug)]
 pub struct Journal {
-    recent: Mutex<VecDeque<Arc<DropReport>>>,
-    live: broadcast::Sender<Arc<DropReport>>,
+    ring: Ring<DropReport>,
     lost: watch::Sender<u64>,
-    followers: Arc<Semaphore>,
 }
 
 impl Default for Journal {
     fn default() -> Self {
         Self {
-            recent: Mutex::default(),
-            live: broadcast::Sender::new(BACKLOG),
+            ring: Ring::default(),
             lost: watch::Sender::new(0),
-            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
         }
     }
 }
@@ -40,14 +27,7 @@ impl Default for Journal {
 impl Journal {
     /// Keeps an event and sends it to those who follow.
     pub fn publish(&self, report: DropReport) {
-        let report = Arc::new(report);
-        let mut recent = self.recent();
-        if recent.len() == RECENT {
-            recent.pop_front();
-        }
-        recent.push_back(Arc::clone(&report));
-        // Under the lock, so that a feed that begins meanwhile has it once. Nobody need be following.
-        let _ = self.live.send(report);
+        self.ring.push(report);
     }
 
     /// Tells those who follow how many events the kernel has only counted, since its maps were made.
@@ -72,69 +52,48 @@ impl Journal {
         {
             return Err(unknown_reason(code));
         }
-        let permit = match wanted.follow {
-            true => Some(
-                Arc::clone(&self.followers)
-                    .try_acquire_owned()
-                    .map_err(|_| crowded())?,
-            ),
-            false => None,
-        };
-        let recent = self.recent();
-        let live = permit.map(|permit| Live {
-            events: self.live.subscribe(),
-            lost: self.lost.subscribe(),
+        let lost = Lost {
+            changes: self.lost.subscribe(),
             told: self.lost(),
-            _permit: permit,
-        });
-        let is_wanted = |report: &&Arc<DropReport>| fits(wanted.reason.as_ref(), report);
-        let mut first: VecDeque<_> = recent
-            .iter()
-            .rev()
-            .filter(is_wanted)
-            .take(wanted.last)
-            .cloned()
-            .collect();
-        first.make_contiguous().reverse();
+        };
+        let tail = self.ring.tail(wanted.last, wanted.follow, |report| {
+            fits(wanted.reason.as_ref(), report)
+        })?;
         Ok(Feed {
-            first,
+            tail,
             reason: wanted.reason.clone(),
-            live,
+            lost,
         })
-    }
-
-    fn recent(&self) -> MutexGuard<'_, VecDeque<Arc<DropReport>>> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The events that one caller gets.
 #[derive(Debug)]
 pub struct Feed {
-    first: VecDeque<Arc<DropReport>>,
+    tail: Tail<DropReport>,
     reason: Option<String>,
-    live: Option<Live>,
+    lost: Lost,
 }
 
+/// What the kernel only counted, as far as the caller was told.
 #[derive(Debug)]
-struct Live {
-    events: broadcast::Receiver<Arc<DropReport>>,
-    lost: watch::Receiver<u64>,
+struct Lost {
+    changes: watch::Receiver<u64>,
     told: u64,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Feed {
     /// The next event, or how many the caller does not get; none at the end. Nothing is lost if it is dropped meanwhile.
     pub async fn next(&mut self) -> Option<Response> {
-        if let Some(report) = self.first.pop_front() {
+        if let Some(report) = self.tail.first.pop_front() {
             return Some(Response::Event(report.as_ref().clone()));
         }
-        let live = self.live.as_mut()?;
+        let live = self.tail.live.as_mut()?;
+        let lost = &mut self.lost;
         loop {
             let missed = tokio::select! {
                 biased;
-                event = live.events.recv() => match event {
+                event = live.items.recv() => match event {
                     Ok(report) if fits(self.reason.as_ref(), &report) => {
                         return Some(Response::Event(report.as_ref().clone()));
                     }
@@ -142,13 +101,13 @@ impl Feed {
                     Err(broadcast::error::RecvError::Lagged(behind)) => EventsMissed { unsampled: 0, behind },
                     Err(broadcast::error::RecvError::Closed) => return None,
                 },
-                changed = live.lost.changed() => {
+                changed = lost.changes.changed() => {
                     changed.ok()?;
-                    let lost = *live.lost.borrow_and_update();
+                    let now = *lost.changes.borrow_and_update();
                     // Less than before: the maps were made anew, and count from zero.
-                    let before = if lost < live.told { 0 } else { live.told };
-                    live.told = lost;
-                    EventsMissed { unsampled: lost - before, behind: 0 }
+                    let before = if now < lost.told { 0 } else { lost.told };
+                    lost.told = now;
+                    EventsMissed { unsampled: now - before, behind: 0 }
                 }
             };
             if missed != EventsMissed::default() {
@@ -179,17 +138,12 @@ fn unknown_reason(code: &str) -> Failure {
     )
 }
 
-fn crowded() -> Failure {
-    Failure::new(
-        FailureKind::Refused,
-        format!("{MAX_FOLLOWERS} callers follow events already"),
-        "end one of them, or leave --follow out",
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::ring::{BACKLOG, MAX_FOLLOWERS, RECENT},
+        *,
+    };
 
     fn report(number: usize, reason: Reason) -> DropReport {
         DropReport {

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CrlReport, DropReport, EventsMissed, Explanation, PacketExplanation, SourceEntry, Stats, Status,
-    VerdictEntry, VerdictKind,
+    CrlReport, DropReport, ErrorReport, EventsMissed, Explanation, PacketExplanation, SourceEntry, Stats,
+    Status, VerdictEntry, VerdictKind,
 };
 use crate::config::{Cidr, CidrError, Service, SourceKind, SourceName};
 
@@ -115,6 +115,11 @@ pub enum Request {
     Detach,
     /// Fetches all CRLs that are fetched at all, and asks OCSP responders again.
     CrlFetch,
+    /// The listening sockets, for an agent that is to go on in this one's place. It goes on as before until
+    /// [`Request::StandDown`] comes on the same connection; until that ends, nobody can change anything.
+    HandOver,
+    /// The successor serves: no more is accepted, and when all that is under way is finished the agent ends.
+    StandDown,
     /// What would become of a request.
     Explain(Question),
     /// What the loaded program would do with packets.
@@ -125,6 +130,20 @@ pub enum Request {
     /// The sampled drops, each in an answer of its own, from [`Response::EventsBegin`] to [`Response::EventsEnd`].
     /// Another call on the same connection, or its end, ends them too.
     Events(EventsWanted),
+    /// The refused connections and requests, in the same way.
+    Errors(ErrorsWanted),
+}
+
+/// Which of the refusals a caller wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorsWanted {
+    /// How many of the latest come first.
+    #[serde(default)]
+    pub last: usize,
+    /// Whether those that are still to happen come after them.
+    #[serde(default)]
+    pub follow: bool,
 }
 
 /// Which of the sampled drops a caller wants.
@@ -258,9 +277,12 @@ impl Request {
             Self::Attach => "attach",
             Self::Detach => "detach",
             Self::CrlFetch => "crl fetch",
+            Self::HandOver => "hand over",
+            Self::StandDown => "stand down",
             Self::Explain(_) => "explain",
             Self::ExplainPackets { .. } => "explain packets",
             Self::Events(_) => "events",
+            Self::Errors(_) => "errors",
         }
     }
 
@@ -279,6 +301,8 @@ impl Request {
                 | Self::Attach
                 | Self::Detach
                 | Self::CrlFetch
+                | Self::HandOver
+                | Self::StandDown
         )
     }
 }
@@ -301,6 +325,8 @@ pub enum Response {
     Explanation(Explanation),
     /// To [`Request::ExplainPackets`].
     Packets(Vec<PacketExplanation>),
+    /// One of those to [`Request::Errors`].
+    Refusal(ErrorReport),
     /// The first of those to [`Request::Events`]: from now on nothing escapes the caller untold.
     EventsBegin,
     /// One of those to [`Request::Events`].

@@ -1,6 +1,6 @@
 //! The agent's end of the socket.
 
-use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
+use std::{future::Future, io, os::fd::AsFd as _, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -15,7 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
-    Answer, BindError, Call, Failure, FailureKind, Feed, Journal, Request, Response, VERSION, socket::Socket,
+    Answer, BindError, Call, ErrorFeed, Errors, Estate, Failure, FailureKind, Feed, Inheritance, Journal,
+    Request, Response, VERSION, hand_over, socket::Socket,
 };
 
 /// The longest line that a client may send, in bytes.
@@ -44,17 +45,38 @@ pub trait Operations: Send + Sync + 'static {
     fn perform(&self, peer: Peer, request: Request)
     -> impl Future<Output = Result<Response, Failure>> + Send;
 
+    /// What [`Request::HandOver`] gives away; nothing that it may change changes while it is held.
+    fn hand_over(&self) -> impl Future<Output = Result<Estate<'_>, Failure>> + Send;
+
+    /// Leaves everything to the successor.
+    fn stand_down(
+        &self,
+        peer: Peer,
+        estate: Estate<'_>,
+    ) -> impl Future<Output = Result<Response, Failure>> + Send;
+
     /// What [`Request::Events`] is answered from.
     fn journal(&self) -> &Journal;
+
+    /// What [`Request::Errors`] is answered from.
+    fn errors(&self) -> &Errors;
 }
 
 /// The listening socket.
 #[derive(Debug)]
 pub struct Server {
+    own: Arc<Own>,
+}
+
+/// What every client's task has of the server.
+#[derive(Debug)]
+struct Own {
     listener: UnixListener,
     /// Removes the socket at the end.
-    _socket: Socket,
-    own_uid: u32,
+    socket: Socket,
+    uid: u32,
+    /// One successor at a time.
+    succession: Semaphore,
 }
 
 impl Server {
@@ -64,15 +86,47 @@ impl Server {
     /// If another agent is running, or the system refuses.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
         let (socket, listener) = Socket::bind(path)?;
+        Self::over(path, socket, listener)
+    }
+
+    /// Goes on with the socket of the agent before this one. Gives the other sockets of that back.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn inherit(
+        path: &Path,
+        inheritance: Inheritance,
+    ) -> Result<(Self, Vec<std::os::fd::OwnedFd>), BindError> {
+        let Inheritance {
+            lock,
+            control,
+            sockets,
+        } = inheritance;
+        let server = Self::over(path, Socket::inherit(path, lock), control.into())?;
+        Ok((server, sockets))
+    }
+
+    fn over(
+        path: &Path,
+        socket: Socket,
+        listener: std::os::unix::net::UnixListener,
+    ) -> Result<Self, BindError> {
         let listener = UnixListener::from_std(listener).map_err(|error| BindError::Io {
             path: path.to_owned(),
             error,
         })?;
-        Ok(Self {
+        let own = Own {
             listener,
-            _socket: socket,
-            own_uid: nix::unistd::geteuid().as_raw(),
-        })
+            socket,
+            uid: nix::unistd::geteuid().as_raw(),
+            succession: Semaphore::new(1),
+        };
+        Ok(Self { own: Arc::new(own) })
+    }
+
+    /// The agent before this one has stood down: the socket goes when this one ends.
+    pub fn own(&self) {
+        self.own.socket.leave(false);
     }
 
     /// Serves until `stop`; then waits for the requests under way and removes the socket.
@@ -82,7 +136,7 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = self.own.listener.accept() => accepted,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
@@ -97,9 +151,9 @@ impl Server {
                 debug!("A client of the control socket was turned away: {MAX_CLIENTS} are connected.");
                 continue;
             };
-            let (operations, own_uid, stop) = (Arc::clone(&operations), self.own_uid, stop.clone());
+            let (operations, own, stop) = (Arc::clone(&operations), Arc::clone(&self.own), stop.clone());
             clients.spawn(async move {
-                if let Err(error) = client(stream, own_uid, operations.as_ref(), &stop).await {
+                if let Err(error) = client(stream, &own, operations.as_ref(), &stop).await {
                     debug!(%error, "A client of the control socket was dropped.");
                 }
                 drop(slot);
@@ -112,7 +166,7 @@ impl Server {
 
 async fn client<O: Operations>(
     stream: UnixStream,
-    own_uid: u32,
+    own: &Own,
     operations: &O,
     stop: &CancellationToken,
 ) -> io::Result<()> {
@@ -124,7 +178,7 @@ async fn client<O: Operations>(
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
-        if !may_order(peer.uid, own_uid) {
+        if !may_order(peer.uid, own.uid) {
             return send(&mut writer, Err(not_allowed(peer.uid))).await;
         }
         let line = tokio::select! {
@@ -140,12 +194,24 @@ async fn client<O: Operations>(
             Ok(Request::Events(wanted)) => match operations.journal().feed(&wanted) {
                 Ok(feed) => {
                     send(&mut writer, Ok(Response::EventsBegin)).await?;
-                    relay(feed, &mut reader, &mut writer, stop).await?;
+                    relay(Source::Events(feed), &mut reader, &mut writer, stop).await?;
                     let lost_events = operations.journal().lost();
                     Ok(Response::EventsEnd { lost_events })
                 }
                 Err(failure) => Err(failure),
             },
+            Ok(Request::Errors(wanted)) => match operations.errors().feed(&wanted) {
+                Ok(feed) => {
+                    send(&mut writer, Ok(Response::EventsBegin)).await?;
+                    relay(Source::Errors(feed), &mut reader, &mut writer, stop).await?;
+                    Ok(Response::EventsEnd { lost_events: 0 })
+                }
+                Err(failure) => Err(failure),
+            },
+            Ok(Request::HandOver) => {
+                return succeed(own, operations, peer, (&mut reader, &mut writer), stop).await;
+            }
+            Ok(Request::StandDown) => Err(no_successor()),
             Ok(request) => answer(request, peer, operations).await,
             Err(failure) => Err(failure),
         };
@@ -167,9 +233,24 @@ fn line_of(response: Response) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
+/// What a caller follows.
+enum Source {
+    Events(Feed),
+    Errors(ErrorFeed),
+}
+
+impl Source {
+    async fn next(&mut self) -> Option<Response> {
+        match self {
+            Self::Events(feed) => feed.next().await,
+            Self::Errors(feed) => feed.next().await,
+        }
+    }
+}
+
 /// Sends events until there are no more, the client goes away or makes another call, or the agent stops.
 async fn relay(
-    mut feed: Feed,
+    mut feed: Source,
     reader: &mut BufReader<OwnedReadHalf>,
     writer: &mut OwnedWriteHalf,
     stop: &CancellationToken,
@@ -193,6 +274,50 @@ async fn relay(
             () = stop.cancelled() => return Err(io::ErrorKind::TimedOut.into()),
         }
     }
+}
+
+/// Gives a successor what this agent listens on, and stands down when it says so. If it goes away instead, nothing has
+/// happened.
+async fn succeed<O: Operations>(
+    own: &Own,
+    operations: &O,
+    peer: Peer,
+    (reader, writer): (&mut BufReader<OwnedReadHalf>, &mut OwnedWriteHalf),
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let Ok(_permit) = own.succession.try_acquire() else {
+        return send(writer, Err(succession_under_way())).await;
+    };
+    let estate = match timeout(WORK_LIMIT, operations.hand_over()).await {
+        Ok(Ok(estate)) => estate,
+        Ok(Err(failure)) => return send(writer, Err(failure)).await,
+        Err(_) => return send(writer, Err(succession_under_way())).await,
+    };
+    let given = [own.socket.lock(), own.listener.as_fd()].into_iter();
+    let given: Vec<_> = given
+        .chain(estate.sockets.iter().map(|socket| socket.as_fd()))
+        .collect();
+    let line = line_of(Response::Done("these are the sockets".to_owned()))?;
+    hand_over::send(writer.as_ref(), &line, &given).await?;
+    // It loads the filter's program now, among other things.
+    let line = tokio::select! {
+        () = stop.cancelled() => {
+            // This agent ends of itself: the successor goes on with what it has, the socket's name with it.
+            own.socket.leave(true);
+            return Ok(());
+        }
+        line = timeout(WORK_LIMIT, read_line(reader)) => line??,
+    };
+    if let Line::Whole(line) = line
+        && let Ok(Request::StandDown) = parse(&line)
+    {
+        let response = operations.stand_down(peer, estate).await;
+        if response.is_ok() {
+            own.socket.leave(true);
+        }
+        return send(writer, response).await;
+    }
+    Ok(())
 }
 
 /// The socket's mode lets a group connect, for later roles; who may order is decided here.
@@ -220,6 +345,10 @@ fn parse(line: &[u8]) -> Result<Request, Failure> {
     struct Version {
         version: u32,
     }
+    #[derive(serde::Deserialize)]
+    struct Versionless {
+        request: Request,
+    }
     let usage = |message: String, mend: &str| Failure::new(FailureKind::Usage, message, mend);
     let malformed = |error: serde_json::Error| {
         usage(
@@ -228,6 +357,12 @@ fn parse(line: &[u8]) -> Result<Request, Failure> {
         )
     };
     let Version { version } = serde_json::from_slice(line).map_err(malformed)?;
+    // An upgrade is between versions.
+    if let Ok(Versionless { request }) = serde_json::from_slice(line)
+        && matches!(request, Request::HandOver | Request::StandDown)
+    {
+        return Ok(request);
+    }
     if version != VERSION {
         let message = format!("the call is of protocol version {version}, the agent speaks {VERSION}");
         return Err(usage(
@@ -268,6 +403,22 @@ fn not_allowed(uid: u32) -> Failure {
         FailureKind::Refused,
         message,
         "run the command as root, or as the agent's own user",
+    )
+}
+
+fn no_successor() -> Failure {
+    Failure::new(
+        FailureKind::Usage,
+        "no sockets were handed over on this connection",
+        "use `spinegate run --take-over`",
+    )
+}
+
+fn succession_under_way() -> Failure {
+    Failure::new(
+        FailureKind::Refused,
+        "another agent is taking over, or a change is under way",
+        "try again when it is done",
     )
 }
 

@@ -3,23 +3,27 @@
 use std::{
     fs::{self, File, Permissions},
     io,
-    os::unix::{
-        fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
-
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::config::{self, Problem};
 
-/// A listening socket that is removed when dropped. The lock beside it is the kernel's: it ends with the process, however
-/// that ends, so that two agents that start at once can't both take a dead one's place.
+/// A listening socket that is removed when dropped. The lock beside it is the kernel's: it ends with the last process that
+/// holds it, however that ends, so that two agents that start at once can't both take a dead one's place.
 #[derive(Debug)]
 pub(super) struct Socket {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: File,
+    /// Whether another agent goes on with it: the successor, or the one before that has not stood down.
+    leave: AtomicBool,
 }
 
 /// Why the socket can't be taken.
@@ -70,10 +74,9 @@ impl Socket {
             .mode(0o600)
             .open(&lock_path)
             .map_err(failed(&lock_path))?;
-        let lock =
-            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| BindError::AnotherAgent {
-                socket: path.to_owned(),
-            })?;
+        lock.try_lock().map_err(|_| BindError::AnotherAgent {
+            socket: path.to_owned(),
+        })?;
 
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
@@ -93,18 +96,39 @@ impl Socket {
         let listener = UnixListener::bind(path).map_err(failed(path))?;
         let socket = Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
+            leave: AtomicBool::new(false),
         };
         fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed(path))?;
         listener.set_nonblocking(true).map_err(failed(path))?;
         Ok((socket, listener))
+    }
+
+    /// The socket and the lock of the agent before this one, whose they are until it stands down.
+    pub(super) fn inherit(path: &Path, lock: OwnedFd) -> Self {
+        Self {
+            path: path.to_owned(),
+            lock: lock.into(),
+            leave: AtomicBool::new(true),
+        }
+    }
+
+    pub(super) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Whether it stays when this agent ends: another goes on with it.
+    pub(super) fn leave(&self, leave: bool) {
+        self.leave.store(leave, Ordering::Relaxed);
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         // The lock file stays: removing it would let a third agent lock a new file of that name beside a second.
-        let _ = fs::remove_file(&self.path);
+        if !*self.leave.get_mut() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

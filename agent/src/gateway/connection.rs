@@ -1,8 +1,10 @@
 //! One connection: the handshake, then requests until either side ends it.
 
 use std::{
+    error::Error as _,
+    io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, SystemTime},
 };
 
@@ -10,6 +12,7 @@ use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use spinegate_common::Reason;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch};
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,17 +29,25 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
+/// When the agent drains, a connection that is idle may send one more request for so long, or for half of the time that
+/// there is: a client that sends without a pause learns from its answer that it must connect anew, and loses nothing.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
 /// A connection behind its handshake. There is no other way to the request pipeline than through a [`VerifiedClient`].
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) client: VerifiedClient,
     pub(super) peer: SocketAddr,
+    /// Cancelled when no request may follow the one under way.
+    pub(super) drain: CancellationToken,
+    /// Requests that it has brought.
+    pub(super) requests: AtomicUsize,
     /// A rule that the body under way has broken.
     pub(super) fault: Fault,
 }
 
-/// Serves a connection to its end; when the agent drains, to the end of the request under way. One whose client becomes
-/// invalid is cut off at once.
+/// Serves a connection to its end; when the agent drains, to the end of the request under way, which may be the first. One
+/// whose client becomes invalid is cut off at once.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
     stream: TcpStream,
@@ -46,18 +57,11 @@ pub(super) async fn serve(
 ) {
     // Before the handshake: whatever changes from here on is seen.
     let mut changes = gateway.acceptor.changes();
-    let handshake = tokio::select! {
-        () = drain.cancelled() => return,
-        handshake = gateway.acceptor.accept(stream, place.source()) => handshake,
-    };
+    let handshake = gateway.acceptor.accept(stream, place.source()).await;
     drop(place);
     let (stream, client) = match handshake {
         Ok((mut stream, client, session)) => {
-            let confirmed = tokio::select! {
-                () = drain.cancelled() => return,
-                confirmed = gateway.ocsp.confirm(&client) => confirmed,
-            };
-            if let Err(refusal) = confirmed {
+            if let Err(refusal) = gateway.ocsp.confirm(&client).await {
                 gateway.record_failed_handshake(peer, &refusal);
                 let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
                 return;
@@ -76,10 +80,16 @@ pub(super) async fn serve(
         gateway,
         client,
         peer,
+        // The agent's drain, or this connection's own end.
+        drain: drain.child_token(),
+        requests: AtomicUsize::new(0),
         fault: Fault::default(),
     });
-    let screened = Screened::new(
-        stream,
+    // A client that does not read holds no more than the socket's buffer and hyper's, and not for long.
+    let mut paced = TimeoutWriter::new(stream);
+    paced.set_timeout(Some(connection.gateway.answer_timeout()));
+    let mut screened = Screened::new(
+        Box::pin(paced),
         Screen::new(limits),
         times,
         &connection.fault,
@@ -88,6 +98,14 @@ pub(super) async fn serve(
             gateway.refuse_head(&connection, violation, screen.request_line())
         },
     );
+    let age = tokio::time::sleep(connection.gateway.connection_age());
+    tokio::pin!(age);
+    let last_chance = async {
+        connection.drain.cancelled().await;
+        let left = connection.gateway.drain_timeout() / 2;
+        tokio::time::sleep(left.min(LAST_CHANCE)).await;
+    };
+    tokio::pin!(last_chance);
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Arc::clone(&connection);
         // hyper keeps a place for this as long as the connection lasts: boxed, an idle one has no more than a pointer.
@@ -95,22 +113,42 @@ pub(super) async fn serve(
             Ok::<_, std::convert::Infallible>(request::answer(&connection, request, SystemTime::now()).await)
         })
     });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(times.head + times.idle)
-        .max_buf_size(limits.head + BUFFER)
-        .max_headers(limits.headers)
-        // What was released is answered, though nothing may follow it.
-        .half_close(true)
-        .serve_connection(TokioIo::new(screened), service);
+    let serving = async {
+        let mut draining = false;
+        // Until its first request a connection has no HTTP parser, whose buffers are most of what an idle one would take.
+        tokio::select! {
+            () = screened.begun() => {}
+            () = &mut last_chance => draining = true,
+        }
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(times.head + times.idle)
+            .max_buf_size(limits.head + BUFFER)
+            .max_headers(limits.headers)
+            // What was released is answered, though nothing may follow it.
+            .half_close(true)
+            .serve_connection(TokioIo::new(screened), service);
+        let mut serving = Box::pin(serving);
+        if draining {
+            serving.as_mut().graceful_shutdown();
+        }
+        loop {
+            tokio::select! {
+                ended = &mut serving => return ended,
+                () = &mut last_chance, if !draining => {
+                    serving.as_mut().graceful_shutdown();
+                    draining = true;
+                }
+            }
+        }
+    };
     tokio::pin!(serving);
-    let mut draining = false;
     let ended = loop {
         tokio::select! {
             ended = &mut serving => break ended,
-            () = drain.cancelled(), if !draining => {
-                serving.as_mut().graceful_shutdown();
-                draining = true;
+            () = &mut age, if !connection.drain.is_cancelled() => {
+                connection.gateway.record_retired(&connection, Reason::ConnectionAge);
+                connection.drain.cancel();
             }
             refusal = connection.invalidated(&mut changes) => {
                 connection.gateway.record_invalidated(&connection, &refusal);
@@ -127,10 +165,18 @@ pub(super) async fn serve(
             connection
                 .gateway
                 .refuse_malformed(&connection, &error.to_string());
+        } else if is_stalled(&error) {
+            connection.gateway.record_stalled(&connection);
         } else {
             tracing::debug!(%peer, %error, reason = Reason::PeerClosed.as_str(), "the connection ended early");
         }
     }
+}
+
+/// Whether writing took too long. Reading has its own limits, of which the screen says more.
+fn is_stalled(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 impl Connection {

@@ -8,7 +8,7 @@ use std::{
 use spinegate_common::Reason;
 
 use super::{
-    Gateway, connection::Connection, farewell::Farewell, screen::Violation, upstream::UpstreamError,
+    Gateway, connection::Connection, errors, farewell::Farewell, screen::Violation, upstream::UpstreamError,
 };
 use crate::{
     audit::{self, AuditError, Certificate, Crl, Decision, Event, Record, Tls},
@@ -103,6 +103,7 @@ impl Gateway {
         let mut record = connection.record(Decision::Refuse);
         record.reason = Some(reason);
         record.detail = Some(violation.to_string());
+        record.position = Some(violation.position as u64);
         let farewell = Farewell::new(violation, &record.decision_id.to_string());
         let (method, target) = line.unwrap_or_default();
         let mut request = audit::Request::new(record.decision_id.to_string(), method, target);
@@ -121,6 +122,7 @@ impl Gateway {
         let mut record = connection.record(Decision::Refuse);
         record.reason = Some(reason);
         record.detail = Some(violation.to_string());
+        record.position = Some(violation.position as u64);
         self.write_or_log(&record);
         self.strike(connection.peer, reason);
     }
@@ -134,6 +136,24 @@ impl Gateway {
         record.detail = Some(detail.to_owned());
         self.write_or_log(&record);
         self.strike(connection.peer, reason);
+    }
+
+    /// A client does not take its answer, which was recorded before.
+    pub(super) fn record_stalled(&self, connection: &Connection) {
+        let reason = Reason::AnswerStalled;
+        self.counters.answer_broke_off(reason);
+        let mut record = connection.record(Decision::Refuse);
+        record.reason = Some(reason);
+        self.write_or_log(&record);
+        self.strike(connection.peer, reason);
+    }
+
+    /// A connection is closed in order, since it has served for long enough. Nothing is refused.
+    pub(super) fn record_retired(&self, connection: &Connection, reason: Reason) {
+        let mut record = connection.record(Decision::Done);
+        record.event = Event::Connection;
+        record.reason = Some(reason);
+        self.write_or_log(&record);
     }
 
     /// An upstream's answer broke off on its way to the client, after its line in the log.
@@ -172,13 +192,16 @@ impl Gateway {
 
     /// Writes a decision that stands whether or not it can be recorded: a refusal, or a verdict.
     pub(super) fn write_or_log(&self, record: &Record) {
-        if let Err(error) = self.audit.write(record) {
+        if let Err(error) = self.write(record) {
             tracing::error!(%error, "a decision could not be recorded");
         }
     }
 
     /// Writes a decision that may stand only if it is recorded.
     pub(super) fn write(&self, record: &Record) -> Result<(), AuditError> {
+        if let Some(report) = errors::report(record) {
+            self.errors.publish(report);
+        }
         self.audit.write(record)
     }
 }

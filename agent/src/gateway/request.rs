@@ -1,11 +1,11 @@
 //! One request: judged stage by stage, forwarded with its permit or answered with an OperationOutcome, and recorded.
 
 use std::{
-    sync::Arc,
-    time::{Instant, SystemTime},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Request, Response, Uri,
     header::{self, HeaderName},
@@ -18,6 +18,7 @@ use spinegate_common::{Layer, Reason};
 use super::{
     Policy,
     connection::Connection,
+    load::Share,
     upstream::{AnswerBody, Body, Origin, Stored, UpstreamError, whole},
 };
 use crate::{
@@ -26,7 +27,12 @@ use crate::{
     nrl::{Format, Outcome, Pointer, Refusal, answer_format},
 };
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 const DECISION_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How much of a refused request's body is read, and for how long, to keep its connection.
+const UNREAD: usize = 64 * 1024;
+const UNREAD_TIME: Duration = Duration::from_secs(1);
 
 /// Answers one request. Whatever happens, there is an answer, and a record of it that was written before.
 pub(super) async fn answer(
@@ -42,10 +48,12 @@ pub(super) async fn answer(
     let id = record.decision_id.to_string();
     let mut seen = audit::Request::new(id.clone(), head.method.as_str(), &target(&head.uri));
 
-    // Whether the client holds its body back until it is asked for it.
-    let held_back = head.headers.contains_key(header::EXPECT) && !body.is_end_stream();
-    let mut asked = false;
-    let permitted = judge(connection, &policy, &head, body, now, &mut asked).await;
+    let mut body = Some(body);
+    let mut share = connection.gateway.load.enter(policy.settings.max_requests);
+    let permitted = match &mut share {
+        Some(share) => judge(connection, &policy, &head, &mut body, (now, share)).await,
+        None => Err(overloaded(Reason::Overloaded, Subject::default())),
+    };
     let mut close = false;
     let (mut answer, subject) = match permitted {
         Ok(permit) => {
@@ -71,11 +79,11 @@ pub(super) async fn answer(
                     denial.reason(),
                     Reason::BodyTooLarge
                         | Reason::BodyTimeout
+                        | Reason::BodyIdle
                         | Reason::RequestMalformed
                         | Reason::FramingAmbiguous
                 )
-                // It may send its body all the same, or go on with another request: nothing tells which.
-                || (held_back && !asked);
+                || !is_read_off(body, head.headers.contains_key(header::EXPECT)).await;
             note_refusal(
                 connection,
                 &mut record,
@@ -101,8 +109,18 @@ pub(super) async fn answer(
             connection.gateway.strike(connection.peer, reason);
         }
     }
-    finish(&mut answer, &id, close);
-    answer
+    let served = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    if served == policy.settings.requests_per_connection && !close {
+        connection
+            .gateway
+            .record_retired(connection, Reason::ConnectionRequests);
+        connection.drain.cancel();
+    }
+    finish(&mut answer, &id, close || connection.drain.is_cancelled());
+    match share {
+        Some(share) => answer.map(|body| share.until_sent(body)),
+        None => answer,
+    }
 }
 
 /// All checks in their order, with what each stage waits for fetched in between.
@@ -110,9 +128,8 @@ async fn judge(
     connection: &Connection,
     policy: &Policy,
     head: &http::request::Parts,
-    body: Incoming,
-    now: SystemTime,
-    asked: &mut bool,
+    body: &mut Option<Incoming>,
+    (now, share): (SystemTime, &mut Share),
 ) -> Result<Permit, Denial> {
     // The certificate may have expired or been revoked since the handshake (R10, R11).
     if let Err(refusal) = connection
@@ -135,10 +152,24 @@ async fn judge(
         &head.headers,
         now,
     )?;
+    let subject = match &admitted {
+        Admitted::Permitted(permit) => permit.subject(),
+        Admitted::NeedsBody(awaiting) => awaiting.subject(),
+        Admitted::NeedsStored(awaiting) => awaiting.subject(),
+    };
+    if let Some(asid) = subject.asid {
+        let client = (asid, connection.client.fqdn().clone());
+        if !share.of(client, policy.settings.max_requests_per_client) {
+            return Err(overloaded(Reason::ClientOverloaded, subject.clone()));
+        }
+    }
     match admitted {
         Admitted::Permitted(permit) => Ok(permit),
         Admitted::NeedsBody(awaiting) => {
-            let body = read_body(connection, policy, body, &awaiting, asked).await?;
+            let body = match body.take() {
+                Some(body) => read_body(connection, policy, body, &awaiting).await?,
+                None => Bytes::new(),
+            };
             match awaiting.judge_body(body)? {
                 Judged::Permitted(permit) => Ok(permit),
                 Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
@@ -155,7 +186,6 @@ async fn read_body(
     policy: &Policy,
     body: Incoming,
     awaiting: &AwaitingBody,
-    asked: &mut bool,
 ) -> Result<Bytes, Denial> {
     let limit = policy.settings.max_body;
     let refuse = |reason, text: String| Denial::new(Refusal::new(reason, text), awaiting.subject().clone());
@@ -168,10 +198,17 @@ async fn read_body(
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    *asked = true;
-    let reading = Limited::new(body, limit).collect();
+    let idle = policy.settings.body_idle_timeout;
+    let reading = collect(Limited::new(body, limit), idle);
     match tokio::time::timeout(policy.settings.body_timeout, reading).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => Err(refuse(
+            Reason::BodyIdle,
+            format!(
+                "Nothing of the body came for {}",
+                humantime::format_duration(idle)
+            ),
+        )),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => Err(match connection.fault.take() {
             Some(violation) => refuse(
@@ -185,6 +222,40 @@ async fn read_body(
             "The body did not arrive in time".to_owned(),
         )),
     }
+}
+
+/// Reads a body to its end; none if nothing of it came for `idle`.
+async fn collect(mut body: Limited<Incoming>, idle: Duration) -> Result<Option<Bytes>, BoxError> {
+    let mut whole = BytesMut::new();
+    loop {
+        match tokio::time::timeout(idle, body.frame()).await {
+            Err(_) => return Ok(None),
+            Ok(None) => return Ok(Some(whole.freeze())),
+            Ok(Some(frame)) => {
+                if let Ok(data) = frame?.into_data() {
+                    whole.extend_from_slice(&data);
+                }
+            }
+        }
+    }
+}
+
+fn overloaded(reason: Reason, subject: Subject) -> Denial {
+    Denial::new(Refusal::new(reason, reason.meaning()), subject)
+}
+
+/// Whether the connection is at the end of a refused request, so that another can follow: what is small, and on its way in
+/// any case, is read.
+async fn is_read_off(body: Option<Incoming>, expects: bool) -> bool {
+    let Some(body) = body.filter(|body| !body.is_end_stream()) else {
+        return true;
+    };
+    if expects {
+        // The client may send its body all the same, or go on with another request: nothing tells which.
+        return false;
+    }
+    let reading = Limited::new(body, UNREAD).collect();
+    matches!(tokio::time::timeout(UNREAD_TIME, reading).await, Ok(Ok(_)))
 }
 
 async fn judge_stored(policy: &Policy, awaiting: AwaitingStored) -> Result<Permit, Denial> {

@@ -50,6 +50,12 @@ impl Server {
         Ok(Self { listener })
     }
 
+    /// Serves on a socket that listens already.
+    #[must_use]
+    pub const fn on(listener: TcpListener) -> Self {
+        Self { listener }
+    }
+
     /// Where it listens.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ impl Outcome {
                 "BAD_REQUEST",
                 "Bad request",
             ),
-            Reason::BodyTimeout => (
+            Reason::BodyTimeout | Reason::BodyIdle => (
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
                 "BAD_REQUEST",
@@ -115,7 +115,8 @@ impl Outcome {
             Reason::UpstreamInvalid | Reason::UpstreamTls | Reason::UpstreamFraming => {
                 server_fault(StatusCode::BAD_GATEWAY, "exception")
             }
-            Reason::ConnectionLimit | Reason::UpstreamOverloaded => {
+            Reason::ClientOverloaded => server_fault(StatusCode::TOO_MANY_REQUESTS, "throttled"),
+            Reason::ConnectionLimit | Reason::Overloaded | Reason::UpstreamOverloaded => {
                 server_fault(StatusCode::SERVICE_UNAVAILABLE, "throttled")
             }
             _ if matches!(reason.layer(), Layer::Handshake | Layer::Certificate) => (
@@ -466,6 +467,15 @@ mod tests {
                 "INTERNAL_SERVER_ERROR",
                 SERVER,
             ),
+            (Overloaded, 503, "throttled", "INTERNAL_SERVER_ERROR", SERVER),
+            (
+                ClientOverloaded,
+                429,
+                "throttled",
+                "INTERNAL_SERVER_ERROR",
+                SERVER,
+            ),
+            (BodyIdle, 408, "timeout", "BAD_REQUEST", "Bad request"),
             (ConnectionLimit, 503, "throttled", "INTERNAL_SERVER_ERROR", SERVER),
         ]
     };

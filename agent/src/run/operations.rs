@@ -11,8 +11,9 @@ use crate::{
     audit::{Decision, Event, Operator, Record},
     config::{Cidr, OcspMode, Source},
     control::{
-        CertificateStatus, CrlReport, Failure, FailureKind, FilterStats, Guard, Journal, Operations, Origin,
-        Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target, VerdictEntry, VerdictKind,
+        CertificateStatus, CrlReport, Errors, Estate, Failure, FailureKind, FilterStats, Guard, Journal,
+        Operations, Origin, Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target,
+        VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
@@ -29,6 +30,18 @@ impl Operations for Agent {
             self.record_order(peer, verb, &order, answer.as_ref().err());
         }
         answer
+    }
+
+    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
+        self.bequeath().await
+    }
+
+    async fn stand_down(&self, peer: Peer, estate: Estate<'_>) -> Result<Response, Failure> {
+        Ok(self.leave_office(peer, estate).await)
+    }
+
+    fn errors(&self) -> &Errors {
+        &self.errors
     }
 
     fn journal(&self) -> &Journal {
@@ -129,11 +142,13 @@ impl Agent {
             Request::CrlFetch => self.fetch_crls().await.map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
-            Request::Events(_) => Err(Failure::new(
-                FailureKind::Internal,
-                "events are not a single answer",
-                "use the `spinegate` command of the running agent",
-            )),
+            Request::Events(_) | Request::Errors(_) | Request::HandOver | Request::StandDown => {
+                Err(Failure::new(
+                    FailureKind::Internal,
+                    "this call is not a single answer",
+                    "use the `spinegate` command of the running agent",
+                ))
+            }
         }
     }
 

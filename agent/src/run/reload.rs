@@ -40,6 +40,7 @@ impl Agent {
         change: impl FnOnce(&Sources) -> Result<Sources, SourcesError>,
     ) -> Result<(), Failure> {
         let mut sources = self.sources.lock().await;
+        self.must_be_in_office()?;
         let changed = change(&sources).map_err(|error| refused_change(&error))?;
         let config = self.config.load_full();
         check_lockout(guard, (&config, &sources), (&config, &changed)).await?;
@@ -62,6 +63,7 @@ impl Agent {
         confirm_within: Option<Duration>,
     ) -> Result<String, Failure> {
         let mut sources = self.sources.lock().await;
+        self.must_be_in_office()?;
         let file = self.source.clone();
         let loading = tokio::task::spawn_blocking(move || {
             let loaded = config::load(&file)?;
@@ -283,6 +285,10 @@ fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
             old.tls.handshake_queue != new.tls.handshake_queue,
         ),
         ("listen.addresses", old.listen.addresses != new.listen.addresses),
+        (
+            "listen.reuse_port",
+            old.listen.reuse_port != new.listen.reuse_port,
+        ),
         (
             "gateway.max_connections",
             old.gateway.max_connections != new.gateway.max_connections,

@@ -34,7 +34,7 @@ pub struct VerifiedClient {
 pub(super) struct Facts {
     pub(super) fqdn: Fqdn,
     pub(super) leaf: Certificate,
-    pub(super) issuer: Certificate,
+    pub(super) issuer: Arc<Certificate>,
     pub(super) summary: CertificateSummary,
     /// About leaf and issuer; none while nobody asks.
     pub(super) questions: Vec<Arc<Question>>,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -47,7 +48,7 @@ pub struct Trust {
 /// The CAs: the roots, and the only issuers of clients' certificates.
 pub(super) struct Anchors {
     roots: Vec<X509>,
-    issuers: HashMap<[u8; 32], X509>,
+    issuers: HashMap<[u8; 32], Issuer>,
     root_of: HashMap<[u8; 32], [u8; 32]>,
 }
 
@@ -60,16 +61,24 @@ pub struct Authorities {
     pub distribution_points: Vec<String>,
 }
 
+/// An accepted issuer, and what each of its clients is judged by: read once, not in every handshake.
+struct Issuer {
+    certificate: X509,
+    /// Or what can't be read in it.
+    facts: Result<Arc<Certificate>, String>,
+}
+
 impl Anchors {
     pub(super) fn new(roots: &[X509], issuers: &[X509]) -> Result<Self, ErrorStack> {
         let mut pinned = HashMap::new();
         for issuer in issuers {
-            pinned.insert(fingerprint(issuer)?, issuer.clone());
+            let (certificate, facts) = (issuer.clone(), Certificate::of(issuer).map(Arc::new));
+            pinned.insert(fingerprint(issuer)?, Issuer { certificate, facts });
         }
         let mut root_of = HashMap::new();
         for (pin, issuer) in &pinned {
             for root in roots {
-                if issuer.verify(&*root.public_key()?)? {
+                if issuer.certificate.verify(&*root.public_key()?)? {
                     root_of.insert(*pin, fingerprint(root)?);
                 }
             }
@@ -97,7 +106,7 @@ impl Anchors {
     }
 
     pub(super) fn issuers(&self) -> impl Iterator<Item = &X509> {
-        self.issuers.values()
+        self.issuers.values().map(|issuer| &issuer.certificate)
     }
 
     pub(super) fn roots(&self) -> &[X509] {
@@ -280,11 +289,8 @@ impl Trust {
 
     fn facts(&self, chain: &[&X509Ref], now: SystemTime) -> Result<Facts, Fault> {
         let (leaf, issuer) = self.check_issuer(chain)?;
-        let of = |certificate: &X509Ref| {
-            Certificate::of(certificate)
-                .map_err(|error| Fault::new(Reason::ChainInvalid, format!("it can't be read: {error}")))
-        };
-        let (leaf_facts, issuer_facts) = (of(leaf)?, of(issuer)?);
+        let leaf_facts = Certificate::of(leaf).map_err(unreadable)?;
+        let issuer_facts = issuer.facts.clone().map_err(|error| unreadable(error).at(1))?;
         self.check_dates(&leaf_facts, &issuer_facts, now.into())?;
         let questions = self.questions_about(chain, now)?;
         ocsp::judge(self.ocsp, &questions, false, now)?;
@@ -301,7 +307,7 @@ impl Trust {
     }
 
     /// R8: the chain is leaf, pinned issuer, trusted root, and nothing else.
-    fn check_issuer<'c>(&self, chain: &[&'c X509Ref]) -> Result<(&'c X509Ref, &'c X509Ref), Fault> {
+    fn check_issuer<'c>(&self, chain: &[&'c X509Ref]) -> Result<(&'c X509Ref, &Issuer), Fault> {
         let [leaf, issuer, _] = chain else {
             let detail = format!(
                 "its chain has {} certificates, not leaf, issuer and root",
@@ -309,18 +315,15 @@ impl Trust {
             );
             return Err(Fault::new(Reason::IssuerNotPinned, detail));
         };
-        if !self
-            .anchors
-            .issuers
-            .contains_key(&fingerprint(issuer).map_err(unreadable)?)
-        {
+        let pin = fingerprint(issuer).map_err(unreadable)?;
+        let Some(accepted) = self.anchors.issuers.get(&pin) else {
             let detail = format!(
                 "its issuer {} is not one of `tls.client.issuers`",
                 super::client::name(issuer.subject_name())
             );
             return Err(Fault::new(Reason::IssuerNotPinned, detail).at(1));
-        }
-        Ok((*leaf, *issuer))
+        };
+        Ok((*leaf, accepted))
     }
 
     /// R10, then R11, for the leaf and for its issuer.
@@ -400,7 +403,7 @@ fn reason_of_chain(error: X509VerifyResult) -> Reason {
     }
 }
 
-fn unreadable(error: ErrorStack) -> Fault {
+fn unreadable(error: impl Display) -> Fault {
     Fault::new(Reason::ChainInvalid, format!("it can't be read: {error}"))
 }
 

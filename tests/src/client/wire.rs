@@ -21,7 +21,7 @@ pub struct Wire {
 
 /// An answer as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct Received {
     /// The status code.
     pub status: u16,
     /// Status line and fields.
@@ -98,7 +98,7 @@ impl Wire {
     ///
     /// # Errors
     /// The connection is broken, or ends within an answer.
-    pub fn reply(&mut self) -> Result<Option<Reply>> {
+    pub fn reply(&mut self) -> Result<Option<Received>> {
         loop {
             if let Some(reply) = self.take_reply()? {
                 return Ok(Some(reply));
@@ -113,7 +113,7 @@ impl Wire {
     ///
     /// # Errors
     /// As [`Wire::reply`].
-    pub fn replies(&mut self) -> Result<Vec<Reply>> {
+    pub fn replies(&mut self) -> Result<Vec<Received>> {
         std::iter::from_fn(|| self.reply().transpose()).collect()
     }
 
@@ -139,7 +139,7 @@ impl Wire {
         Ok(length > 0)
     }
 
-    fn take_reply(&mut self) -> Result<Option<Reply>> {
+    fn take_reply(&mut self) -> Result<Option<Received>> {
         let Some((head, status, length)) = self.head()? else {
             return Ok(None);
         };
@@ -148,11 +148,11 @@ impl Wire {
         };
         let body = String::from_utf8(body.to_owned())?;
         self.received.drain(..head.len() + length);
-        Ok(Some(Reply { status, head, body }))
+        Ok(Some(Received { status, head, body }))
     }
 
     /// What is left at the end of the connection: nothing, or an answer to HEAD, which names the length of no body.
-    fn last_reply(&mut self) -> Result<Option<Reply>> {
+    fn last_reply(&mut self) -> Result<Option<Received>> {
         if self.received.is_empty() {
             return Ok(None);
         }
@@ -167,7 +167,7 @@ impl Wire {
             return Err(left());
         }
         self.received.clear();
-        Ok(Some(Reply {
+        Ok(Some(Received {
             status,
             head,
             body: String::new(),

@@ -80,15 +80,37 @@ impl Background {
     ///
     /// # Errors
     /// It did not end within the limit, or its exit status was not 0.
-    pub fn stop(mut self, limit: Duration) -> Result<()> {
-        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM)?;
-        let what = format!("{} to end after SIGTERM", self.name);
+    pub fn stop(self, limit: Duration) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        self.ended(limit)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+    }
+
+    /// Waits for the process's end, which something else brings about.
+    ///
+    /// # Errors
+    /// It did not end within the limit, or its exit status was not 0.
+    pub fn ended(mut self, limit: Duration) -> Result<()> {
+        let what = format!("{} to end", self.name);
         let status = wait_for(&what, limit, || Ok(self.child.try_wait()?)).with_context(|| self.tail())?;
         let _ = fs::remove_file(&self.pid);
         if !status.success() {
-            bail!("{} ended with {status} after SIGTERM\n{}", self.name, self.tail());
+            bail!("{} ended with {status}\n{}", self.name, self.tail());
         }
         Ok(())
+    }
+
+    /// What the lab calls the process.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The process's number.

@@ -20,6 +20,15 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
     );
     let base_path = section.or("base_path", "/STU3".to_owned(), values::base_path);
     let max_connections = section.or("max_connections", 4096, values::integer(1..=1_000_000));
+    let max_requests = section.or("max_requests", 2048, values::integer(1..=1_000_000));
+    let max_requests_per_client = section.or("max_requests_per_client", 256, values::integer(1..=1_000_000));
+    let requests_per_connection = section.or(
+        "requests_per_connection",
+        10_000,
+        values::integer(1..=1_000_000_000),
+    );
+    let age = values::duration(Duration::from_secs(1)..=DAY);
+    let connection_age = section.or("connection_age", Duration::from_hours(1), age);
     let max_body = section.or("max_body", 1 << 20, values::integer(1..=64 << 20));
     let max_head = section.or("max_head", 32 << 10, values::integer(1 << 10..=1 << 20));
     let max_headers = section.or("max_headers", 64, values::integer(1..=1000));
@@ -28,6 +37,8 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
     let header_timeout = section.or("header_timeout", Duration::from_secs(10), wait());
     let idle_timeout = section.or("idle_timeout", Duration::from_mins(1), wait());
     let body_timeout = section.or("body_timeout", Duration::from_secs(30), wait());
+    let body_idle_timeout = section.or("body_idle_timeout", Duration::from_secs(10), wait());
+    let answer_timeout = section.or("answer_timeout", Duration::from_secs(30), wait());
     let connect_timeout = section.or("connect_timeout", Duration::from_secs(5), wait());
     let upstream_timeout = section.or("upstream_timeout", Duration::from_secs(30), wait());
     let upstream_idle_timeout = section.or("upstream_idle_timeout", Duration::from_secs(30), wait());
@@ -58,6 +69,12 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
         upstreams: upstreams?,
         base_path: base_path?,
         max_connections: max_connections?,
+        max_requests: max_requests?,
+        max_requests_per_client: max_requests_per_client?,
+        requests_per_connection: requests_per_connection?,
+        connection_age: connection_age?,
+        body_idle_timeout: body_idle_timeout?,
+        answer_timeout: answer_timeout?,
         max_body: max_body?,
         max_head: max_head?,
         max_headers: max_headers?,

@@ -15,11 +15,28 @@ use crate::control::{Answers, ClientError, DropReport, EventsWanted, call, strea
 #[derive(Default)]
 struct Echo {
     journal: Journal,
+    errors: Errors,
 }
 
 impl Operations for Echo {
+    fn errors(&self) -> &Errors {
+        &self.errors
+    }
+
     fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Ok(Estate {
+            sockets: vec![listener.into()],
+            still: Box::new(()),
+        })
+    }
+
+    async fn stand_down(&self, _: Peer, _: Estate<'_>) -> Result<Response, Failure> {
+        Ok(Response::Done("gone".to_owned()))
     }
 
     async fn perform(&self, peer: Peer, request: Request) -> Result<Response, Failure> {

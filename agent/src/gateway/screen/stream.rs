@@ -1,6 +1,7 @@
 //! A connection whose reader sees what the screen releases, and nothing else.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::{Mutex, PoisonError},
@@ -163,6 +164,37 @@ impl<'c, S, F> Screened<'c, S, F> {
     }
 }
 
+impl<S: AsyncRead + Unpin, F> Screened<'_, S, F> {
+    /// Waits until there is something for a reader: what was released, the end, or a fault.
+    pub(crate) async fn begun(&mut self) {
+        poll_fn(|cx| {
+            while self.released.is_empty() && self.violation.is_none() {
+                // Whatever ends it is there again for the reader.
+                if !matches!(ready!(self.poll_more(cx)), Ok(true)) {
+                    break;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Reads once more. Nothing comes after the end, or after the client's time.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut space = [0; READ];
+        let mut read = ReadBuf::new(&mut space);
+        if Pin::new(&mut self.stream).poll_read(cx, &mut read)?.is_pending() {
+            ready!(self.poll_times(cx));
+            return Poll::Ready(Ok(self.violation.is_some()));
+        }
+        let more = !read.filled().is_empty();
+        if more {
+            self.feed(read.filled());
+        }
+        Poll::Ready(Ok(more))
+    }
+}
+
 impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Screened<'_, S, F> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -177,17 +209,8 @@ impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Screened<'_, S, F> {
             if let Some(violation) = this.violation {
                 return Poll::Ready(this.reach(violation));
             }
-            let mut space = [0; READ];
-            let mut read = ReadBuf::new(&mut space);
-            if Pin::new(&mut this.stream).poll_read(cx, &mut read)?.is_pending() {
-                ready!(this.poll_times(cx));
-                if this.violation.is_none() {
-                    return Poll::Ready(Ok(()));
-                }
-            } else if read.filled().is_empty() {
+            if !ready!(this.poll_more(cx))? {
                 return Poll::Ready(Ok(()));
-            } else {
-                this.feed(read.filled());
             }
         }
     }
@@ -206,19 +229,38 @@ where
         Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
-    /// Everything before is answered and written: now the refusal, then the end.
+    /// Everything before is answered and written: now the refusal, then the end. A client that takes neither is cut off.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let mut stream = Pin::new(&mut this.stream);
+        if let Poll::Ready(ended) = this.poll_end(cx) {
+            return Poll::Ready(ended);
+        }
+        ready!(this.timer.as_mut().poll(cx));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S, F> Screened<'_, S, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: FnMut(Violation, &Screen) -> Vec<u8>,
+{
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = Pin::new(&mut self.stream);
         loop {
-            this.ending = match &mut this.ending {
-                Ending::Open => match this.violation {
-                    Some(violation) if this.reached && violation.place == Place::Head => Ending::Answering {
-                        answer: (this.refuse)(violation, &this.screen),
-                        written: 0,
-                    },
-                    _ => Ending::Closing,
-                },
+            self.ending = match &mut self.ending {
+                Ending::Open => {
+                    self.timer.as_mut().reset(Instant::now() + self.times.head);
+                    match self.violation {
+                        Some(violation) if self.reached && violation.place == Place::Head => {
+                            Ending::Answering {
+                                answer: (self.refuse)(violation, &self.screen),
+                                written: 0,
+                            }
+                        }
+                        _ => Ending::Closing,
+                    }
+                }
                 Ending::Answering { answer, written } => {
                     let rest = answer.get(*written..).unwrap_or_default();
                     if rest.is_empty() {
@@ -235,8 +277,8 @@ where
                 Ending::Closing => {
                     ready!(stream.as_mut().poll_shutdown(cx))?;
                     // Closing a socket with unread bytes resets the connection, and the reset overtakes the answer.
-                    if this.reached || this.screen.is_within_body() {
-                        this.timer.as_mut().reset(Instant::now() + LINGER);
+                    if self.reached || self.screen.is_within_body() {
+                        self.timer.as_mut().reset(Instant::now() + LINGER);
                         Ending::Lingering { left: LINGER_BYTES }
                     } else {
                         Ending::Closed
@@ -246,10 +288,7 @@ where
                     let mut space = [0; READ];
                     let mut read = ReadBuf::new(&mut space);
                     match stream.as_mut().poll_read(cx, &mut read) {
-                        Poll::Pending => {
-                            ready!(this.timer.as_mut().poll(cx));
-                            Ending::Closed
-                        }
+                        Poll::Pending => return Poll::Pending,
                         Poll::Ready(Ok(())) if !read.filled().is_empty() && read.filled().len() < *left => {
                             *left -= read.filled().len();
                             continue;

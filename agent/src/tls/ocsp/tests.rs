@@ -96,9 +96,11 @@ fn signing() -> Vec<openssl::x509::X509Extension> {
 #[test]
 fn an_answer_of_the_issuer_counts_until_its_end() {
     let world = World::new();
-    let (question, now) = (world.question(), SystemTime::now());
+    // The answer first: it says its time in whole seconds.
+    let (question, answer) = (world.question(), world.own_answer('V'));
+    let now = SystemTime::now();
     assert_eq!(question.standing(now), Standing::Unknown);
-    assert!(!question.learn(&world.own_answer('V'), now).unwrap());
+    assert!(!question.learn(&answer, now).unwrap());
     assert!(matches!(question.standing(now), Standing::Good(left) if left <= HOUR && left > HOUR * 9 / 10));
     assert!(!question.is_ageing(now, 1.0) && question.is_ageing(now + HOUR * 9 / 10, 0.0));
     assert_eq!(question.standing(now + HOUR * 2), Standing::Unknown);
