@@ -333,7 +333,7 @@ fn a_body_that_says_that_it_is_too_large_is_not_asked_for(lab: &mut Lab) -> Resu
     ensure!(statuses_of(&replies) == [413], "{replies:?}");
     let reasons = refusals(lab, mark)?;
     ensure!(
-        matches!(&reasons[..], [one] if *at(one, "/reason") == "body_too_large"),
+        matches!(reasons.as_slice(), [only] if *at(only, "/reason") == "body_too_large"),
         "{reasons:?}"
     );
     ensure!(upstream.mark() == 0, "the upstream got something");
@@ -506,7 +506,7 @@ fn refused(
             .contains("\r\nconnection: close\r\n")),
         "{replies:?}"
     );
-    let body = replies.last().map_or("", |last| last.body.as_str());
+    let body = &replies.get(1).context("no second answer")?.body;
     ensure!(
         body.contains("INVALID_REQUEST_MESSAGE") && body.contains(rule) || stream.starts_with("HEAD "),
         "{rule}: {body}"
