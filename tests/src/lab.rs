@@ -227,7 +227,16 @@ impl Lab {
             .arg("--config")
             .arg(self.files.config())
             .args(command);
-        let mut process = Background::start("agent", &run, &self.files)?;
+        self.start_agent_by(&run)
+    }
+
+    /// Starts the agent through another program, and waits until it serves. What is started must end with status 0 after
+    /// SIGTERM.
+    ///
+    /// # Errors
+    /// It did not start; the message ends with its log.
+    pub fn start_agent_by(&mut self, run: &Run) -> Result<()> {
+        let mut process = Background::start("agent", run, &self.files)?;
         let agent = self.agent();
         wait_for("the agent to answer `spinegate status`", PATIENCE, || {
             process.must_run()?;

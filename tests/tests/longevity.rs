@@ -45,6 +45,8 @@ fn main() -> ExitCode {
             a_takeover_that_fails_leaves_everything_as_it_was,
             without_an_agent_a_takeover_is_a_start,
             a_configuration_on_trial_is_not_handed_over,
+            with_sockets_from_systemd_a_restart_refuses_nobody,
+            sockets_from_systemd_must_be_those_of_the_configuration,
             without_descriptors_the_gateway_waits_and_goes_on,
             what_runs_for_long_does_not_grow,
         ],
@@ -237,6 +239,65 @@ fn a_configuration_on_trial_is_not_handed_over(lab: &mut Lab) -> Result<()> {
     );
     lab.agent().order(&["reload", "--confirm"])?;
     serves(lab)
+}
+
+fn with_sockets_from_systemd_a_restart_refuses_nobody(lab: &mut Lab) -> Result<()> {
+    lab.stop_agent()?;
+    // In another order than in the configuration.
+    let run = passing(lab, &[Family::V6, Family::V4]);
+    lab.start_agent_by(&run)?;
+    let ((), pumped) = while_pumping(lab, &AtomicBool::new(false), |lab, answered| {
+        for _ in 0..3 {
+            more(answered, 50)?;
+            let id = pid(lab)?;
+            Run::new("kill").args(["-TERM", &id.to_string()]).success()?;
+            wait_until("the next agent", PATIENCE, || {
+                Ok(pid(lab).is_ok_and(|now| now != id))
+            })?;
+        }
+        more(answered, 50)
+    })?;
+    ensure!(
+        pumped.closed >= 6,
+        "no connection was closed in order: {pumped:?}"
+    );
+    println!("  {} requests over 3 restarts", pumped.answered);
+    silent(lab)?;
+    lab.stop_agent()?;
+    lab.start_agent()
+}
+
+fn sockets_from_systemd_must_be_those_of_the_configuration(lab: &mut Lab) -> Result<()> {
+    lab.stop_agent()?;
+    let finished = passing(lab, &[Family::V4]).output()?;
+    let (passed, missing) = (lab.gateway(Family::V4), lab.gateway(Family::V6));
+    ensure!(
+        finished.code == Some(1)
+            && finished.said().contains(&format!("systemd passes {passed}, but"))
+            && finished.said().contains(&missing.to_string()),
+        "{:?}: {}",
+        finished.code,
+        finished.said()
+    );
+    lab.start_agent()
+}
+
+/// The agent with the gateway's sockets of these families from elsewhere.
+fn passing(lab: &Lab, families: &[Family]) -> Run {
+    let probe = concat!(env!("CARGO_MANIFEST_DIR"), "/probes/sockets.py");
+    Run::inside(&lab.network().namespace(Host::Edge), "python3")
+        .arg(probe)
+        .args(families.iter().map(|family| lab.gateway(*family).to_string()))
+        .arg("--")
+        .arg(lab.binary())
+        .arg("--config")
+        .arg(lab.files().config())
+        .arg("run")
+}
+
+fn pid(lab: &Lab) -> Result<u64> {
+    let status = lab.agent().json(&["status"])?;
+    at(&status, "/pid").as_u64().context("no process")
 }
 
 fn without_descriptors_the_gateway_waits_and_goes_on(lab: &mut Lab) -> Result<()> {

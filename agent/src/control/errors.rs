@@ -116,7 +116,7 @@ mod tests {
                 "fromASID 200000000101 at byte 17",
             ),
             ("not for 9876543210: n", "not for [number]: n"),
-            ("987 654 3210 and 987-654-3210", "[number]"),
+            ("987 654 3210 and 987-654-3210", "[number] and [number]"),
             ("Patient%2F9876543210&x", "Patient%2F[number]&x"),
             ("subject=%209876543210", "subject=%[number]"),
             ("Bearer abc.def said", "Bearer [token] said"),

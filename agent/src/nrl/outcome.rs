@@ -87,7 +87,7 @@ impl Outcome {
                 "BAD_REQUEST",
                 "Bad request",
             ),
-            Reason::BodyTimeout | Reason::BodyIdle => (
+            Reason::BodyTimeout | Reason::BodyIdle | Reason::AnswerStalled => (
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
                 "BAD_REQUEST",
@@ -476,6 +476,7 @@ mod tests {
                 SERVER,
             ),
             (BodyIdle, 408, "timeout", "BAD_REQUEST", "Bad request"),
+            (AnswerStalled, 408, "timeout", "BAD_REQUEST", "Bad request"),
             (ConnectionLimit, 503, "throttled", "INTERNAL_SERVER_ERROR", SERVER),
         ]
     };
