@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             a_body_that_trickles_is_refused_when_its_time_is_over,
             a_client_that_does_not_read_is_cut_off,
             a_refused_party_is_told_why_without_its_secrets,
+            connections_beyond_the_limit_are_turned_away,
         ],
     }
     .run()
@@ -224,6 +225,23 @@ fn a_refused_party_is_told_why_without_its_secrets(lab: &mut Lab) -> Result<()> 
 }
 
 /// A create of which the head and a half of the body are sent, and the other half.
+/// The last test: it starts the agent anew, which takes this limit over at no reload.
+fn connections_beyond_the_limit_are_turned_away(lab: &mut Lab) -> Result<()> {
+    lab.stop_agent()?;
+    lab.configure(|table| {
+        if let Some(Value::Table(gateway)) = table.get_mut("gateway") {
+            gateway.insert("max_connections".into(), 2.into());
+        }
+    })?;
+    lab.start_agent()?;
+    let held = [lab.client(Host::Ssp).line()?, lab.client(Host::Ssp).line()?];
+    let mark = lab.audit().mark()?;
+    ensure!(lab.client(Host::Ssp).line().is_err(), "a third one got in");
+    ensure!(lab.audit().refusal(mark, &peer(lab))? == "connection_limit");
+    drop(held);
+    serves(lab)
+}
+
 fn half_sent(lab: &Lab, system: &System) -> Result<(Line, String)> {
     let whole = text(&Message::create(&pointer(system.ods, NHS_NUMBER)).from(system));
     let (now, later) = whole.split_at(whole.len() - 40);
