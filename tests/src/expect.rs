@@ -54,6 +54,32 @@ pub fn serves(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// An open connection that has served a request is cut off for a reason while something is done, and its client's next
+/// handshake is refused for the same.
+///
+/// # Errors
+/// It is not, or what was done failed.
+pub fn cut_off(
+    lab: &Lab,
+    client: &Client<'_>,
+    wanted: &str,
+    act: impl FnOnce() -> Result<()> + Send,
+) -> Result<()> {
+    let mark = lab.audit().mark()?;
+    let search = Message::search(NHS_NUMBER).from(&CONSUMER);
+    let statuses = client.before_and_after(&search, || {
+        act()?;
+        let reason = lab.audit().refusal(mark, &client.address())?;
+        ensure!(reason == wanted, "refused for {reason}, not for {wanted}");
+        Ok(())
+    })?;
+    ensure!(
+        statuses == (200, None),
+        "the connection is still open: {statuses:?}"
+    );
+    handshake_refused(lab, client, Offer::RIGHT, wanted)
+}
+
 /// The filter is attached in a mode, `native` or `generic`, after an operator has changed it to that.
 ///
 /// # Errors

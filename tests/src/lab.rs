@@ -25,7 +25,7 @@ pub use background::Background;
 pub use files::Files;
 pub use ground::obstacle;
 pub use record::{Status, status};
-pub use settings::{allow, base_configuration, filter, guard, open_limits, registry};
+pub use settings::{allow, base_configuration, filter, guard, open_limits, open_verdicts, registry};
 pub use sweep::down;
 pub use systems::{
     CONSUMER, FQDN_BOUND, GATEWAY_ASID, INACTIVE, Interaction, OTHER_PROVIDER, PROVIDER, System,

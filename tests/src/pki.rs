@@ -141,6 +141,21 @@ impl Pki {
         Ok(pki)
     }
 
+    /// A client's certificate of the SubCA's, made anew, over a key that has the same name.
+    ///
+    /// # Errors
+    /// OpenSSL or the file system refused.
+    pub fn client(&self, name: &str, leaf: &Leaf) -> Result<Identity> {
+        let folder = self.root.parent().context("a PKI without a folder")?;
+        issue(
+            folder,
+            &KeyCache::in_folder(folder),
+            name,
+            leaf,
+            Some(&self.sub_authority),
+        )
+    }
+
     /// A client's certificate by its name in `lab.json`.
     ///
     /// # Errors

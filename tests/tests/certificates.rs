@@ -14,7 +14,7 @@ use spinegate_tests::{
     command::{Finished, Run},
     expect::handshake_refused,
     json::at,
-    lab::{CONSUMER, Lab},
+    lab::{CONSUMER, Lab, open_verdicts},
     netns::Host,
     pki::{EDGE_FQDN, Identity, KeyCache, Leaf, SSP_FQDN, Validity},
     suite::Suite,
@@ -29,10 +29,8 @@ fn main() -> ExitCode {
     Suite {
         name: "certificates",
         edit: |table| {
-            if let Some(verdict) = table.get_mut("verdict").and_then(toml::Value::as_table_mut) {
-                // So many handshakes fail here that the proxy would be denied in the middle.
-                verdict.insert("proxy_threshold".into(), 1_000_000.into());
-            }
+            // So many handshakes fail here that the proxy would be denied in the middle.
+            open_verdicts(table);
             table.insert(
                 "metrics".into(),
                 Table::from_iter([("listen".to_owned(), METRICS.into())]).into(),

@@ -13,9 +13,9 @@ use openssl::x509::X509;
 use spinegate_tests::{
     client::{Client, Message, NHS_NUMBER},
     command::Run,
-    lab::{Background, CONSUMER, Lab},
+    lab::{Background, CONSUMER, Lab, open_verdicts},
     netns::{Host, enter},
-    pki::{Authority, Identity, KeyCache, Leaf, SSP_FQDN},
+    pki::{Authority, Identity, Leaf, SSP_FQDN},
     suite::Suite,
     wait::wait_until,
     web::Web,
@@ -35,9 +35,7 @@ fn main() -> ExitCode {
         name: "ocsp",
         edit: |table| {
             set(table, "require");
-            if let Some(verdict) = table.get_mut("verdict").and_then(Setting::as_table_mut) {
-                verdict.insert("proxy_threshold".into(), 1_000_000.into());
-            }
+            open_verdicts(table);
         },
         tests: spinegate_tests::tests![
             a_client_is_served_while_responders_say_that_it_is_good,
@@ -314,18 +312,8 @@ fn log(lab: &Lab) -> Result<String> {
 }
 
 fn own(lab: &Lab, name: &str, responder: &str) -> Result<Identity> {
-    let folder = lab.files().pki();
-    let key = KeyCache::in_folder(&folder).get(name)?;
-    let identity = Identity {
-        cert: folder.join(format!("{name}.pem")),
-        key: folder.join(format!("{name}.key")),
-    };
-    let (sub, leaf) = (
-        &lab.pki().sub_authority,
-        Leaf::client(SSP_FQDN).with_ocsp_at(responder),
-    );
-    fs::write(&identity.cert, [sub.issue(&leaf, &key)?, sub.pem()?].concat())?;
-    Ok(identity)
+    lab.pki()
+        .client(name, &Leaf::client(SSP_FQDN).with_ocsp_at(responder))
 }
 
 fn message() -> Message {

@@ -12,7 +12,7 @@ use openssl::x509::X509;
 use spinegate_tests::{
     client::{Client, Message, NHS_NUMBER, Offer},
     expect::{agreed, handshake_refused},
-    lab::{CONSUMER, Lab},
+    lab::{CONSUMER, Lab, open_verdicts},
     netns::Host,
     pki::{EDGE_FQDN, Identity, KeyCache, Leaf, SSP_FQDN, Validity},
     suite::Suite,
@@ -25,11 +25,7 @@ fn main() -> ExitCode {
     Suite {
         name: "tls",
         // So many handshakes fail here that the proxy would be denied in the middle.
-        edit: |table| {
-            if let Some(verdict) = table.get_mut("verdict").and_then(Value::as_table_mut) {
-                verdict.insert("proxy_threshold".into(), 1_000_000.into());
-            }
-        },
+        edit: open_verdicts,
         tests: spinegate_tests::tests![
             a_client_that_offers_everything_gets_tls_1_2,
             a_client_of_tls_1_3_alone_is_refused,
