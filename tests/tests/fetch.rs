@@ -152,8 +152,11 @@ fn begin(lab: &Lab, client: &Client<'_>) -> Result<Web> {
     // Its certificate is seen whether or not it is accepted.
     client.handshake(Offer::RIGHT)?;
     // A client of the distribution point, in case no test before has made it known.
+    let another = lab
+        .pki()
+        .client("another", &Leaf::client(SSP_FQDN).with_crl_at(SUB_CRL))?;
     lab.client(Host::Ssp)
-        .with_identity(identity(lab)?)
+        .with_identity(another)
         .handshake(Offer::RIGHT)?;
     wait_until("the client's CRL to be wanted", PATIENCE, || {
         Ok(fetch_of(lab, SUB_CRL)?.is_some())

@@ -388,15 +388,6 @@ pub struct ClientTls {
     pub ocsp: Ocsp,
 }
 
-impl ClientTls {
-    /// Where CRLs are read from: `crls`, and last the folder of those that were fetched.
-    #[must_use]
-    pub fn crl_sources(&self) -> Vec<PathBuf> {
-        let fetched = self.fetch.is_on().then_some(&self.fetch.folder);
-        self.crls.iter().chain(fetched).cloned().collect()
-    }
-}
-
 /// `[tls.client.fetch]`: which CRLs the agent fetches itself.
 #[derive(Clone, Debug)]
 pub struct CrlFetch {

@@ -14,7 +14,7 @@ pub(super) async fn follow(agent: Arc<Agent>, end: CancellationToken) {
     // A reload may name other files.
     let mut changes = agent.acceptor.changes();
     loop {
-        let sources = agent.config.load().tls.client.crl_sources();
+        let sources = agent.acceptor.crl_sources();
         tokio::select! {
             () = end.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
@@ -25,7 +25,7 @@ pub(super) async fn follow(agent: Arc<Agent>, end: CancellationToken) {
 
 async fn read_again(agent: &Arc<Agent>) {
     let reading = Arc::clone(agent);
-    let read = spawn_blocking(move || reading.acceptor.reread_crls(&reading.config.load().tls.client)).await;
+    let read = spawn_blocking(move || reading.acceptor.reread_crls()).await;
     match read {
         Ok(reread) => {
             for fault in reread.faults {

@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -24,7 +25,7 @@ use super::{
     hello::Demands,
     pool::{Pool, Step, Unserved},
     progress::Progress,
-    revocation::{self, Reading},
+    revocation::Reading,
     sessions::Sessions,
     stream::{Socket, TlsStream, wants},
 };
@@ -134,16 +135,17 @@ impl Acceptor {
         before
     }
 
-    /// Reads the CRLs that `config` names again and puts them in force, without a new context: what was read badly stays
-    /// as it was. Blocks while it reads.
+    /// Reads the CRLs again, from where those in force are from, and puts them in force, without a new context: what was
+    /// read badly stays as it was. Blocks while it reads.
     #[must_use]
-    pub fn reread_crls(&self, config: &config::ClientTls) -> Reread {
-        let anchors = Arc::clone(self.trust().anchors());
-        let Reading { revocations, faults } = revocation::read(config, &anchors.authorities());
+    pub fn reread_crls(&self) -> Reread {
+        let trust = self.trust();
+        let anchors = trust.anchors();
+        let Reading { revocations, faults } = trust.revocations().read_again(&anchors.authorities());
         let faults: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load_full();
-        if !Arc::ptr_eq(current.trust.anchors(), &anchors) {
+        if !Arc::ptr_eq(current.trust.anchors(), anchors) {
             // A reload was faster, and has read them too.
             return Reread::default();
         }
@@ -155,6 +157,12 @@ impl Acceptor {
         }));
         self.changes.send_replace(());
         Reread { news, faults }
+    }
+
+    /// Where the CRLs in force are read from.
+    #[must_use]
+    pub fn crl_sources(&self) -> Vec<PathBuf> {
+        self.trust().revocations().sources()
     }
 
     /// The trust in force.

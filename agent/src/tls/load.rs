@@ -340,7 +340,7 @@ fn revocations(
         .chain(issuers)
         .map(|found| found.certificate.clone())
         .collect();
-    let reading = revocation::read(config, &authorities);
+    let reading = Revocations::read(config, &authorities);
     for fault in reading.faults {
         if fault.key == revocation::FETCHED {
             // The next fetch mends it, and until then clients are refused.

@@ -7,16 +7,20 @@ mod watch;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    path::PathBuf,
     sync::Arc,
 };
 
 use openssl::x509::{X509, X509CrlRef};
 use spinegate_common::Reason;
 
-use self::list::{Freshness, List};
 pub use self::watch::Watch;
+use self::{
+    files::Sources,
+    list::{Freshness, List},
+};
 pub(super) use self::{
-    files::{FETCHED, Reading, read},
+    files::{FETCHED, Reading},
     list::{CrlError, SKEW},
     scope::{Holder, Point},
 };
@@ -34,6 +38,8 @@ use crate::{
 pub(super) struct Revocations {
     policy: config::Revocation,
     on_stale: OnStale,
+    /// Kept with the rest, so that what is read again is read as it was configured.
+    sources: Arc<Sources>,
     lists: HashMap<[u8; 32], Vec<Held>>,
 }
 
@@ -54,8 +60,32 @@ impl Revocations {
         Self {
             policy,
             on_stale,
+            sources: Arc::default(),
             lists: HashMap::new(),
         }
+    }
+
+    /// Reads what the configuration names.
+    pub(super) fn read(config: &config::ClientTls, authorities: &[X509]) -> Reading {
+        let empty = Self {
+            sources: Arc::new(Sources::of(config)),
+            ..Self::new(config.revocation, config.on_stale)
+        };
+        files::read(empty, authorities)
+    }
+
+    /// Reads the same again.
+    pub(super) fn read_again(&self, authorities: &[X509]) -> Reading {
+        let empty = Self {
+            sources: Arc::clone(&self.sources),
+            ..Self::new(self.policy, self.on_stale)
+        };
+        files::read(empty, authorities)
+    }
+
+    /// Where they are read from.
+    pub(super) fn sources(&self) -> Vec<PathBuf> {
+        self.sources.paths().cloned().collect()
     }
 
     /// Takes a CRL that one of the CAs has signed. Of several CRLs of one CA and scope the newest says how fresh they are,

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -36,14 +37,37 @@ pub(super) struct Stamp {
     modified: Option<SystemTime>,
 }
 
-/// Reads them all. Only what one of `authorities` has signed is sound.
-pub(in crate::tls) fn read(config: &config::ClientTls, authorities: &[X509]) -> Reading {
+/// Where CRLs are read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sources {
+    crls: Vec<PathBuf>,
+    /// The folder of those that were fetched, if any are.
+    fetched: Option<PathBuf>,
+}
+
+impl Sources {
+    pub(super) fn of(config: &config::ClientTls) -> Self {
+        Self {
+            crls: config.crls.clone(),
+            fetched: config.fetch.is_on().then(|| config.fetch.folder.clone()),
+        }
+    }
+
+    /// All of them, the folder last.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.crls.iter().chain(&self.fetched)
+    }
+}
+
+/// Reads into `empty` what lies at its sources. Only what one of `authorities` has signed is sound.
+pub(super) fn read(empty: Revocations, authorities: &[X509]) -> Reading {
+    let sources = Arc::clone(&empty.sources);
     let mut reading = Reading {
-        revocations: Revocations::new(config.revocation, config.on_stale),
+        revocations: empty,
         faults: Vec::new(),
     };
-    for (position, path) in config.crl_sources().iter().enumerate() {
-        let key = if position < config.crls.len() {
+    for (position, path) in sources.paths().enumerate() {
+        let key = if position < sources.crls.len() {
             format!("tls.client.crls[{position}]")
         } else if path.exists() {
             FETCHED.to_owned()
