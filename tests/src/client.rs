@@ -42,6 +42,7 @@ pub struct Client<'l> {
     host: Host,
     identity: Option<Identity>,
     family: Family,
+    patience: Duration,
 }
 
 impl<'l> Client<'l> {
@@ -56,6 +57,16 @@ impl<'l> Client<'l> {
             host,
             identity: identity.cloned(),
             family: Family::V4,
+            patience: CONNECT_LIMIT,
+        }
+    }
+
+    /// Waits longer for its handshake: for a gateway that has much to do.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self {
+            patience: LIMIT,
+            ..self
         }
     }
 

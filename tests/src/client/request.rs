@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{CONNECT_LIMIT, Client, LIMIT, Message};
+use super::{Client, LIMIT, Message};
 use crate::{command::Run, json::at, lab::PORT, netns::Family, pki::EDGE_FQDN};
 
 /// What came of a request.
@@ -129,10 +129,8 @@ impl Client<'_> {
             ])
             .arg(&self.lab.pki().server_ca)
             .args(["--connect-to", &format!("{EDGE_FQDN}:{PORT}:{address}:{PORT}")])
-            .args([
-                "--connect-timeout",
-                &format!("{:.3}", CONNECT_LIMIT.as_secs_f32()),
-            ])
+            // It bounds the handshake, too.
+            .args(["--connect-timeout", &format!("{:.3}", self.patience.as_secs_f32())])
             .args([
                 "--max-time",
                 &LIMIT.as_secs().to_string(),
