@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result};
 
 pub use handshake::{Handshake, Offer, Session};
-pub use line::{Dialer, Heard, Line, text};
+pub use line::{Dialer, Heard, Line};
 pub use message::{Message, Token};
 pub use pointer::{NHS_NUMBER, OTHER_NHS_NUMBER, identifier_of, pointer, superseding};
 pub use request::{Answer, Outcome};

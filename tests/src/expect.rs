@@ -47,9 +47,15 @@ pub fn silent(lab: &Lab) -> Result<()> {
 /// # Errors
 /// It is not.
 pub fn serves(lab: &Lab) -> Result<()> {
-    let answer = lab
-        .client(Host::Ssp)
-        .answer(&Message::search(NHS_NUMBER).from(&CONSUMER))?;
+    accepted(&lab.client(Host::Ssp))
+}
+
+/// A search by a client is answered.
+///
+/// # Errors
+/// It is not.
+pub fn accepted(client: &Client<'_>) -> Result<()> {
+    let answer = client.answer(&Message::search(NHS_NUMBER).from(&CONSUMER))?;
     ensure!(answer.status == 200, "{answer}");
     Ok(())
 }
@@ -59,12 +65,7 @@ pub fn serves(lab: &Lab) -> Result<()> {
 ///
 /// # Errors
 /// It is not, or what was done failed.
-pub fn cut_off(
-    lab: &Lab,
-    client: &Client<'_>,
-    wanted: &str,
-    act: impl FnOnce() -> Result<()> + Send,
-) -> Result<()> {
+pub fn cut_off(lab: &Lab, client: &Client<'_>, wanted: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {
     let mark = lab.audit().mark()?;
     let search = Message::search(NHS_NUMBER).from(&CONSUMER);
     let statuses = client.before_and_after(&search, || {

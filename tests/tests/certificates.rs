@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 use openssl::{pkey::PKey, rsa::Rsa, x509::X509};
 use serde_json::Value;
 use spinegate_tests::{
-    client::{Client, Message, NHS_NUMBER, Offer},
+    client::{Message, NHS_NUMBER, Offer},
     command::{Finished, Run},
-    expect::handshake_refused,
+    expect::{accepted, handshake_refused},
     json::at,
     lab::{CONSUMER, Lab, open_verdicts},
     netns::Host,
@@ -505,12 +505,6 @@ fn inspected(lab: &Lab, file: &Path) -> Result<Value> {
 fn outcomes(inspection: &Value) -> Vec<&str> {
     let rules = at(inspection, "/rules").as_array().into_iter().flatten();
     rules.filter_map(|rule| at(rule, "/outcome").as_str()).collect()
-}
-
-fn accepted(client: &Client<'_>) -> Result<()> {
-    let answer = client.answer(&Message::search(NHS_NUMBER).from(&CONSUMER))?;
-    ensure!(answer.status == 200, "{answer}");
-    Ok(())
 }
 
 /// A certificate of one's own making, and its key, as files.

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use spinegate_tests::{
-    client::{Line, Message, NHS_NUMBER, Offer, pointer, text},
+    client::{Line, Message, NHS_NUMBER, Offer, pointer},
     expect::serves,
     json::at,
     lab::{CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_limits},
@@ -149,7 +149,7 @@ fn a_client_that_does_not_read_is_cut_off(lab: &mut Lab) -> Result<()> {
     let mark = lab.audit().mark()?;
     let mut line = lab.client(Host::Ssp).line()?;
     line.take_little()?;
-    let request = text(&Message::search(NHS_NUMBER).from(&CONSUMER));
+    let request = Message::search(NHS_NUMBER).from(&CONSUMER).bytes();
     // Until the gateway takes no more, or is through with this client.
     for _ in 0..5_000 {
         if line.send(&request).is_err() {
@@ -243,7 +243,9 @@ fn connections_beyond_the_limit_are_turned_away(lab: &mut Lab) -> Result<()> {
 }
 
 fn half_sent(lab: &Lab, system: &System) -> Result<(Line, String)> {
-    let whole = text(&Message::create(&pointer(system.ods, NHS_NUMBER)).from(system));
+    let whole = Message::create(&pointer(system.ods, NHS_NUMBER))
+        .from(system)
+        .bytes();
     let (now, later) = whole.split_at(whole.len() - 40);
     let mut line = lab.client(Host::Ssp).line()?;
     line.send(now)?;

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::signal::Signal;
 use spinegate_tests::{
-    client::{Line, Message, NHS_NUMBER, pointer, text},
+    client::{Line, Message, NHS_NUMBER, pointer},
     command::Run,
     echo::answers,
     expect::{serves, silent},
@@ -379,7 +379,7 @@ fn what_runs_for_long_does_not_grow(lab: &mut Lab) -> Result<()> {
 /// A create of which the head and a half of the body are sent, and the other half.
 fn half_sent(lab: &Lab) -> Result<(Line, String)> {
     let create = Message::create(&pointer(PROVIDER.ods, NHS_NUMBER)).from(&PROVIDER);
-    let whole = text(&create);
+    let whole = create.bytes();
     let (now, later) = whole.split_at(whole.len() - 40);
     let mut line = lab.client(Host::Ssp).line()?;
     line.send(now)?;

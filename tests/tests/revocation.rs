@@ -12,7 +12,7 @@ use openssl::x509::X509;
 use serde_json::Value;
 use spinegate_tests::{
     client::{Client, Message, NHS_NUMBER, Offer},
-    expect::{cut_off, handshake_refused},
+    expect::{accepted, cut_off, handshake_refused},
     json::at,
     lab::{CONSUMER, Lab, open_verdicts},
     netns::Host,
@@ -237,12 +237,6 @@ fn a_crl_past_its_end_counts_for_the_grace_that_is_configured(lab: &mut Lab) -> 
 
 fn message() -> Message {
     Message::search(NHS_NUMBER).from(&CONSUMER)
-}
-
-fn accepted(client: &Client<'_>) -> Result<()> {
-    let answer = client.answer(&message())?;
-    ensure!(answer.status == 200, "{answer}");
-    Ok(())
 }
 
 fn is_accepted(client: &Client<'_>) -> Result<bool> {

@@ -219,13 +219,11 @@ impl Connection {
 /// What a refusal says of certificate and CRL.
 fn describe(refusal: &Refusal, record: &mut Record) {
     if let Some(summary) = &refusal.certificate {
-        let fqdn = record.certificate.take().and_then(|certificate| certificate.fqdn);
-        record.certificate = Some(Certificate {
-            fqdn,
-            san: summary.san.clone(),
-            not_before: Some(summary.not_before.clone()),
-            ..certificate(summary, None)
-        });
+        let known = record
+            .certificate
+            .get_or_insert_with(|| certificate(summary, None));
+        known.san.clone_from(&summary.san);
+        known.not_before = Some(summary.not_before.clone());
     }
     record.depth = refusal.depth;
     record.crl = refusal.crl.as_deref().map(|crl| Crl {

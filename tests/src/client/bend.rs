@@ -5,10 +5,10 @@ use std::{
     net::TcpStream,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::{CONNECT_LIMIT, Client, LIMIT};
-use crate::{netns, pki::EDGE_FQDN};
+use super::Client;
+use crate::pki::EDGE_FQDN;
 
 const HANDSHAKE: u8 = 22;
 const CERTIFICATE: u8 = 11;
@@ -37,28 +37,21 @@ impl Client<'_> {
     ///
     /// # Errors
     /// The gateway can't be reached, or the client never came to send its certificate.
-    pub fn with_bent_certificate(&self, bend: impl FnOnce(&mut Vec<u8>) + Send) -> Result<bool> {
-        let connector = self.connector()?;
-        let address = self.gateway();
-        netns::enter(&self.namespace(), || {
-            let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
-                .with_context(|| format!("connecting to {address}"))?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            let mut bent = false;
-            let bending = Bending {
-                stream,
-                pending: Vec::new(),
-                bend: Some(|record: &mut Vec<u8>| {
-                    bend(record);
-                    bent = true;
-                }),
-            };
-            let finished = connector.connect(EDGE_FQDN, bending).is_ok();
-            if !bent {
-                bail!("the handshake ended before the client's certificate");
-            }
-            Ok(finished)
-        })
+    pub fn with_bent_certificate(&self, bend: impl FnOnce(&mut Vec<u8>)) -> Result<bool> {
+        let mut bent = false;
+        let bending = Bending {
+            stream: self.bounded()?,
+            pending: Vec::new(),
+            bend: Some(|record: &mut Vec<u8>| {
+                bend(record);
+                bent = true;
+            }),
+        };
+        let finished = self.connector()?.connect(EDGE_FQDN, bending).is_ok();
+        if !bent {
+            bail!("the handshake ended before the client's certificate");
+        }
+        Ok(finished)
     }
 }
 

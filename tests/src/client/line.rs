@@ -1,7 +1,7 @@
 //! A connection on which a test says what is sent and when: half a request, a request after a pause, nothing at all.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -27,6 +27,33 @@ pub struct Heard {
 }
 
 impl Heard {
+    fn read(stream: &mut impl BufRead) -> Result<Self> {
+        let mut line = || -> Result<String> {
+            let mut line = String::new();
+            stream.read_line(&mut line)?;
+            Ok(line.trim_end().to_owned())
+        };
+        let first = line()?;
+        let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.with_context(|| format!("no status code in {first:?}"))?;
+        let mut headers = Vec::new();
+        while let Some((name, value)) = line()?.split_once(':') {
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        let mut heard = Self {
+            status,
+            headers,
+            body: String::new(),
+        };
+        let length = heard
+            .header("content-length")
+            .context("the answer does not say how long it is")?;
+        let mut body = vec![0; length.parse()?];
+        stream.read_exact(&mut body)?;
+        heard.body = String::from_utf8_lossy(&body).into_owned();
+        Ok(heard)
+    }
+
     /// A header's value.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -81,6 +108,11 @@ impl Dialer {
     /// # Errors
     /// Nobody listens, or the handshake fails.
     pub fn line(&self) -> Result<Line> {
+        Ok(Line(BufReader::new(self.connect()?)))
+    }
+
+    /// The same, for whoever reads otherwise.
+    pub(super) fn connect(&self) -> Result<SslStream<TcpStream>> {
         let address = self.address;
         let stream = netns::enter(&self.namespace, || {
             TcpStream::connect_timeout(&address, LIMIT).with_context(|| format!("connecting to {address}"))
@@ -88,11 +120,9 @@ impl Dialer {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
-        let stream = self
-            .connector
+        self.connector
             .connect(EDGE_FQDN, stream)
-            .map_err(|error| anyhow!("no handshake: {error}"))?;
-        Ok(Line(BufReader::new(stream)))
+            .map_err(|error| anyhow!("no handshake: {error}"))
     }
 }
 
@@ -102,7 +132,7 @@ impl Line {
     /// # Errors
     /// The connection ends before.
     pub fn ask(&mut self, message: &Message) -> Result<Heard> {
-        self.send(&text(message))?;
+        self.send(&message.bytes())?;
         self.reply()
     }
 
@@ -119,30 +149,7 @@ impl Line {
     /// # Errors
     /// The connection ends before, or nothing comes in time.
     pub fn reply(&mut self) -> Result<Heard> {
-        let mut line = || -> Result<String> {
-            let mut line = String::new();
-            self.0.read_line(&mut line)?;
-            Ok(line.trim_end().to_owned())
-        };
-        let first = line()?;
-        let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.with_context(|| format!("no status code in {first:?}"))?;
-        let mut headers = Vec::new();
-        while let Some((name, value)) = line()?.split_once(':') {
-            headers.push((name.to_owned(), value.trim().to_owned()));
-        }
-        let mut reply = Heard {
-            status,
-            headers,
-            body: String::new(),
-        };
-        let length = reply
-            .header("content-length")
-            .context("the answer does not say how long it is")?;
-        let mut body = vec![0; length.parse()?];
-        self.0.read_exact(&mut body)?;
-        reply.body = String::from_utf8_lossy(&body).into_owned();
-        Ok(reply)
+        Heard::read(&mut self.0)
     }
 
     /// Leaves little room for what comes and is not read.
@@ -179,22 +186,16 @@ impl Line {
     }
 }
 
-/// A request as it goes over the connection.
-#[must_use]
-pub fn text(message: &Message) -> String {
-    let fields: String = message
-        .headers()
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
-    let body = message.body().unwrap_or_default();
-    let length = match message.body() {
-        Some(body) => format!("Content-Length: {}\r\n", body.len()),
-        None => String::new(),
-    };
-    format!(
-        "{} {} HTTP/1.1\r\nHost: {EDGE_FQDN}\r\n{fields}{length}\r\n{body}",
-        message.method(),
-        message.target()
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_one_after_the_other() {
+        let mut two =
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 403 \r\ncontent-length: 0\r\n\r\n"[..];
+        assert_eq!(Heard::read(&mut two).unwrap().status, 200);
+        assert_eq!(Heard::read(&mut two).unwrap().status, 403);
+        assert!(Heard::read(&mut two).is_err());
+    }
 }

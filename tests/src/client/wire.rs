@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use openssl::ssl::SslStream;
 
-use super::{CONNECT_LIMIT, Client, LIMIT, Message};
-use crate::{netns, pki::EDGE_FQDN};
+use super::{Client, LIMIT, Message};
+use crate::pki::EDGE_FQDN;
 
 /// A TLS connection that sends what it is given.
 #[derive(Debug)]
@@ -36,20 +36,9 @@ impl Client<'_> {
     /// # Errors
     /// There is no handshake.
     pub fn wire(&self) -> Result<Wire> {
-        let connector = self.connector()?;
-        let address = self.gateway();
-        netns::enter(&self.namespace(), || {
-            let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
-                .with_context(|| format!("connecting to {address}"))?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            stream.set_nodelay(true)?;
-            let stream = connector
-                .connect(EDGE_FQDN, stream)
-                .map_err(|error| anyhow!("no handshake: {error}"))?;
-            Ok(Wire {
-                stream,
-                received: Vec::new(),
-            })
+        Ok(Wire {
+            stream: self.dialer()?.connect()?,
+            received: Vec::new(),
         })
     }
 }
