@@ -201,16 +201,16 @@ pub(super) fn token_ods(claims: &Claims, system: &System) -> Result<(), Refusal>
     Err(Refusal::new(Reason::JwtOdsMismatch, why))
 }
 
-/// R2. The ID that a client declares must itself be associated; a request that declares none performs its
-/// interaction under whichever of its IDs is.
+/// R2. The ID that a client declares must itself be associated, or the other spelling of it; a request that declares
+/// none performs its interaction under whichever of its IDs is.
 pub(super) fn associated(
     system: &System,
     interaction: Interaction,
     declared: Option<&InteractionId>,
 ) -> Result<InteractionId, Refusal> {
     let found = match declared {
-        Some(id) => system.interactions.get(id),
-        None => interaction
+        Some(id) if !interaction.ids_are_one() => system.interactions.get(id),
+        _ => interaction
             .ids()
             .into_iter()
             .find_map(|id| system.interactions.get(id)),

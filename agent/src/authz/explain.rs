@@ -112,7 +112,8 @@ fn verdict(
     described: &Described,
     now: SystemTime,
 ) -> Verdict {
-    let Some(interaction) = described.interaction.interaction() else {
+    let interaction = described.interaction.interaction();
+    let Some(interaction) = interaction.filter(|asked| Interaction::LOCATOR.contains(asked)) else {
         return match check {
             Check::MethodAndPath => {
                 let why = format!("No request to this service performs {}", described.interaction);

@@ -53,10 +53,13 @@ impl Case {
             Interaction::Create => ("POST", "/STU3/DocumentReference", document(ODS, None)),
             Interaction::Update => ("PATCH", "/STU3/DocumentReference/p1", status_update()),
             Interaction::Delete => ("DELETE", "/STU3/DocumentReference/p1", Vec::new()),
+            Interaction::Retrieve => panic!("a record locator has no retrieval"),
         };
         let access = if interaction.writes() { "write" } else { "read" };
         Self {
-            system: Some(system(Interaction::ALL.map(|interaction| interaction.ids()[0]))),
+            system: Some(system(
+                Interaction::LOCATOR.map(|interaction| interaction.ids()[0]),
+            )),
             requester: Requester::with_fqdn(Fqdn::parse("ssp.example.nhs.uk").unwrap()),
             method,
             target: target.to_owned(),

@@ -15,6 +15,9 @@ pub enum Interaction {
     Update,
     /// Delete a pointer.
     Delete,
+    /// Retrieve the record that a pointer leads to, through the Spine Secure Proxy: asked of providers, never of
+    /// a record locator.
+    Retrieve,
 }
 
 /// An interaction ID: `urn:` and up to 252 further printable ASCII characters, compared exactly.
@@ -28,7 +31,17 @@ pub struct InteractionIdError(String);
 
 impl Interaction {
     /// Every interaction.
-    pub const ALL: [Self; 5] = [Self::Read, Self::Search, Self::Create, Self::Update, Self::Delete];
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::Search,
+        Self::Create,
+        Self::Update,
+        Self::Delete,
+        Self::Retrieve,
+    ];
+
+    /// Those that a record locator has.
+    pub const LOCATOR: [Self; 5] = [Self::Read, Self::Search, Self::Create, Self::Update, Self::Delete];
 
     /// Its name in logs and tables.
     #[must_use]
@@ -39,10 +52,12 @@ impl Interaction {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Retrieve => "retrieve",
         }
     }
 
-    /// The IDs that name it: NRL's, then that of NRLS, its predecessor of 2017 and 2018.
+    /// The IDs that name it: NRL's, then that of NRLS, its predecessor of 2017 and 2018. Of a retrieval, the one
+    /// that a request declares, then the one under which endpoints are registered (NRL "Retrieval via the SSP").
     #[must_use]
     pub const fn ids(self) -> [&'static str; 2] {
         match self {
@@ -66,7 +81,18 @@ impl Interaction {
                 "urn:nhs:names:services:nrl:DocumentReference.delete",
                 "urn:nhs:names:services:nrls:fhir:rest:delete:documentreference",
             ],
+            Self::Retrieve => [
+                "urn:nhs:names:services:nrl:DocumentReference.content.read",
+                "urn:nhs:names:services:nrl:DocumentReference.content",
+            ],
         }
+    }
+
+    /// Whether a system that is associated with one of its IDs is so with the other: those of a retrieval are two
+    /// spellings of one, while NRL's and NRLS's were granted apart.
+    #[must_use]
+    pub const fn ids_are_one(self) -> bool {
+        matches!(self, Self::Retrieve)
     }
 
     /// Whether it changes a pointer, so that ownership decides.
@@ -100,7 +126,7 @@ impl InteractionId {
         }
     }
 
-    /// The interaction that it names, if it is one of the record locator's.
+    /// The interaction that it names, if it is one of the NRL's.
     #[must_use]
     pub fn interaction(&self) -> Option<Interaction> {
         Interaction::ALL
@@ -143,8 +169,8 @@ mod tests {
                 );
             }
         }
-        let retrieval = "urn:nhs:names:services:nrl:DocumentReference.content.read";
-        assert_eq!(InteractionId::parse(retrieval).unwrap().interaction(), None);
+        let search_of_names = "urn:nhs:names:services:gpconnect:fhir:rest:search:patient";
+        assert_eq!(InteractionId::parse(search_of_names).unwrap().interaction(), None);
         let other_case = "urn:nhs:names:services:nrl:documentreference.read";
         assert_eq!(InteractionId::parse(other_case).unwrap().interaction(), None);
     }

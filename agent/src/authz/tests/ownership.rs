@@ -13,8 +13,10 @@ fn reason(case: &Case) -> Option<Reason> {
 
 #[test]
 fn r2_an_interaction_that_the_asid_lacks_is_refused_for_each_interaction() {
-    for interaction in Interaction::ALL {
-        let others = Interaction::ALL.into_iter().filter(|other| *other != interaction);
+    for interaction in Interaction::LOCATOR {
+        let others = Interaction::LOCATOR
+            .into_iter()
+            .filter(|other| *other != interaction);
         let lacking = system(others.flat_map(Interaction::ids));
         let silent = Case::of(interaction).with(|c| c.system = Some(lacking));
         assert_eq!(

@@ -3,7 +3,10 @@
 use http::header;
 use spinegate_common::Reason;
 
-use crate::nrl::{Fqdn, Interaction, NhsNumber, Status};
+use crate::{
+    authz::checks,
+    nrl::{Fqdn, Interaction, InteractionId, NhsNumber, Status},
+};
 
 use super::{ASID, Case, document, stored, system};
 
@@ -278,7 +281,7 @@ fn each_fault_has_its_reason_status_code_and_diagnostics() {
 
 #[test]
 fn without_a_fault_every_interaction_is_permitted_as_it_was_judged() {
-    let mut cases: Vec<Case> = Interaction::ALL.into_iter().map(Case::of).collect();
+    let mut cases: Vec<Case> = Interaction::LOCATOR.into_iter().map(Case::of).collect();
     cases.push(Case::supersede());
     for case in cases {
         let permit = case
@@ -327,6 +330,21 @@ fn an_interaction_is_associated_by_the_id_that_the_registry_has_and_by_no_other(
             ),
         }
     }
+}
+
+#[test]
+fn a_retrieval_is_associated_by_either_spelling_of_its_id() {
+    for registered in Interaction::Retrieve.ids() {
+        let system = system([registered]);
+        for declared in Interaction::Retrieve.ids() {
+            let declared = InteractionId::parse(declared).unwrap();
+            let id = checks::associated(&system, Interaction::Retrieve, Some(&declared)).unwrap();
+            assert_eq!(id.as_str(), registered);
+        }
+        assert!(checks::associated(&system, Interaction::Read, None).is_err());
+    }
+    let reader = system(Interaction::Read.ids());
+    assert!(checks::associated(&reader, Interaction::Retrieve, None).is_err());
 }
 
 #[test]
