@@ -17,7 +17,7 @@ use std::{sync::Arc, time::SystemTime};
 use http::{HeaderMap, Method, Uri};
 
 use crate::{
-    nrl::{Asid, Claims, Fqdn, Refusal, Route, Token, bearer, readable_body},
+    nrl::{Asid, ClaimRules, Claims, Fqdn, Refusal, Route, Token, bearer, readable_body},
     registry::{Registry, System},
     tls::VerifiedClient,
 };
@@ -34,6 +34,8 @@ pub struct Rules {
     pub gateway_asid: Asid,
     /// `gateway.base_path`: what stands before `/DocumentReference`.
     pub base_path: String,
+    /// `[gateway.jwt]`
+    pub claims: ClaimRules,
 }
 
 /// Who sent the request, as far as its certificate proves it.
@@ -123,7 +125,7 @@ fn judge_head(
     checks::receiver(&to, &rules.gateway_asid).map_err(at(Check::Receiver))?;
 
     let token = Token::parse(bearer).map_err(at(Check::TokenForm))?;
-    let claims = Claims::check(&token, interaction, now).map_err(at(Check::TokenClaims))?;
+    let claims = Claims::check(&token, interaction, &rules.claims, now).map_err(at(Check::TokenClaims))?;
     subject.claims = Some(claims.clone());
 
     let system = checks::known_system(registry, &from).map_err(at(Check::AsidKnown))?;

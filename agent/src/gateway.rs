@@ -83,6 +83,7 @@ impl Policy {
         let rules = Rules {
             gateway_asid: settings.asid,
             base_path: settings.base_path.clone(),
+            claims: settings.claims,
         };
         Ok(Self {
             rules,

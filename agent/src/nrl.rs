@@ -19,7 +19,7 @@ mod route;
 pub use asid::{Asid, AsidError};
 pub use fqdn::{Fqdn, FqdnError};
 pub use interaction::{Interaction, InteractionId, InteractionIdError};
-pub use jwt::{Actor, Claims, Token, bearer};
+pub use jwt::{Actor, ClaimRules, Claims, Token, bearer};
 pub use media::{Format, answer as answer_format, readable_body};
 pub use nhs_number::{NhsNumber, NhsNumberError};
 pub use ods::{OdsCode, OdsCodeError};

@@ -141,7 +141,7 @@ fn of_system(
     let claims = || {
         let token = Token::parse(described.token.as_deref()?);
         token
-            .and_then(|token| Claims::check(&token, interaction, now))
+            .and_then(|token| Claims::check(&token, interaction, &rules.claims, now))
             .ok()
     };
     match check {
@@ -225,7 +225,7 @@ fn of_request(
         (Check::TokenForm, Some(Err(refusal))) => failed(&refusal),
         (Check::TokenForm, Some(Ok(_))) => passed("the JWT is well formed"),
         (Check::TokenClaims, Some(Ok(token))) => said(
-            Claims::check(&token, interaction, now).map(drop),
+            Claims::check(&token, interaction, &rules.claims, now).map(drop),
             "the claims are consistent",
         ),
         (Check::TokenForm | Check::TokenClaims, _) => not_given("a JWT that is well formed"),

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::{
     nrl::{
-        Asid, Fqdn, Identifier, Interaction, InteractionId, NhsNumber, ORGANISATION_PREFIX, OdsCode, Pointer,
-        PointerId, Status,
+        Asid, ClaimRules, Fqdn, Identifier, Interaction, InteractionId, NhsNumber, ORGANISATION_PREFIX,
+        OdsCode, Pointer, PointerId, Status,
     },
     registry::{Registry, System},
 };
@@ -27,6 +27,7 @@ const ASID: &str = "200000000205";
 const GATEWAY: &str = "999999999999";
 const ODS: &str = "RR8";
 const PATIENT: &str = "9876543210";
+const USER: &str = "https://fhir.nhs.uk/Id/sds-role-profile-id|555254242106";
 const NOW: u64 = 1_700_000_000;
 
 /// A request with all that decides on it: the registry's entry, and what the locator has.
@@ -56,6 +57,20 @@ impl Case {
             Interaction::Retrieve => panic!("a record locator has no retrieval"),
         };
         let access = if interaction.writes() { "write" } else { "read" };
+        let mut claims = json!({
+            "iss": "https://system.nhs.uk", "aud": "https://nrl.nhs.uk",
+            "sub": format!("https://fhir.nhs.uk/Id/accredited-system|{ASID}"),
+            "iat": NOW, "exp": NOW + 300,
+            "reason_for_request": "directcare",
+            "scope": format!("patient/DocumentReference.{access}"),
+            "requesting_system": format!("https://fhir.nhs.uk/Id/accredited-system|{ASID}"),
+            "requesting_organization": format!("https://fhir.nhs.uk/Id/ods-organization-code|{ODS}"),
+        });
+        if !interaction.writes() {
+            // Who reads does so on somebody's behalf.
+            claims["sub"] = USER.into();
+            claims["requesting_user"] = USER.into();
+        }
         Self {
             system: Some(system(
                 Interaction::LOCATOR.map(|interaction| interaction.ids()[0]),
@@ -65,15 +80,7 @@ impl Case {
             target: target.to_owned(),
             from: Some(ASID.to_owned()),
             to: Some(GATEWAY.to_owned()),
-            claims: json!({
-                "iss": "https://system.nhs.uk", "aud": "https://nrl.nhs.uk",
-                "sub": format!("https://fhir.nhs.uk/Id/accredited-system|{ASID}"),
-                "iat": NOW, "exp": NOW + 300,
-                "reason_for_request": "directcare",
-                "scope": format!("patient/DocumentReference.{access}"),
-                "requesting_system": format!("https://fhir.nhs.uk/Id/accredited-system|{ASID}"),
-                "requesting_organization": format!("https://fhir.nhs.uk/Id/ods-organization-code|{ODS}"),
-            }),
+            claims,
             token: None,
             bearer: true,
             headers: vec![("content-type", "application/fhir+json".to_owned())],
@@ -150,6 +157,7 @@ fn rules() -> Rules {
     Rules {
         gateway_asid: Asid::parse(GATEWAY).unwrap(),
         base_path: "/STU3".to_owned(),
+        claims: ClaimRules::default(),
     }
 }
 

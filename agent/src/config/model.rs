@@ -533,6 +533,8 @@ pub struct Gateway {
     pub upstream_max_idle: usize,
     /// How long they are kept. Default 30 s.
     pub upstream_keep_alive: Duration,
+    /// `[gateway.jwt]`
+    pub claims: crate::nrl::ClaimRules,
     /// `[gateway.upstream_tls]`
     pub upstream_tls: UpstreamTls,
     /// `[gateway.health]`

@@ -151,7 +151,6 @@ fn rows() -> Vec<Row> {
             read().with(|c| {
                 let other = "https://fhir.nhs.uk/Id/accredited-system|200000000206";
                 c.claims["requesting_system"] = other.into();
-                c.claims["sub"] = other.into();
             }),
             Reason::JwtAsidMismatch,
             400,

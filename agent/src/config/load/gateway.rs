@@ -2,10 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use crate::config::{
-    Gateway, Health, Profile, UpstreamTls, Verdicts,
-    reader::{Example, Section},
-    values::{self, Fault, Given},
+use crate::{
+    config::{
+        Gateway, Health, Profile, UpstreamTls, Verdicts,
+        reader::{Example, Section},
+        values::{self, Fault, Given},
+    },
+    nrl::ClaimRules,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -50,6 +53,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
         .is_some_and(|upstreams| upstreams.iter().any(|uri| uri.scheme_str() == Some("https")));
     let upstream_tls = upstream_tls(section.section("upstream_tls"), folder, secure);
     let health = health(section.section("health"));
+    let claims = claims(section.section("jwt"));
     let drain = values::duration(Duration::ZERO..=Duration::from_mins(10));
     let drain_timeout = section.or("drain_timeout", Duration::from_secs(10), drain);
     if let (Some(line), Some(head)) = (max_request_line, max_head)
@@ -88,9 +92,23 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
         upstream_max_requests: upstream_max_requests?,
         upstream_max_idle: upstream_max_idle?,
         upstream_keep_alive: upstream_keep_alive?,
+        claims: claims?,
         upstream_tls: upstream_tls?,
         health: health?,
         drain_timeout: drain_timeout?,
+    })
+}
+
+fn claims(mut section: Section<'_>) -> Option<ClaimRules> {
+    let default = ClaimRules::default();
+    let span = values::duration(Duration::ZERO..=Duration::from_mins(5));
+    let tolerance = section.or("tolerance", default.tolerance, span);
+    let unattended_reads = section.or("unattended_reads", default.unattended_reads, values::flag);
+    section.finish();
+
+    Some(ClaimRules {
+        tolerance: tolerance?,
+        unattended_reads: unattended_reads?,
     })
 }
 
