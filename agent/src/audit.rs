@@ -1,5 +1,6 @@
 //! The record of decisions: who, what, the decision and why; a JSON object a line, written before the answer leaves.
 
+mod check;
 mod log;
 mod record;
 

@@ -22,7 +22,7 @@ use crate::{
     tls::VerifiedClient,
 };
 
-pub use checks::Check;
+pub use checks::{Check, Checks};
 pub use denial::{Denial, Subject};
 pub use explain::{Checked, Described, Explanation, Verdict, explain};
 pub use stages::{Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, Judged, Permit};
@@ -110,8 +110,8 @@ fn judge_head(
 ) -> Result<(Arc<System>, Route), (Check, Refusal)> {
     let at = |check: Check| move |refusal: Refusal| (check, refusal);
 
-    let route = Route::classify(&rules.base_path, method, uri.path(), uri.query())
-        .map_err(at(Check::MethodAndPath))?;
+    let route = Route::classify(&rules.base_path, method, uri.path(), uri.query());
+    let route = subject.made(Check::MethodAndPath, route)?;
     let interaction = route.interaction();
     subject.interaction = Some(interaction);
     subject.pointer = route.pointer().cloned();
@@ -120,23 +120,26 @@ fn judge_head(
     subject.asid = Some(from);
     let to = checks::to_asid(headers).map_err(at(Check::Headers))?;
     let bearer = bearer(headers).map_err(at(Check::Headers))?;
-    let declared = checks::declared_interaction(headers, interaction).map_err(at(Check::Headers))?;
+    let declared = checks::declared_interaction(headers, interaction);
+    let declared = subject.made(Check::Headers, declared)?;
 
-    checks::receiver(&to, &rules.gateway_asid).map_err(at(Check::Receiver))?;
+    subject.made(Check::Receiver, checks::receiver(&to, &rules.gateway_asid))?;
 
-    let token = Token::parse(bearer).map_err(at(Check::TokenForm))?;
-    let claims = Claims::check(&token, interaction, &rules.claims, now).map_err(at(Check::TokenClaims))?;
+    let token = subject.made(Check::TokenForm, Token::parse(bearer))?;
+    let claims = Claims::check(&token, interaction, &rules.claims, now);
+    let claims = subject.made(Check::TokenClaims, claims)?;
     subject.claims = Some(claims.clone());
 
-    let system = checks::known_system(registry, &from).map_err(at(Check::AsidKnown))?;
+    let system = subject.made(Check::AsidKnown, checks::known_system(registry, &from))?;
     subject.ods = Some(system.ods.clone());
-    checks::active(system).map_err(at(Check::AsidActive))?;
-    checks::certificate_name(system, requester.fqdn.as_ref()).map_err(at(Check::CertificateName))?;
-    checks::token_asid(&claims, system).map_err(at(Check::TokenAsid))?;
-    checks::token_ods(&claims, system).map_err(at(Check::TokenOds))?;
+    subject.made(Check::AsidActive, checks::active(system))?;
+    let name = checks::certificate_name(system, requester.fqdn.as_ref());
+    subject.made(Check::CertificateName, name)?;
+    subject.made(Check::TokenAsid, checks::token_asid(&claims, system))?;
+    subject.made(Check::TokenOds, checks::token_ods(&claims, system))?;
 
-    let id = checks::associated(system, interaction, declared.as_ref()).map_err(at(Check::Interaction))?;
-    subject.interaction_id = Some(id);
+    let id = checks::associated(system, interaction, declared.as_ref());
+    subject.interaction_id = Some(subject.made(Check::Interaction, id)?);
 
     if matches!(route, Route::CreateOrSupersede | Route::Update(_)) {
         readable_body(headers).map_err(at(Check::Body))?;

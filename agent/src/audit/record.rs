@@ -12,6 +12,8 @@ use serde::{Serialize, Serializer};
 use spinegate_common::Reason;
 use uuid::Uuid;
 
+use super::check;
+
 /// The longest path that is kept, in bytes.
 const MAX_PATH: usize = 1024;
 
@@ -29,6 +31,9 @@ pub struct Record {
     /// With it goes whose doing that is: `client`, `upstream` or `gateway`.
     #[serde(flatten, serialize_with = "why")]
     pub reason: Option<Reason>,
+    /// The check that decided a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<&'static str>,
     /// Names this decision, also in the answer to the client.
     #[serde(serialize_with = "text")]
     pub decision_id: Uuid,
@@ -191,6 +196,9 @@ pub struct Request {
     /// The ODS code registered for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ods: Option<String>,
+    /// The owner of the pointer concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custodian: Option<String>,
     /// The status of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -205,6 +213,7 @@ impl Record {
             event,
             decision,
             reason: None,
+            check: None,
             decision_id: Uuid::new_v4(),
             peer: None,
             operator: None,
@@ -218,6 +227,13 @@ impl Record {
             position: None,
             duration: None,
         }
+    }
+
+    /// Makes it a refusal, by the check that refuses for this reason.
+    pub fn refuse(&mut self, reason: Reason) {
+        self.decision = Decision::Refuse;
+        self.reason = Some(reason);
+        self.check = Some(check::of(reason));
     }
 }
 
@@ -241,6 +257,7 @@ impl Request {
             interaction: None,
             asid: None,
             ods: None,
+            custodian: None,
             status: None,
         }
     }
@@ -306,7 +323,8 @@ mod tests {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         let mut record = Record::new(time, Event::Request, Decision::Refuse);
         record.decision_id = Uuid::nil();
-        record.reason = Some(Reason::InteractionNotAllowed);
+        record.refuse(Reason::InteractionNotAllowed);
+        record.check = Some("interaction");
         record.peer = Some("[::ffff:10.0.0.1]:4000".parse().unwrap());
         record.certificate = Some(Certificate {
             fqdn: Some("ssp.nhs.uk".to_owned()),
@@ -327,7 +345,7 @@ mod tests {
             serde_json::to_string(&record).unwrap(),
             concat!(
                 r#"{"ts":"2023-11-14T22:13:20.123Z","event":"request","decision":"refuse","#,
-                r#""reason":"interaction_not_allowed","side":"client","decision_id":"00000000-0000-0000-0000-000000000000","#,
+                r#""reason":"interaction_not_allowed","side":"client","check":"interaction","decision_id":"00000000-0000-0000-0000-000000000000","#,
                 r#""peer":{"ip":"10.0.0.1","port":4000},"#,
                 r#""certificate":{"fqdn":"ssp.nhs.uk","subject":"","issuer":"","serial":"","sha256":"","not_after":""},"#,
                 r#""tls":{"version":"TLSv1.2","cipher":"DHE-RSA-AES256-SHA256","ems":true,"etm":false,"resumed":false},"#,

@@ -84,6 +84,23 @@ impl Check {
     }
 }
 
+/// Some of the checks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checks(u32);
+
+impl Checks {
+    /// Adds a check.
+    pub(super) const fn insert(&mut self, check: Check) {
+        self.0 |= 1 << check as u32;
+    }
+
+    /// Whether a check is among them.
+    #[must_use]
+    pub const fn contains(self, check: Check) -> bool {
+        self.0 & (1 << check as u32) != 0
+    }
+}
+
 pub(super) fn from_asid(headers: &HeaderMap) -> Result<Asid, Refusal> {
     asid(
         headers,

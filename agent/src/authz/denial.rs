@@ -7,7 +7,7 @@ use crate::nrl::{
     Asid, Claims, Interaction, InteractionId, OdsCode, Outcome, PointerId, Refusal, allowed_methods,
 };
 
-use super::Check;
+use super::{Check, Checks};
 
 /// What is known of a request, as far as the checks got.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,25 @@ pub struct Subject {
     pub custodian: Option<OdsCode>,
     /// What the JWT says: the client's word.
     pub claims: Option<Claims>,
+    /// The checks that it has passed.
+    pub passed: Checks,
+}
+
+impl Subject {
+    /// Notes what a check that is made to its end came to.
+    pub(super) fn made<T>(
+        &mut self,
+        check: Check,
+        result: Result<T, Refusal>,
+    ) -> Result<T, (Check, Refusal)> {
+        match result {
+            Ok(found) => {
+                self.passed.insert(check);
+                Ok(found)
+            }
+            Err(refusal) => Err((check, refusal)),
+        }
+    }
 }
 
 /// A request is refused.

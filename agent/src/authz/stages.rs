@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Uri, uri::PathAndQuery};
 
 use crate::{
-    nrl::{NhsNumber, Pointer, PointerId, Route, TargetRef, check_status_update},
+    nrl::{NhsNumber, Pointer, PointerId, Refusal, Route, TargetRef, check_status_update},
     registry::System,
 };
 
@@ -123,6 +123,14 @@ pub(super) fn admitted(
     }
 }
 
+impl Case {
+    /// Notes what a check came to. One that failed ends the case.
+    fn make<T>(&mut self, check: Check, result: Result<T, Refusal>) -> Result<T, Denial> {
+        let made = self.subject.made(check, result);
+        made.map_err(|(check, refusal)| Denial::by(check, refusal, std::mem::take(&mut self.subject)))
+    }
+}
+
 impl AwaitingBody {
     /// Judges the whole body, and for a new pointer its custodian (R3).
     ///
@@ -134,34 +142,28 @@ impl AwaitingBody {
             BodyKind::NewPointer => return Self::judge_new_pointer(case, body),
             BodyKind::StatusUpdate(id) => id,
         };
-        match check_status_update(&body) {
-            Ok(()) => Ok(Judged::NeedsStored(AwaitingStored { case, id, body })),
-            Err(refusal) => Err(Denial::by(
-                Check::Body,
-                refusal,
-                std::mem::take(&mut case.subject),
-            )),
-        }
+        case.make(Check::Body, check_status_update(&body))?;
+        Ok(Judged::NeedsStored(AwaitingStored { case, id, body }))
     }
 
     fn judge_new_pointer(mut case: Case, body: Bytes) -> Result<Judged, Denial> {
-        let new = match checks::new_pointer(&body) {
-            Ok(new) => new,
-            Err(refusal) => return Err(Denial::by(Check::Body, refusal, case.subject)),
-        };
+        let new = case.make(Check::Body, checks::new_pointer(&body))?;
         case.subject.custodian = Some(new.custodian.clone());
-        if let Err(refusal) = checks::owner(&case.system, &new.custodian) {
-            return Err(Denial::by(Check::Ownership, refusal, case.subject));
-        }
-        Ok(match new.replaces.clone() {
-            None => Judged::Permitted(Permit { case, body }),
-            Some(target) => Judged::NeedsTarget(AwaitingTarget {
+        let owner = checks::owner(&case.system, &new.custodian);
+        let Some(target) = new.replaces.clone() else {
+            case.make(Check::Ownership, owner)?;
+            return Ok(Judged::Permitted(Permit { case, body }));
+        };
+        match owner {
+            // Half of the check: the other pointer is still to be seen.
+            Ok(()) => Ok(Judged::NeedsTarget(AwaitingTarget {
                 case,
                 new: Box::new(new),
                 target,
                 body,
-            }),
-        })
+            })),
+            Err(refusal) => Err(Denial::by(Check::Ownership, refusal, case.subject)),
+        }
     }
 
     /// What is known of the request, for a denial when the body does not arrive.
@@ -186,10 +188,9 @@ impl AwaitingStored {
     pub fn judge_stored(self, stored: Option<&Pointer>) -> Result<Permit, Denial> {
         let Self { mut case, id, body } = self;
         case.subject.custodian = stored.map(|stored| stored.custodian.clone());
-        match checks::stored_pointer(&case.system, &id, stored) {
-            Ok(()) => Ok(Permit { case, body }),
-            Err(refusal) => Err(Denial::by(Check::Ownership, refusal, case.subject)),
-        }
+        let owner = checks::stored_pointer(&case.system, &id, stored);
+        case.make(Check::Ownership, owner)?;
+        Ok(Permit { case, body })
     }
 
     /// What is known of the request, for a denial when the locator does not answer.
@@ -221,15 +222,14 @@ impl AwaitingTarget {
     /// patient, or is not current.
     pub fn judge_target(self, candidates: &[Pointer]) -> Result<Permit, Denial> {
         let Self {
-            case,
+            mut case,
             new,
             target,
             body,
         } = self;
-        match checks::target(&case.system, &new, &target, candidates) {
-            Ok(()) => Ok(Permit { case, body }),
-            Err(refusal) => Err(Denial::by(Check::Ownership, refusal, case.subject)),
-        }
+        let owner = checks::target(&case.system, &new, &target, candidates);
+        case.make(Check::Ownership, owner)?;
+        Ok(Permit { case, body })
     }
 
     /// What is known of the request, for a denial when the locator does not answer.

@@ -369,6 +369,9 @@ pub struct ErrorReport {
     pub reason: String,
     /// Whose doing it is: `client`, `upstream` or `gateway`.
     pub side: String,
+    /// The check that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
     /// The other end of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SocketAddr>,
@@ -378,9 +381,21 @@ pub struct ErrorReport {
     /// The requester's ASID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asid: Option<String>,
+    /// The ODS code registered for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ods: Option<String>,
+    /// The interaction, or its ID where the registry associates one with the ASID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interaction: Option<String>,
+    /// The owner of the pointer concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custodian: Option<String>,
     /// Method and path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The status of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// The values that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -21,6 +21,7 @@ pub(super) fn report(record: &Record) -> Option<ErrorReport> {
         event: event.to_owned(),
         reason: reason.as_str().to_owned(),
         side: reason.side().as_str().to_owned(),
+        check: record.check.map(str::to_owned),
         source: record
             .peer
             .map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port())),
@@ -29,6 +30,10 @@ pub(super) fn report(record: &Record) -> Option<ErrorReport> {
             .as_ref()
             .and_then(|certificate| certificate.fqdn.clone()),
         asid: request.and_then(|request| request.asid.clone()),
+        ods: request.and_then(|request| request.ods.clone()),
+        interaction: request.and_then(|request| request.interaction.clone()),
+        custodian: request.and_then(|request| request.custodian.clone()),
+        status: request.and_then(|request| request.status),
         request: request.map(ToString::to_string),
         detail: record.detail.clone(),
         position: record.position,

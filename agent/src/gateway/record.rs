@@ -43,7 +43,7 @@ impl Gateway {
         }
         self.counters.handshake_refused(refusal.reason);
         let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Refuse);
-        record.reason = Some(refusal.reason);
+        record.refuse(refusal.reason);
         record.peer = Some(peer);
         describe(refusal, &mut record);
         self.write_or_log(&record);
@@ -57,7 +57,7 @@ impl Gateway {
             return;
         };
         let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Refuse);
-        record.reason = Some(reason);
+        record.refuse(reason);
         record.peer = Some(peer);
         if unwritten > 0 {
             record.detail = Some(format!("and {unwritten} more like it since the last line"));
@@ -70,7 +70,7 @@ impl Gateway {
         self.counters.connection_invalidated(refusal.reason);
         let mut record = connection.record(Decision::Refuse);
         record.event = Event::Connection;
-        record.reason = Some(refusal.reason);
+        record.refuse(refusal.reason);
         describe(refusal, &mut record);
         self.write_or_log(&record);
         let (peer, reason) = (connection.peer, refusal.reason);
@@ -86,7 +86,7 @@ impl Gateway {
         self.counters.connection_broken(refusal.reason);
         let mut record = connection.record(Decision::Refuse);
         record.event = Event::Connection;
-        record.reason = Some(refusal.reason);
+        record.refuse(refusal.reason);
         record.detail = Some(refusal.detail.clone());
         self.write_or_log(&record);
         self.strike(connection.peer, refusal.reason);
@@ -101,7 +101,7 @@ impl Gateway {
     ) -> Vec<u8> {
         let reason = violation.rule.reason();
         let mut record = connection.record(Decision::Refuse);
-        record.reason = Some(reason);
+        record.refuse(reason);
         record.detail = Some(violation.to_string());
         record.position = Some(violation.position as u64);
         let farewell = Farewell::new(violation, &record.decision_id.to_string());
@@ -120,7 +120,7 @@ impl Gateway {
         let reason = violation.rule.reason();
         self.counters.request_refused(reason);
         let mut record = connection.record(Decision::Refuse);
-        record.reason = Some(reason);
+        record.refuse(reason);
         record.detail = Some(violation.to_string());
         record.position = Some(violation.position as u64);
         self.write_or_log(&record);
@@ -132,7 +132,7 @@ impl Gateway {
         let reason = Reason::RequestMalformed;
         self.counters.request_refused(reason);
         let mut record = connection.record(Decision::Refuse);
-        record.reason = Some(reason);
+        record.refuse(reason);
         record.detail = Some(detail.to_owned());
         self.write_or_log(&record);
         self.strike(connection.peer, reason);
@@ -143,7 +143,7 @@ impl Gateway {
         let reason = Reason::AnswerStalled;
         self.counters.answer_broke_off(reason);
         let mut record = connection.record(Decision::Refuse);
-        record.reason = Some(reason);
+        record.refuse(reason);
         self.write_or_log(&record);
         self.strike(connection.peer, reason);
     }
@@ -165,7 +165,7 @@ impl Gateway {
         );
         self.counters.answer_broke_off(error.reason);
         record.time = SystemTime::now();
-        record.reason = Some(error.reason);
+        record.refuse(error.reason);
         record.detail = Some(error.detail);
         self.write_or_log(&record);
     }

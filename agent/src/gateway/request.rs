@@ -67,7 +67,7 @@ pub(super) async fn answer(
                 Ok(answer) => (answer.map(|body| watched(connection, body, &seen)), subject),
                 Err(error) => {
                     let denial = unavailable(&error, subject);
-                    note_refusal(connection, &mut record, denial.reason(), Some(error.detail));
+                    note_refusal(connection, &mut record, &denial, error.detail);
                     (outcome(&denial, format, &id), denial.subject().clone())
                 }
             }
@@ -84,12 +84,7 @@ pub(super) async fn answer(
                         | Reason::FramingAmbiguous
                 )
                 || !is_read_off(body, head.headers.contains_key(header::EXPECT)).await;
-            note_refusal(
-                connection,
-                &mut record,
-                denial.reason(),
-                Some(denial.diagnostics().to_owned()),
-            );
+            note_refusal(connection, &mut record, &denial, denial.diagnostics().to_owned());
             (outcome(&denial, format, &id), denial.subject().clone())
         }
     };
@@ -333,10 +328,13 @@ fn unavailable(error: &UpstreamError, subject: Subject) -> Denial {
     Denial::new(Refusal::new(error.reason, error.reason.meaning()), subject)
 }
 
-fn note_refusal(connection: &Connection, record: &mut Record, reason: Reason, detail: Option<String>) {
-    record.decision = Decision::Refuse;
-    record.reason = Some(reason);
-    record.detail = detail;
+fn note_refusal(connection: &Connection, record: &mut Record, denial: &Denial, detail: String) {
+    let reason = denial.reason();
+    record.refuse(reason);
+    if let Some(check) = denial.check() {
+        record.check = Some(check.as_str());
+    }
+    record.detail = Some(detail);
     tracing::debug!(peer = %connection.peer, reason = reason.as_str(), "request refused");
 }
 
@@ -379,6 +377,7 @@ fn finish(answer: &mut Response<Body>, id: &str, close: bool) {
 fn describe(seen: &mut audit::Request, subject: &Subject) {
     seen.asid = subject.asid.map(|asid| asid.to_string());
     seen.ods = subject.ods.as_ref().map(ToString::to_string);
+    seen.custodian = subject.custodian.as_ref().map(ToString::to_string);
     seen.interaction = subject
         .interaction_id
         .as_ref()

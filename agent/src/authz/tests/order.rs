@@ -94,6 +94,37 @@ fn of_any_two_faults_the_earlier_check_answers() {
 }
 
 #[test]
+fn a_denial_tells_which_checks_were_passed_before_the_one_that_failed() {
+    for (check, reason, fault) in FAULTS {
+        let denial = Case::of(Interaction::Create)
+            .with(fault)
+            .judge()
+            .expect_err(reason.as_str());
+        for other in Check::ALL {
+            assert_eq!(
+                denial.subject().passed.contains(other),
+                other < *check,
+                "{} for {}",
+                other.as_str(),
+                reason.as_str()
+            );
+        }
+    }
+    for interaction in Interaction::LOCATOR {
+        let permit = Case::of(interaction).judge().unwrap();
+        let passed = permit.subject().passed;
+        for check in Check::ALL {
+            let needed = match check {
+                Check::Body => matches!(interaction, Interaction::Create | Interaction::Update),
+                Check::Ownership => interaction.writes(),
+                _ => true,
+            };
+            assert_eq!(passed.contains(check), needed, "{} {interaction}", check.as_str());
+        }
+    }
+}
+
+#[test]
 fn the_faults_cover_every_check_in_the_published_order() {
     let mut checks: Vec<Check> = FAULTS.iter().map(|(check, _, _)| *check).collect();
     checks.dedup();
