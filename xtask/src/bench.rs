@@ -1,8 +1,8 @@
 //! Measurements beside named peers, in one run.
 
-mod handshake;
 mod page;
 mod picture;
+mod proxies;
 
 use std::{
     fs,
@@ -23,6 +23,8 @@ pub(crate) enum Subject {
     Filter,
     /// What handshakes cost, beside nginx, HAProxy and stunnel.
     Handshake,
+    /// What requests cost, beside nginx and HAProxy.
+    Gateway,
 }
 
 const PICTURE: &str = "docs/benchmarks.svg";
@@ -35,7 +37,8 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
     }
     let mut measuring = match subject {
         Subject::Filter => filter()?,
-        Subject::Handshake => handshake::measuring()?,
+        Subject::Handshake => proxies::handshake()?,
+        Subject::Gateway => proxies::gateway()?,
     };
     if !write {
         command::run(measuring.args(json.then_some("--json")))?;
@@ -51,13 +54,18 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
             fs::write(host::root().join(PICTURE), picture::draw(&figures))?;
             println!("xtask: {} and {PICTURE} hold this run's figures", page::PATH);
         }
-        Subject::Handshake => {
-            let text = format!("{}\n```text\n{}\n```\n", page::table(&figures)?, said.trim());
-            Page::read("handshakes")?.write(&text)?;
-            println!("xtask: {} holds this run's figures", page::PATH);
-        }
+        Subject::Handshake => put("handshakes", &figures, &said)?,
+        Subject::Gateway => put("requests", &figures, &said)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a run's figures on their part of the page, and what the run said besides.
+fn put(part: &str, figures: &Value, said: &str) -> Result<()> {
+    let text = format!("{}\n```text\n{}\n```\n", page::table(figures)?, said.trim());
+    Page::read(part)?.write(&text)?;
+    println!("xtask: {} holds this run's figures", page::PATH);
+    Ok(())
 }
 
 fn filter() -> Result<Command> {

@@ -13,7 +13,14 @@ use spinegate_tests::{
     pki::{Identity, KeyCache, Pki},
 };
 
-use crate::{Arguments, agent, load::Client, origin::Origin, peers, process::Server};
+use crate::{
+    Arguments, agent,
+    isolation::Cores,
+    load::Client,
+    origin::Origin,
+    peers,
+    process::{Seat, Server},
+};
 
 /// RFC 7919's group, which the agent has too.
 const FFDHE2048: &str = include_str!("../../../agent/src/tls/groups/ffdhe2048.pem");
@@ -28,7 +35,7 @@ pub(crate) struct Ground {
     pub(crate) pki: Pki,
     pub(crate) origin: Origin,
     pub(crate) agent: PathBuf,
-    pub(crate) agent_system: PathBuf,
+    agent_system: Option<PathBuf>,
     pub(crate) peers: PathBuf,
     _lock: File,
 }
@@ -68,24 +75,32 @@ impl Ground {
         Ok(ground)
     }
 
-    pub(crate) fn agent(&self, limits: Limits) -> Result<Server> {
-        agent::start(self, "spinegate", 4431, &self.agent, limits)
+    pub(crate) fn agent(&self, limits: Limits, cores: Cores) -> Result<Server> {
+        agent::start(self, seat("spinegate", 4431, cores), &self.agent, limits)
     }
 
     pub(crate) fn agent_with_system_openssl(&self) -> Result<Server> {
-        agent::start(self, "spinegate-system", 4432, &self.agent_system, Limits::Wide)
+        let seat = seat("spinegate-system", 4441, Cores::One);
+        agent::start(self, seat, self.agent_system()?, Limits::Wide)
     }
 
-    pub(crate) fn nginx(&self) -> Result<Server> {
-        peers::nginx(self, 4433)
+    pub(crate) fn nginx(&self, cores: Cores) -> Result<Server> {
+        peers::nginx(self, seat("nginx", 4451, cores))
     }
 
-    pub(crate) fn haproxy(&self) -> Result<Server> {
-        peers::haproxy(self, 4434)
+    pub(crate) fn haproxy(&self, cores: Cores) -> Result<Server> {
+        peers::haproxy(self, seat("haproxy", 4461, cores))
     }
 
     pub(crate) fn stunnel(&self) -> Result<Server> {
-        peers::stunnel(self, 4435)
+        peers::stunnel(self, seat("stunnel", 4471, Cores::One))
+    }
+
+    /// The agent with the system's OpenSSL.
+    pub(crate) fn agent_system(&self) -> Result<&Path> {
+        self.agent_system
+            .as_deref()
+            .context("--agent-system is not given")
     }
 
     /// A client with a good certificate.
@@ -142,7 +157,16 @@ pub(crate) fn folder() -> Result<PathBuf> {
     let binary = env::current_exe().context("can't tell where this program is")?;
     let folder = binary.parent().and_then(Path::parent);
     let folder = folder.context("this program is in no build folder")?;
-    Ok(folder.join("bench-handshake"))
+    Ok(folder.join("bench-proxies"))
+}
+
+/// A place at a port of its own for each number of cores.
+fn seat(name: &'static str, first: u16, cores: Cores) -> Seat {
+    let port = match cores {
+        Cores::One => first,
+        Cores::Two => first + 1,
+    };
+    Seat { name, port, cores }
 }
 
 fn join(to: &Path, from: &[&Path]) -> Result<()> {

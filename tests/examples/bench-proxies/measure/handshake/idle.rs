@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::Extent;
 use crate::{
-    Extent,
     ground::{Ground, Limits},
+    isolation::Cores,
     load::{Client, head},
     process::Server,
     report::{Report, note},
@@ -26,8 +27,8 @@ pub(crate) fn measure(ground: &Ground, extent: &Extent, report: &mut Report) -> 
     let client = ground.client()?;
     note(format!("memory of {} idle connections:", extent.connections));
     for (key, server) in [
-        ("idle_kib_per_conn", ground.agent(Limits::Wide)?),
-        ("haproxy_idle_kib_per_conn", ground.haproxy()?),
+        ("idle_kib_per_conn", ground.agent(Limits::Wide, Cores::One)?),
+        ("haproxy_idle_kib_per_conn", ground.haproxy(Cores::One)?),
     ] {
         let each = growth(&server, &client, extent.connections)
             .with_context(|| format!("connections to {}", server.name))?;

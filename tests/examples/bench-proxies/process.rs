@@ -1,6 +1,7 @@
 //! A server under measurement: what it is, the CPU time that it has used, the memory that it holds.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
@@ -17,23 +18,48 @@ use spinegate_tests::{
     wait::wait_for,
 };
 
-use crate::isolation::SERVER_CORE;
+use crate::isolation::Cores;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where a server sits: one of its kind at a port, on these cores.
+#[derive(Clone, Copy)]
+pub(crate) struct Seat {
+    /// What the report calls it.
+    pub(crate) name: &'static str,
+    pub(crate) port: u16,
+    pub(crate) cores: Cores,
+}
+
+impl Seat {
+    /// What its files are called.
+    pub(crate) fn file(&self) -> String {
+        format!("{}-{}", self.name, self.port)
+    }
+
+    /// A program on its cores.
+    pub(crate) fn run(&self, program: impl AsRef<OsStr>) -> Run {
+        Run::new("taskset")
+            .args(["--cpu-list", self.cores.list()])
+            .arg(program)
+    }
+}
 
 /// A running server. It ends when dropped.
 pub(crate) struct Server {
     /// What the report calls it.
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
+    pub(crate) cores: Cores,
     process: Option<Background>,
 }
 
 impl Server {
-    /// Starts a server on its core, and waits until it accepts connections.
-    pub(crate) fn start(name: &'static str, port: u16, files: &Files, run: &Run) -> Result<Self> {
+    /// Starts a server on its cores, and waits until it accepts connections.
+    pub(crate) fn start(seat: Seat, files: &Files, run: &Run) -> Result<Self> {
+        let Seat { name, port, cores } = seat;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut process = Background::start(name, run, files)?;
+        let mut process = Background::start(&seat.file(), run, files)?;
         wait_for("a server to accept connections", PATIENCE, || {
             process.must_run()?;
             Ok(TcpStream::connect(address).ok())
@@ -42,6 +68,7 @@ impl Server {
         Ok(Self {
             name,
             address,
+            cores,
             process: Some(process),
         })
     }
@@ -90,11 +117,4 @@ impl Drop for Server {
             let _ = process.stop(PATIENCE);
         }
     }
-}
-
-/// A program that is to run on the servers' core.
-pub(crate) fn on_server_core(program: impl AsRef<std::ffi::OsStr>) -> Run {
-    Run::new("taskset")
-        .args(["--cpu-list", &SERVER_CORE.to_string()])
-        .arg(program)
 }

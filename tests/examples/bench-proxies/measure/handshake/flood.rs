@@ -5,9 +5,10 @@ use std::{env, net::Ipv4Addr, thread, time::Duration};
 use anyhow::{Context as _, Result};
 use spinegate_tests::{command::Run, lab::Background};
 
+use super::Extent;
 use crate::{
-    Extent,
     ground::{Ground, Limits},
+    isolation::Cores,
     load::Client,
     process::Server,
     report::{Report, median, note},
@@ -19,7 +20,10 @@ const RISE: Duration = Duration::from_millis(200);
 
 pub(crate) fn measure(ground: &Ground, extent: &Extent, report: &mut Report) -> Result<()> {
     let client = ground.client()?;
-    let servers = [ground.agent(Limits::Default)?, ground.nginx()?];
+    let servers = [
+        ground.agent(Limits::Default, Cores::One)?,
+        ground.nginx(Cores::One)?,
+    ];
     let mut found = vec![(Vec::new(), Vec::new()); servers.len()];
     for _ in 0..extent.flood_rounds {
         for (server, (calm, flooded)) in servers.iter().zip(&mut found) {
@@ -52,11 +56,16 @@ pub(crate) fn measure(ground: &Ground, extent: &Extent, report: &mut Report) -> 
 fn begin(ground: &Ground, server: &Server) -> Result<Background> {
     let binary = env::current_exe().context("can't tell where this program is")?;
     let nowhere = "/dev/null";
-    let run = Run::new("chrt")
-        .args(["--idle", "0"])
-        .arg(binary)
-        .args(["--flood", &server.address.to_string()])
-        .args(["--agent", nowhere, "--agent-system", nowhere, "--peers", nowhere]);
+    let server = server.address.to_string();
+    let run = Run::new("chrt").args(["--idle", "0"]).arg(binary).args([
+        "handshake",
+        "--flood",
+        &server,
+        "--agent",
+        nowhere,
+        "--peers",
+        nowhere,
+    ]);
     Background::start("flood", &run, &ground.files)
 }
 

@@ -18,6 +18,33 @@ use spinegate_tests::command::Run;
 pub(crate) const SERVER_CORE: usize = 0;
 /// The core of everything else.
 const LOAD_CORE: usize = 1;
+
+/// The cores of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// Core 0, which it has for itself.
+    One,
+    /// Core 1 as well, which it shares with its load.
+    Two,
+}
+
+impl Cores {
+    pub(crate) const fn count(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+        }
+    }
+
+    /// As `taskset` takes them.
+    pub(crate) const fn list(self) -> &'static str {
+        match self {
+            Self::One => "0",
+            Self::Two => "0,1",
+        }
+    }
+}
+
 /// Each of ten thousand connections is a descriptor. More than twice as many need a privilege that containers lack.
 const DESCRIPTORS: u32 = 20_000;
 

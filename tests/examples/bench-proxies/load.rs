@@ -1,7 +1,9 @@
 //! Clients: full handshakes, and requests over a connection that is kept.
 
+mod kept;
+
 use std::{
-    io::{Read as _, Write as _},
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     thread,
@@ -17,8 +19,10 @@ use spinegate_tests::{
     pki::{EDGE_FQDN, Identity},
 };
 
+pub(crate) use self::kept::Kept;
 use crate::ground::{self, SUITE};
 
+const OK: &[u8] = b"HTTP/1.1 200";
 const LIMIT: Duration = Duration::from_secs(20);
 /// Enough that the server is never without one that waits.
 const CLIENTS: usize = 4;
@@ -115,26 +119,36 @@ impl Connection {
 
     /// One request and its answer.
     pub(crate) fn exchange(&mut self, request: &str) -> Result<()> {
-        self.0.write_all(request.as_bytes())?;
-        let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
-        // The origin's body ends in the only line feed that follows a brace.
-        while !answer.ends_with(b"}\n") {
-            let read = self.0.read(&mut piece)?;
-            ensure!(read > 0, "the connection ended within an answer");
-            answer.extend_from_slice(piece.get(..read).unwrap_or_default());
-        }
-        ensure!(
-            answer.starts_with(b"HTTP/1.1 200"),
-            "refused: {}",
-            String::from_utf8_lossy(&answer)
-        );
-        Ok(())
+        exchange(&mut self.0, request)
     }
 }
 
-/// A request that the agent permits and nginx passes on.
+/// One request and its answer, over TLS or without it.
+pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &str) -> Result<()> {
+    stream.write_all(request.as_bytes())?;
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    // The origin's body ends in the only line feed that follows a brace.
+    while !answer.ends_with(b"}\n") {
+        let read = stream.read(&mut piece)?;
+        ensure!(read > 0, "the connection ended within an answer");
+        answer.extend_from_slice(piece.get(..read).unwrap_or_default());
+    }
+    ensure!(
+        answer.starts_with(OK),
+        "refused: {}",
+        String::from_utf8_lossy(&answer)
+    );
+    Ok(())
+}
+
+/// A request that the agent permits and the proxies pass on.
 pub(crate) fn head() -> String {
-    Message::read("0123456789").from(&CONSUMER).bytes()
+    read("0123456789")
+}
+
+/// A request for a pointer.
+pub(crate) fn read(id: &str) -> String {
+    Message::read(id).from(&CONSUMER).bytes()
 }
 
 /// Makes handshakes until killed.

@@ -8,23 +8,19 @@ use toml::{Table, Value, toml};
 
 use crate::{
     ground::{Ground, IDLE, Limits},
-    process::{Server, on_server_core},
+    process::{Seat, Server},
 };
 
-pub(crate) fn start(
-    ground: &Ground,
-    name: &'static str,
-    port: u16,
-    binary: &Path,
-    limits: Limits,
-) -> Result<Server> {
-    let folder = ground.files.folder();
-    let mut table = base_configuration(&ground.pki, &ground.files, "lo", name);
+pub(crate) fn start(ground: &Ground, seat: Seat, binary: &Path, limits: Limits) -> Result<Server> {
+    let (folder, name) = (ground.files.folder(), seat.file());
+    let mut table = base_configuration(&ground.pki, &ground.files, "lo", &name);
     let seconds = format!("{}s", IDLE.as_secs());
     set(&mut table, "filter", "mode", "off");
     set(&mut table, "gateway", "max_connections", 12_000);
     // An idle connection waits for the head of its next request.
     set(&mut table, "gateway", "header_timeout", seconds);
+    // Connections are kept from round to round.
+    set(&mut table, "gateway", "requests_per_connection", 1_000_000_000);
     set(
         &mut table,
         "gateway",
@@ -35,7 +31,7 @@ pub(crate) fn start(
         &mut table,
         "listen",
         "addresses",
-        vec![format!("{}:{port}", Ipv4Addr::LOCALHOST)],
+        vec![format!("{}:{}", Ipv4Addr::LOCALHOST, seat.port)],
     );
     if limits == Limits::Wide {
         set(&mut table, "tls", "handshake_queue", 4096);
@@ -58,8 +54,8 @@ pub(crate) fn start(
     fs::write(folder.join(format!("{name}.registry.toml")), registry()?)?;
     let config = folder.join(format!("{name}.toml"));
     fs::write(&config, toml::to_string(&table)?)?;
-    let run = on_server_core(binary).arg("--config").arg(config).arg("run");
-    Server::start(name, port, &ground.files, &run)
+    let run = seat.run(binary).arg("--config").arg(config).arg("run");
+    Server::start(seat, &ground.files, &run)
 }
 
 fn set(table: &mut Table, section: &str, key: &str, value: impl Into<Value>) {

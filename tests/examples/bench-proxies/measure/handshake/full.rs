@@ -4,14 +4,14 @@ use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::floor::Floor;
+use super::{Extent, floor::Floor};
 use crate::{
-    Extent,
     ground::{Ground, Limits},
+    isolation::Cores,
     load::Client,
     peers,
     process::Server,
-    report::{Report, median, note},
+    report::{Report, median, note, ratio, spread},
 };
 
 /// What a server still does about closed connections is done by then.
@@ -19,15 +19,15 @@ const SETTLE: Duration = Duration::from_millis(60);
 const WARM_UP: Duration = Duration::from_millis(100);
 
 pub(crate) fn measure(ground: &Ground, extent: &Extent, report: &mut Report) -> Result<()> {
-    for version in peers::versions(ground)? {
+    for version in [peers::versions(ground)?, peers::further_versions(ground)?].concat() {
         note(version);
     }
     let (client, floor) = (ground.client()?, Floor::new(ground)?);
     let servers = [
-        ground.agent(Limits::Wide)?,
+        ground.agent(Limits::Wide, Cores::One)?,
         ground.agent_with_system_openssl()?,
-        ground.nginx()?,
-        ground.haproxy()?,
+        ground.nginx(Cores::One)?,
+        ground.haproxy(Cores::One)?,
         ground.stunnel()?,
     ];
     for server in &servers {
@@ -46,9 +46,9 @@ pub(crate) fn measure(ground: &Ground, extent: &Extent, report: &mut Report) -> 
         extent.rounds,
         extent.turn.as_millis()
     ));
-    note(spread("arithmetic", &floors));
+    note(spread("arithmetic", &floors, "ms"));
     for (server, costs) in servers.iter().zip(&costs) {
-        note(spread(server.name, costs));
+        note(spread(server.name, costs, "ms"));
     }
     let [full, system, nginx, haproxy, stunnel] = costs.as_slice() else {
         anyhow::bail!("not five contestants");
@@ -73,23 +73,6 @@ fn cost(server: &Server, client: &Client, turn: Duration) -> Result<f64> {
     Ok(milliseconds(used) / count as f64)
 }
 
-/// The median of the rounds' ratios: what is compared was measured a moment apart.
-fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
-    let ratios: Vec<_> = ours
-        .iter()
-        .zip(theirs)
-        .map(|(ours, theirs)| ours / theirs)
-        .collect();
-    median(&ratios)
-}
-
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-fn spread(name: &str, values: &[f64]) -> String {
-    let (least, most) = values.iter().fold((f64::MAX, 0.0_f64), |(least, most), value| {
-        (least.min(*value), most.max(*value))
-    });
-    format!("  {name:<18} {:.3} ms ({least:.3} to {most:.3})", median(values))
 }

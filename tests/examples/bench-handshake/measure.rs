@@ -1,6 +1,0 @@
-//! The measurements.
-
-pub(crate) mod flood;
-pub(crate) mod floor;
-pub(crate) mod full;
-pub(crate) mod idle;
