@@ -17,7 +17,7 @@ use std::{sync::Arc, time::SystemTime};
 use http::{HeaderMap, Method, Uri};
 
 use crate::{
-    nrl::{Asid, ClaimRules, Claims, Fqdn, Refusal, Route, Token, bearer, readable_body},
+    nrl::{Asid, ClaimRules, Claims, Format, Fqdn, Refusal, Route, Token, bearer, body_format},
     registry::{Registry, System},
     tls::VerifiedClient,
 };
@@ -89,7 +89,7 @@ pub fn admit(
         &mut subject,
     );
     match judged {
-        Ok((system, route)) => Ok(stages::admitted(subject, system, route, method, uri)),
+        Ok((system, read)) => Ok(stages::admitted(subject, system, read, method, uri)),
         Err((check, refusal)) => {
             Err(Denial::by(check, refusal, subject).for_path(&rules.base_path, uri.path()))
         }
@@ -107,7 +107,7 @@ fn judge_head(
     (method, uri, headers): Head<'_>,
     now: SystemTime,
     subject: &mut Subject,
-) -> Result<(Arc<System>, Route), (Check, Refusal)> {
+) -> Result<(Arc<System>, (Route, Format)), (Check, Refusal)> {
     let at = |check: Check| move |refusal: Refusal| (check, refusal);
 
     let route = Route::classify(&rules.base_path, method, uri.path(), uri.query());
@@ -141,8 +141,10 @@ fn judge_head(
     let id = checks::associated(system, interaction, declared.as_ref());
     subject.interaction_id = Some(subject.made(Check::Interaction, id)?);
 
-    if matches!(route, Route::CreateOrSupersede | Route::Update(_)) {
-        readable_body(headers).map_err(at(Check::Body))?;
-    }
-    Ok((system.clone(), route))
+    let format = match &route {
+        Route::CreateOrSupersede | Route::Update(_) => body_format(headers).map_err(at(Check::Body))?,
+        // Without a body there is nothing to read.
+        Route::Read(_) | Route::Search(_) | Route::Delete(_) => Format::Json,
+    };
+    Ok((system.clone(), (route, format)))
 }

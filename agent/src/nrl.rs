@@ -15,12 +15,14 @@ mod pointer_id;
 mod query;
 mod refusal;
 mod route;
+mod tree;
+mod xml;
 
 pub use asid::{Asid, AsidError};
 pub use fqdn::{Fqdn, FqdnError};
 pub use interaction::{Interaction, InteractionId, InteractionIdError};
 pub use jwt::{Actor, ClaimRules, Claims, Token, bearer};
-pub use media::{Format, answer as answer_format, readable_body};
+pub use media::{Format, answer as answer_format, of_body as body_format};
 pub use nhs_number::{NhsNumber, NhsNumberError};
 pub use ods::{OdsCode, OdsCodeError};
 pub use outcome::Outcome;

@@ -272,7 +272,7 @@ reasons! {
         "The answer's diagnostics name the claim.";
     MediaTypeUnsupported = 72, Request, "media_type_unsupported",
         "The body's media type is none that this gateway can check, and it forwards nothing unchecked.",
-        "Send the body as application/fhir+json.";
+        "Send the body as application/fhir+json or application/fhir+xml, in UTF-8.";
     BodyTooLarge = 73, Request, "body_too_large",
         "The body is larger than the configuration allows.",
         "Send less, or raise `gateway.max_body`.";
@@ -288,6 +288,18 @@ reasons! {
     BodyInvalid = 75, Request, "body_invalid",
         "The body is not the resource that the interaction needs.",
         "The answer's diagnostics name the element.";
+    BodyMalformed = 89, Request, "body_malformed",
+        "The body is not JSON or XML as strictly as its Content-Type promises, or could be read in more than one way.",
+        "The answer's diagnostics name the rule and the place; docs/nrl.md lists the rules.";
+    NhsNumberInvalid = 105, Request, "nhs_number_invalid",
+        "The NHS number in the body or the query is not ten digits.",
+        "Send the patient's NHS number without spaces.";
+    OrganisationNotFound = 106, Request, "organisation_not_found",
+        "The custodian in the body is not an ODS code.",
+        "End custodian.reference with the ODS code of the pointer's owner.";
+    StatusNotCurrent = 109, Request, "status_not_current",
+        "The status of the new pointer is not `current`.",
+        "Create pointers with the status `current`; an update withdraws them.";
     HeadTooLarge = 76, Request, "head_too_large",
         "The request's head has more bytes than the configuration allows.",
         "Send less, or raise `gateway.max_head`.";

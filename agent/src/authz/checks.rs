@@ -7,7 +7,7 @@ use spinegate_common::Reason;
 
 use crate::{
     nrl::{
-        Asid, Claims, Fqdn, Interaction, InteractionId, OdsCode, Pointer, PointerId, Refusal, Status,
+        Asid, Claims, Format, Fqdn, Interaction, InteractionId, OdsCode, Pointer, PointerId, Refusal, Status,
         TargetRef,
     },
     registry::{Registry, System},
@@ -255,12 +255,12 @@ pub(super) fn owner(system: &System, custodian: &OdsCode) -> Result<(), Refusal>
 }
 
 /// The body of a create or supersede.
-pub(super) fn new_pointer(body: &[u8]) -> Result<Pointer, Refusal> {
-    let pointer = Pointer::from_json(body)?;
+pub(super) fn new_pointer(format: Format, body: &[u8]) -> Result<Pointer, Refusal> {
+    let pointer = Pointer::read(format, body)?;
     if pointer.status != Status::Current {
         return Err(Refusal::new(
-            Reason::BodyInvalid,
-            "DocumentReference: status must be current",
+            Reason::StatusNotCurrent,
+            "DocumentReference status is not 'current'",
         ));
     }
     Ok(pointer)

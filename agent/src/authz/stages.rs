@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Uri, uri::PathAndQuery};
 
 use crate::{
-    nrl::{NhsNumber, Pointer, PointerId, Refusal, Route, TargetRef, check_status_update},
+    nrl::{Format, NhsNumber, Pointer, PointerId, Refusal, Route, TargetRef, check_status_update},
     registry::System,
 };
 
@@ -49,6 +49,7 @@ pub struct Permit {
 pub struct AwaitingBody {
     case: Case,
     kind: BodyKind,
+    format: Format,
 }
 
 /// A request that waits for the pointer that the locator has under an id.
@@ -88,7 +89,7 @@ struct Case {
 pub(super) fn admitted(
     subject: Subject,
     system: Arc<System>,
-    route: Route,
+    (route, format): (Route, Format),
     method: &Method,
     uri: &Uri,
 ) -> Admitted {
@@ -110,10 +111,12 @@ pub(super) fn admitted(
         Route::CreateOrSupersede => Admitted::NeedsBody(AwaitingBody {
             case,
             kind: BodyKind::NewPointer,
+            format,
         }),
         Route::Update(id) => Admitted::NeedsBody(AwaitingBody {
             case,
             kind: BodyKind::StatusUpdate(id),
+            format,
         }),
         Route::Delete(id) => Admitted::NeedsStored(AwaitingStored {
             case,
@@ -137,17 +140,21 @@ impl AwaitingBody {
     /// # Errors
     /// [`Check::Body`] or [`Check::Ownership`] failed.
     pub fn judge_body(self, body: Bytes) -> Result<Judged, Denial> {
-        let Self { mut case, kind } = self;
+        let Self {
+            mut case,
+            kind,
+            format,
+        } = self;
         let id = match kind {
-            BodyKind::NewPointer => return Self::judge_new_pointer(case, body),
+            BodyKind::NewPointer => return Self::judge_new_pointer(case, format, body),
             BodyKind::StatusUpdate(id) => id,
         };
-        case.make(Check::Body, check_status_update(&body))?;
+        case.make(Check::Body, check_status_update(format, &body))?;
         Ok(Judged::NeedsStored(AwaitingStored { case, id, body }))
     }
 
-    fn judge_new_pointer(mut case: Case, body: Bytes) -> Result<Judged, Denial> {
-        let new = case.make(Check::Body, checks::new_pointer(&body))?;
+    fn judge_new_pointer(mut case: Case, format: Format, body: Bytes) -> Result<Judged, Denial> {
+        let new = case.make(Check::Body, checks::new_pointer(format, &body))?;
         case.subject.custodian = Some(new.custodian.clone());
         let owner = checks::owner(&case.system, &new.custodian);
         let Some(target) = new.replaces.clone() else {

@@ -278,7 +278,7 @@ async fn fetch_pointer(policy: &Policy, id: &str) -> Result<Option<Pointer>, Ups
     let path = format!("{}/DocumentReference/{id}", policy.rules.base_path);
     match fetch(policy, path).await? {
         Stored::Absent => Ok(None),
-        Stored::Found(body) => Pointer::from_json(&body)
+        Stored::Found(format, body) => Pointer::read(format, &body)
             .map(Some)
             .map_err(|error| invalid(&error)),
     }
@@ -293,7 +293,9 @@ async fn fetch_pointers_of(policy: &Policy, nhs_number: &str) -> Result<Vec<Poin
     );
     match fetch(policy, path).await? {
         Stored::Absent => Ok(Vec::new()),
-        Stored::Found(body) => Pointer::from_searchset(&body).map_err(|error| invalid(&error)),
+        Stored::Found(format, body) => {
+            Pointer::read_searchset(format, &body).map_err(|error| invalid(&error))
+        }
     }
 }
 

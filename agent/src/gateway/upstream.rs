@@ -33,6 +33,7 @@ use crate::{
     authz::{Permit, Subject},
     config,
     control::UpstreamStatus,
+    nrl::{Format, Refusal, body_format},
     tls::Connector,
 };
 
@@ -78,7 +79,7 @@ pub(super) struct Origin<'r> {
 
 /// A stored resource as the guarded service answers for it.
 pub(super) enum Stored {
-    Found(Bytes),
+    Found(Format, Bytes),
     /// It does not exist or is not current.
     Absent,
 }
@@ -162,6 +163,7 @@ impl Upstream {
         let deadline = Instant::now() + self.timeout;
         let answer = self.exchange(request, deadline).await?;
         let status = answer.status();
+        let format = stored_format(answer.headers());
         let reading = Limited::new(answer.into_body(), self.largest_answer).collect();
         let Ok(body) = tokio::time::timeout_at(deadline, reading).await else {
             return Err(self.timed_out());
@@ -178,7 +180,13 @@ impl Upstream {
             ),
         })?;
         match status.as_u16() {
-            200 => Ok(Stored::Found(body.to_bytes())),
+            200 => match format {
+                Ok(format) => Ok(Stored::Found(format, body.to_bytes())),
+                Err(refusal) => Err(UpstreamError::new(
+                    Reason::UpstreamInvalid,
+                    format!("the stored pointer can't be read: {}", refusal.diagnostics()),
+                )),
+            },
             // NRL answers 404 for an unknown id and 400 for a pointer that is not current.
             400 | 404 | 410 => Ok(Stored::Absent),
             other => Err(UpstreamError::new(
@@ -340,6 +348,15 @@ impl Upstream {
             Reason::UpstreamOverloaded,
             format!("{under_way} requests are under way"),
         )
+    }
+}
+
+/// The format of a stored resource: JSON was asked for, so that is what it is where nothing else is said.
+fn stored_format(headers: &HeaderMap) -> Result<Format, Refusal> {
+    if headers.contains_key(header::CONTENT_TYPE) || headers.contains_key(header::CONTENT_ENCODING) {
+        body_format(headers)
+    } else {
+        Ok(Format::Json)
     }
 }
 

@@ -1,191 +1,66 @@
 //! Strict JSON: what two parsers could read differently is refused, so that the locator sees what was checked.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-};
+use std::{cell::Cell, collections::HashSet, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// A JSON value.
-#[derive(Clone, Debug, PartialEq)]
-enum Value {
-    Null,
-    Bool,
-    Number(serde_json::Number),
-    String(String),
-    Array(Vec<Value>),
-    Object(Members),
-}
-
-type Members = BTreeMap<String, Value>;
-
-/// A whole JSON text whose outermost value is an object.
-///
-/// Beyond RFC 8259: no member name twice in an object, not even in another case (some parsers take the first,
-/// some the last, some ignore case); at most [`Self::MAX_DEPTH`] values inside one another; nothing after the
-/// value.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Document(Members);
-
-/// An object inside a [`Document`], and the path that leads to it.
-#[derive(Clone, Debug)]
-pub(super) struct Element<'a> {
-    members: &'a Members,
-    path: String,
-}
-
-/// What is wrong with a JSON text.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
-    /// It is not strict JSON.
-    #[error("not acceptable as JSON: {0}")]
-    Malformed(String),
-    /// A member that must be there is not.
-    #[error("{0} is missing")]
-    Missing(String),
-    /// A member's value has another type than it must have.
-    #[error("{path} must be {wanted}")]
-    WrongType {
-        /// Where.
-        path: String,
-        /// What it must be, with its article.
-        wanted: &'static str,
-    },
-}
+use super::tree::{Document, Fault, Node, Scalar, Written, folded};
 
 impl Document {
-    /// How many values may stand inside one another. A DocumentReference needs about ten.
-    pub(super) const MAX_DEPTH: u8 = 32;
-
-    pub(super) fn parse(text: &[u8]) -> Result<Self, Fault> {
-        let mut deserializer = serde_json::Deserializer::from_slice(text);
-        let value = Strict {
+    /// Reads a JSON text whose outermost value is an object.
+    ///
+    /// Beyond RFC 8259: no member name twice in an object, not even in another case (some parsers take the first,
+    /// some the last, some ignore case); no array inside an array, which FHIR has nowhere; at most
+    /// [`Self::MAX_DEPTH`] values inside one another, and [`Self::MAX_NODES`] in all; nothing after the value.
+    pub(super) fn from_json(text: &[u8]) -> Result<Self, Fault> {
+        let malformed = |why: String| Fault::Malformed { format: "JSON", why };
+        if text.trim_ascii_start().starts_with(b"<") {
+            return Err(malformed("it begins as XML does".to_owned()));
+        }
+        let left = Cell::new(Self::MAX_NODES);
+        let strict = Strict {
             room: Self::MAX_DEPTH,
-        }
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| Fault::Malformed(error.to_string()))?;
+            left: &left,
+        };
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let value = strict
+            .deserialize(&mut deserializer)
+            .and_then(|value| deserializer.end().map(|()| value))
+            .map_err(|error| malformed(error.to_string()))?;
         match value {
-            Value::Object(members) => Ok(Self(members)),
-            _ => Err(Fault::Malformed("it is not an object".to_owned())),
-        }
-    }
-
-    pub(super) fn root(&self) -> Element<'_> {
-        Element {
-            members: &self.0,
-            path: String::new(),
+            Value::Node(root) if !root.is_value() => Ok(Self::new(root)),
+            _ => Err(malformed("it is not an object".to_owned())),
         }
     }
 }
 
-impl<'a> Element<'a> {
-    /// The path of a member, as diagnostics name it.
-    pub(super) fn path_of(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
-    }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.members.contains_key(name)
-    }
-
-    pub(super) fn string(&self, name: &str) -> Result<Option<&'a str>, Fault> {
-        self.member(name, "a string", |value| match value {
-            Value::String(text) => Some(text.as_str()),
-            _ => None,
-        })
-    }
-
-    pub(super) fn required_string(&self, name: &str) -> Result<&'a str, Fault> {
-        self.string(name)?
-            .ok_or_else(|| Fault::Missing(self.path_of(name)))
-    }
-
-    /// A whole number that is not negative.
-    pub(super) fn whole_number(&self, name: &str) -> Result<Option<u64>, Fault> {
-        self.member(name, "a whole number", |value| match value {
-            Value::Number(number) => number.as_u64(),
-            _ => None,
-        })
-    }
-
-    pub(super) fn object(&self, name: &str) -> Result<Option<Element<'a>>, Fault> {
-        let path = self.path_of(name);
-        self.member(name, "an object", |value| match value {
-            Value::Object(members) => Some(Element { members, path }),
-            _ => None,
-        })
-    }
-
-    pub(super) fn required_object(&self, name: &str) -> Result<Element<'a>, Fault> {
-        self.object(name)?
-            .ok_or_else(|| Fault::Missing(self.path_of(name)))
-    }
-
-    /// An array of objects; empty if the member is not there. FHIR has no empty arrays, so one that is there
-    /// has entries.
-    pub(super) fn objects(&self, name: &str) -> Result<Vec<Element<'a>>, Fault> {
-        let path = self.path_of(name);
-        let entries = self.member(
-            name,
-            "an array of objects that is not empty",
-            |value| match value {
-                Value::Array(values) if !values.is_empty() => values
-                    .iter()
-                    .enumerate()
-                    .map(|(index, value)| match value {
-                        Value::Object(members) => Some(Element {
-                            members,
-                            path: format!("{path}[{index}]"),
-                        }),
-                        _ => None,
-                    })
-                    .collect::<Option<Vec<_>>>(),
-                _ => None,
-            },
-        )?;
-        Ok(entries.unwrap_or_default())
-    }
-
-    fn member<T>(
-        &self,
-        name: &str,
-        wanted: &'static str,
-        take: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, Fault> {
-        match self.members.get(name) {
-            None => Ok(None),
-            Some(value) => match take(value) {
-                Some(taken) => Ok(Some(taken)),
-                None => Err(Fault::WrongType {
-                    path: self.path_of(name),
-                    wanted,
-                }),
-            },
-        }
-    }
+/// What a member's name stands for.
+enum Value {
+    Node(Node),
+    Array(Vec<Node>),
 }
 
-/// Reads a value with so much room for values inside it.
-struct Strict {
-    room: u8,
+/// Reads a value with so much room for values inside it, and with so many left in all.
+#[derive(Clone, Copy)]
+struct Strict<'c> {
+    room: usize,
+    left: &'c Cell<usize>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn inside<E: Error>(&self) -> Result<Self, E> {
-        match self.room.checked_sub(1) {
-            Some(room) => Ok(Self { room }),
-            None => Err(E::custom("values are nested too deeply")),
+        match (self.room.checked_sub(1), self.left.get().checked_sub(1)) {
+            (Some(room), Some(left)) => {
+                self.left.set(left);
+                Ok(Self { room, ..*self })
+            }
+            (None, _) => Err(E::custom("values are nested too deeply")),
+            (_, None) => Err(E::custom("there are too many values")),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -193,7 +68,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,63 +76,73 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+        Ok(scalar(Scalar::Null))
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Bool)
+        Ok(scalar(Scalar::Bool))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number.into()))
+        Ok(scalar(Scalar::Number(number.into())))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Number(number.into()))
+        Ok(scalar(Scalar::Number(number.into())))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
         serde_json::Number::from_f64(number)
-            .map(Value::Number)
+            .map(|number| scalar(Scalar::Number(number)))
             .ok_or_else(|| E::custom("a number is out of range"))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::String(text.to_owned()))
+        Ok(scalar(Scalar::Text(text.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
+        let mut nodes = Vec::new();
         while let Some(value) = seq.next_element_seed(self.inside()?)? {
-            values.push(value);
+            match value {
+                Value::Node(node) => nodes.push(node),
+                Value::Array(_) => return Err(A::Error::custom("an array is inside an array")),
+            }
         }
-        Ok(Value::Array(values))
+        Ok(Value::Array(nodes))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut members = Members::new();
-        let mut folded = HashSet::new();
+        let mut node = Node::default();
+        let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            if !folded.insert(name.to_lowercase()) {
+            if !names.insert(folded(&name)) {
                 return Err(A::Error::custom(format_args!(
                     "the member {name:?} is there twice"
                 )));
             }
-            let value = map.next_value_seed(self.inside()?)?;
-            members.insert(name, value);
+            match map.next_value_seed(self.inside()?)? {
+                Value::Node(value) => node.add(name, vec![value], Written::One),
+                Value::Array(values) => node.add(name, values, Written::List),
+            }
         }
-        Ok(Value::Object(members))
+        Ok(Value::Node(node))
     }
+}
+
+fn scalar(value: Scalar) -> Value {
+    Value::Node(Node::of(value))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Document, Fault};
     use proptest::prelude::*;
 
+    use super::{Document, Fault};
+
     fn malformed(text: &str) -> String {
-        match Document::parse(text.as_bytes()) {
-            Err(Fault::Malformed(why)) => why,
+        match Document::from_json(text.as_bytes()) {
+            Err(Fault::Malformed { why, .. }) => why,
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -272,15 +157,15 @@ mod tests {
         ] {
             assert!(malformed(text).contains("twice"), "{text}");
         }
-        assert!(Document::parse(br#"{"x":{"a":1},"y":{"a":1}}"#).is_ok());
+        assert!(Document::from_json(br#"{"x":{"a":1},"y":{"a":1}}"#).is_ok());
     }
 
     #[test]
     fn depth_is_bounded() {
-        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        assert!(Document::parse(nested(30).as_bytes()).is_ok());
+        let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        assert!(Document::from_json(nested(30).as_bytes()).is_ok());
         assert!(malformed(&nested(33)).contains("deeply"));
-        assert!(Document::parse(nested(100_000).as_bytes()).is_err());
+        assert!(Document::from_json(nested(100_000).as_bytes()).is_err());
     }
 
     #[test]
@@ -301,14 +186,14 @@ mod tests {
         ] {
             malformed(text);
         }
-        assert!(Document::parse(b" {} \n").is_ok());
-        assert!(Document::parse(b"{\"a\":\"\xff\"}").is_err());
-        assert!(Document::parse(b"\xef\xbb\xbf{}").is_err());
+        assert!(Document::from_json(b" {} \n").is_ok());
+        assert!(Document::from_json(b"{\"a\":\"\xff\"}").is_err());
+        assert!(Document::from_json(b"\xef\xbb\xbf{}").is_err());
     }
 
     #[test]
     fn a_value_of_another_type_is_named_with_its_path() {
-        let document = Document::parse(br#"{"a":{"b":1,"c":null,"d":[1],"e":[],"f":1.5}}"#).unwrap();
+        let document = Document::from_json(br#"{"a":{"b":1,"c":null,"d":[1],"e":[],"f":1.5}}"#).unwrap();
         let a = document.root().object("a").unwrap().unwrap();
         assert_eq!(a.string("b").unwrap_err().to_string(), "a.b must be a string");
         assert_eq!(a.string("c").unwrap_err().to_string(), "a.c must be a string");
@@ -319,7 +204,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Document::parse(&bytes);
+            let _ = Document::from_json(&bytes);
         }
     }
 }

@@ -11,7 +11,7 @@ pub use claims::{Actor, ClaimRules, Claims};
 
 use super::{
     Refusal,
-    json::{Document, Fault},
+    tree::{Document, Fault},
 };
 
 /// An unsecured JWT that is well formed (RFC 7519 section 6; Spine Core "Security JWT" page). Its claims are
@@ -87,7 +87,7 @@ fn section(text: &str, name: &str) -> Result<Document, Refusal> {
     let bytes = URL_SAFE_NO_PAD
         .decode(text)
         .map_err(|_| invalid(format!("has a {name} that is not base64url without padding")))?;
-    Document::parse(&bytes).map_err(|fault| invalid(format!("has a {name} that is {fault}")))
+    Document::from_json(&bytes).map_err(|fault| invalid(format!("has a {name} that is {fault}")))
 }
 
 fn check_header(header: &Document) -> Result<(), String> {

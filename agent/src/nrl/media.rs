@@ -49,11 +49,11 @@ pub fn answer(query: Option<&str>, headers: &HeaderMap) -> Format {
         .unwrap_or(Format::Xml)
 }
 
-/// Checks that a body is one that the gateway can read: JSON in UTF-8, not encoded any further.
+/// The format of a body, by its `Content-Type`: JSON or XML in UTF-8, not encoded any further.
 ///
 /// # Errors
 /// [`Reason::MediaTypeUnsupported`] for every other, and for a body without exactly one `Content-Type`.
-pub fn readable_body(headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn of_body(headers: &HeaderMap) -> Result<Format, Refusal> {
     let refuse = |why: String| Err(Refusal::new(Reason::MediaTypeUnsupported, why));
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
         return refuse(format!("Content-Encoding {encoding:?} is not supported"));
@@ -62,27 +62,39 @@ pub fn readable_body(headers: &HeaderMap) -> Result<(), Refusal> {
     let (Some(value), None) = (values.next(), values.next()) else {
         return refuse("The Content-Type HTTP Header is missing or sent more than once".to_owned());
     };
-    let text = value.to_str().unwrap_or_default();
-    let mut parts = text.split(';');
-    let format = parts.next().and_then(Format::of_media_type);
-    if format != Some(Format::Json) {
+    let mut parts = value.to_str().unwrap_or_default().split(';');
+    let Some(format) = parts.next().and_then(Format::of_media_type) else {
         return refuse(format!(
-            "Content-Type {value:?} is not supported: send the body as application/fhir+json"
+            "Content-Type {value:?} is not supported: send the body as application/fhir+json or application/fhir+xml"
         ));
+    };
+    let mut names = Vec::new();
+    for part in parts.filter(|part| !part.trim().is_empty()) {
+        let sound = parameter(part).filter(|(name, value)| {
+            !names.contains(name) && (name != "charset" || matches!(value.as_str(), "utf-8" | "utf8"))
+        });
+        let Some((name, _)) = sound else {
+            return refuse(format!(
+                "Content-Type {value:?} is not supported: send the body in UTF-8, and say so at most once"
+            ));
+        };
+        names.push(name);
     }
-    let in_utf8 =
-        parts.all(
-            |parameter| match parameter.trim().to_ascii_lowercase().strip_prefix("charset=") {
-                Some(charset) => matches!(charset.trim_matches('"'), "utf-8" | "utf8"),
-                None => true,
-            },
-        );
-    if !in_utf8 {
-        return refuse(format!(
-            "Content-Type {value:?} is not supported: send the body in UTF-8"
-        ));
-    }
-    Ok(())
+    Ok(format)
+}
+
+/// Name and value of a media type's parameter, both in lower case. A quoted value that is no token could hold the end
+/// of a parameter, so it is none here.
+fn parameter(text: &str) -> Option<(String, String)> {
+    let token = |text: &str| {
+        let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        (!text.is_empty() && text.bytes().all(sound)).then(|| text.to_ascii_lowercase())
+    };
+    let (name, value) = text.trim_matches([' ', '\t']).split_once('=')?;
+    let value = value
+        .strip_prefix('"')
+        .map_or(Some(value), |rest| rest.strip_suffix('"'))?;
+    Some((token(name)?, token(value)?))
 }
 
 fn format_parameter(query: Option<&str>) -> Option<Format> {
@@ -124,7 +136,7 @@ fn weight(text: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, answer, readable_body};
+    use super::{Format, answer, of_body};
     use http::{HeaderMap, HeaderName};
     use spinegate_common::Reason;
 
@@ -177,33 +189,50 @@ mod tests {
     }
 
     #[test]
-    fn only_json_bodies_are_readable() {
-        for good in [
-            "application/fhir+json",
-            "application/json+fhir",
-            "Application/JSON",
-            "text/json;charset=UTF-8",
-            "application/fhir+json; fhirVersion=3.0; charset=\"utf-8\"",
+    fn a_bodys_format_is_one_of_the_seven_media_types_in_utf_8() {
+        for (good, format) in [
+            ("application/fhir+json", Format::Json),
+            ("application/json+fhir", Format::Json),
+            ("Application/JSON", Format::Json),
+            ("text/json;charset=UTF-8", Format::Json),
+            (
+                "application/fhir+json; fhirVersion=3.0; charset=\"utf-8\"",
+                Format::Json,
+            ),
+            ("application/fhir+xml", Format::Xml),
+            ("application/xml+fhir;charset=utf8", Format::Xml),
+            ("application/xml ; charset=UTF-8 ;", Format::Xml),
         ] {
-            assert_eq!(
-                readable_body(&headers(&[("content-type", good)])),
-                Ok(()),
-                "{good}"
-            );
+            assert_eq!(of_body(&headers(&[("content-type", good)])), Ok(format), "{good}");
         }
         for bad in [
             &[][..],
-            &[("content-type", "application/fhir+xml")],
+            &[("content-type", "text/xml")],
+            &[("content-type", "application/xhtml+xml")],
+            &[("content-type", "text/html")],
+            &[("content-type", "*/*")],
             &[("content-type", "")],
             &[("content-type", "application/json;charset=utf-16")],
+            &[("content-type", "application/fhir+xml;charset=utf-7")],
+            &[("content-type", "application/json;charset=utf-8;charset=utf-8")],
+            &[(
+                "content-type",
+                "application/json;a=\";charset=utf-16;b=\";charset=utf-8",
+            )],
+            &[("content-type", "application/json;charset")],
+            &[("content-type", "application/json;charset = utf-8")],
             &[
                 ("content-type", "application/json"),
                 ("content-type", "application/json"),
             ],
+            &[
+                ("content-type", "application/fhir+xml"),
+                ("content-type", "application/fhir+json"),
+            ],
             &[("content-type", "application/json"), ("content-encoding", "gzip")],
             &[("content-type", "application/json, application/xml")],
         ] {
-            let refusal = readable_body(&headers(bad)).unwrap_err();
+            let refusal = of_body(&headers(bad)).unwrap_err();
             assert_eq!(refusal.reason(), Reason::MediaTypeUnsupported, "{bad:?}");
         }
     }

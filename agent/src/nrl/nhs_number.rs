@@ -11,6 +11,17 @@ pub struct NhsNumber([u8; 10]);
 #[error("an NHS number is ten digits")]
 pub struct NhsNumberError;
 
+/// Why a text is not a patient reference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PatientError {
+    /// It is none at all.
+    #[error("must be {}[NHS number]", NhsNumber::REFERENCE_PREFIX)]
+    Reference,
+    /// It is one, but not with an NHS number. The text is for whoever sent it alone.
+    #[error("The NHS number does not conform to the NHS Number format: {0}")]
+    Number(String),
+}
+
 impl NhsNumber {
     /// What stands before the number in a patient reference (NRL "Pointer FHIR Resource" page).
     pub const REFERENCE_PREFIX: &'static str = "https://demographics.spineservices.nhs.uk/STU3/Patient/";
@@ -30,12 +41,11 @@ impl NhsNumber {
     ///
     /// # Errors
     /// If the text is any other.
-    pub fn from_reference(reference: &str) -> Result<Self, NhsNumberError> {
-        Self::parse(
-            reference
-                .strip_prefix(Self::REFERENCE_PREFIX)
-                .ok_or(NhsNumberError)?,
-        )
+    pub(super) fn from_reference(reference: &str) -> Result<Self, PatientError> {
+        let number = reference
+            .strip_prefix(Self::REFERENCE_PREFIX)
+            .ok_or(PatientError::Reference)?;
+        Self::parse(number).map_err(|_| PatientError::Number(number.to_owned()))
     }
 
     /// Its ten digits.

@@ -38,7 +38,8 @@ impl Outcome {
             | Reason::TargetRefused
             | Reason::HostInvalid
             | Reason::HeaderLookalike
-            | Reason::UpgradeRefused => invalid_message(StatusCode::BAD_REQUEST, "value"),
+            | Reason::UpgradeRefused
+            | Reason::BodyMalformed => invalid_message(StatusCode::BAD_REQUEST, "value"),
             Reason::HeadTooLarge | Reason::TooManyHeaders => {
                 invalid_message(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too-long")
             }
@@ -94,6 +95,19 @@ impl Outcome {
                 "Bad request",
             ),
             Reason::BodyInvalid => resource_fault("Resource is invalid"),
+            Reason::NhsNumberInvalid => (
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                "INVALID_NHS_NUMBER",
+                "Invalid NHS number",
+            ),
+            Reason::OrganisationNotFound => (
+                StatusCode::BAD_REQUEST,
+                "not-found",
+                "ORGANISATION_NOT_FOUND",
+                "Organisation not found",
+            ),
+            Reason::StatusNotCurrent => (StatusCode::BAD_REQUEST, "invalid", "BAD_REQUEST", "Bad request"),
             Reason::NotOwner => resource_fault("Resource is invalid : fromASID"),
             Reason::TargetNotOwner | Reason::TargetPatientMismatch | Reason::TargetNotFound => {
                 resource_fault("Resource is invalid : relatesTo.target")
@@ -412,6 +426,22 @@ mod tests {
                 "INVALID_RESOURCE",
                 "Resource is invalid",
             ),
+            (BodyMalformed, 400, "value", "INVALID_REQUEST_MESSAGE", MESSAGE),
+            (
+                NhsNumberInvalid,
+                400,
+                "invalid",
+                "INVALID_NHS_NUMBER",
+                "Invalid NHS number",
+            ),
+            (
+                OrganisationNotFound,
+                400,
+                "not-found",
+                "ORGANISATION_NOT_FOUND",
+                "Organisation not found",
+            ),
+            (StatusNotCurrent, 400, "invalid", "BAD_REQUEST", "Bad request"),
             (AsidUnknown, 400, "invalid", "MISSING_OR_INVALID_HEADER", HEADER),
             (AsidInactive, 403, "forbidden", "ACCESS_DENIED", DENIED),
             (AsidFqdnMismatch, 401, "forbidden", "ACCESS_DENIED", DENIED),

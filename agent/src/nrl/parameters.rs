@@ -3,8 +3,8 @@
 use spinegate_common::Reason;
 
 use super::{
-    Refusal,
-    json::{Document, Fault},
+    Format, Refusal,
+    tree::{Document, Element, Fault},
 };
 
 /// Checks that a body is the only update that the NRL has: replace `DocumentReference.status` by
@@ -13,15 +13,15 @@ use super::{
 /// The NRL looks at the first parameter only; a second one is refused here, as it can't be meant.
 ///
 /// # Errors
-/// [`Reason::BodyInvalid`] for every other body.
-pub fn check_status_update(body: &[u8]) -> Result<(), Refusal> {
-    check(body).map_err(|why| Refusal::new(Reason::BodyInvalid, format!("Parameters: {why}")))
+/// [`Reason::BodyMalformed`] if it is not strict JSON or XML, [`Reason::BodyInvalid`] for every other body.
+pub fn check_status_update(format: Format, body: &[u8]) -> Result<(), Refusal> {
+    let document = Document::read(format, body)
+        .map_err(|fault| Refusal::new(Reason::BodyMalformed, format!("Invalid Request Message: {fault}")))?;
+    check(&document.root()).map_err(|why| Refusal::new(Reason::BodyInvalid, format!("Parameters: {why}")))
 }
 
-fn check(body: &[u8]) -> Result<(), String> {
+fn check(root: &Element<'_>) -> Result<(), String> {
     let text = |fault: Fault| fault.to_string();
-    let document = Document::parse(body).map_err(text)?;
-    let root = document.root();
     if root.required_string("resourceType").map_err(text)? != "Parameters" {
         return Err("resourceType must be Parameters".to_owned());
     }
@@ -65,7 +65,7 @@ fn check(body: &[u8]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_status_update;
+    use super::{Format, check_status_update};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn accepted(body: &Value) -> bool {
-        check_status_update(body.to_string().as_bytes()).is_ok()
+        check_status_update(Format::Json, body.to_string().as_bytes()).is_ok()
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(check_status_update(&bytes).is_err());
+            prop_assert!(check_status_update(Format::Json, &bytes).is_err());
         }
     }
 }

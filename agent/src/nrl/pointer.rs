@@ -3,8 +3,9 @@
 use spinegate_common::Reason;
 
 use super::{
-    NhsNumber, OdsCode, PointerId, Refusal,
-    json::{Document, Element, Fault},
+    Format, NhsNumber, OdsCode, PointerId, Refusal,
+    nhs_number::PatientError,
+    tree::{Document, Element, Fault},
 };
 
 /// What stands before the ODS code in an organisation's reference (NRL "Pointer FHIR Resource" page).
@@ -60,16 +61,28 @@ pub enum TargetRef {
 
 /// Why a text is not a pointer; its message names the element.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("DocumentReference: {0}")]
-pub struct PointerError(String);
+pub enum PointerError {
+    /// The text breaks a rule of its format.
+    #[error("Invalid Request Message: {0}")]
+    Malformed(String),
+    /// An element that decides is missing or is not what it must be.
+    #[error("DocumentReference: {0}")]
+    Element(String),
+    /// The patient's number is none.
+    #[error("{0}")]
+    NhsNumber(String),
+    /// The owner's code is none.
+    #[error("The ODS code in the custodian and/or author element is not resolvable - {0}")]
+    Organisation(String),
+}
 
 impl Pointer {
-    /// Takes a pointer from its JSON.
+    /// Takes a pointer from its text.
     ///
     /// # Errors
-    /// If the text is not strict JSON, or an element that decides is missing or malformed.
-    pub fn from_json(text: &[u8]) -> Result<Self, PointerError> {
-        let document = Document::parse(text)?;
+    /// If the text is not strict JSON or XML, or an element that decides is missing or malformed.
+    pub fn read(format: Format, text: &[u8]) -> Result<Self, PointerError> {
+        let document = Document::read(format, text)?;
         Self::from_element(&document.root())
     }
 
@@ -78,19 +91,19 @@ impl Pointer {
     ///
     /// # Errors
     /// If the text is not such a Bundle, has further pages, or one of its pointers is malformed.
-    pub fn from_searchset(text: &[u8]) -> Result<Vec<Self>, PointerError> {
-        let document = Document::parse(text)?;
+    pub fn read_searchset(format: Format, text: &[u8]) -> Result<Vec<Self>, PointerError> {
+        let document = Document::read(format, text)?;
         let bundle = document.root();
         if bundle.required_string("resourceType")? != "Bundle"
             || bundle.required_string("type")? != "searchset"
         {
-            return Err(PointerError(
+            return Err(PointerError::Element(
                 "the answer to a search must be a Bundle of type searchset".to_owned(),
             ));
         }
         for link in bundle.objects("link")? {
             if link.string("relation")? == Some("next") {
-                return Err(PointerError(
+                return Err(PointerError::Element(
                     "the answer to a search must be a single page".to_owned(),
                 ));
             }
@@ -107,29 +120,29 @@ impl Pointer {
 
     fn from_element(pointer: &Element<'_>) -> Result<Self, PointerError> {
         if pointer.required_string("resourceType")? != "DocumentReference" {
-            return Err(PointerError("resourceType must be DocumentReference".to_owned()));
+            return Err(PointerError::Element(
+                "resourceType must be DocumentReference".to_owned(),
+            ));
         }
         let id = pointer
             .string("id")?
             .map(PointerId::parse)
             .transpose()
-            .map_err(|e| PointerError(e.to_string()))?;
+            .map_err(|e| PointerError::Element(e.to_string()))?;
         let status = match pointer.required_string("status")? {
             "current" => Status::Current,
             "superseded" => Status::Superseded,
             "entered-in-error" => Status::EnteredInError,
             other => {
                 let message = format!("status {other:?} is not current, superseded or entered-in-error");
-                return Err(PointerError(message));
+                return Err(PointerError::Element(message));
             }
         };
         let custodian = custodian(&pointer.required_object("custodian")?)?;
         let subject = pointer.required_object("subject")?.required_string("reference")?;
-        let subject = NhsNumber::from_reference(subject).map_err(|_| {
-            PointerError(format!(
-                "subject.reference must be {}[NHS number]",
-                NhsNumber::REFERENCE_PREFIX
-            ))
+        let subject = NhsNumber::from_reference(subject).map_err(|error| match error {
+            PatientError::Reference => PointerError::Element(format!("subject.reference {error}")),
+            PatientError::Number(_) => PointerError::NhsNumber(error.to_string()),
         })?;
         let master_identifier = pointer
             .object("masterIdentifier")?
@@ -139,7 +152,7 @@ impl Pointer {
             [] => None,
             [relation] => Some(TargetRef::from_relation(relation)?),
             _ => {
-                return Err(PointerError(
+                return Err(PointerError::Element(
                     "relatesTo must not have more than one entry".to_owned(),
                 ));
             }
@@ -161,16 +174,16 @@ fn custodian(custodian: &Element<'_>) -> Result<OdsCode, PointerError> {
     let code = custodian
         .required_string("reference")?
         .strip_prefix(ORGANISATION_PREFIX)
-        .and_then(|code| OdsCode::parse(code).ok())
         .ok_or_else(|| {
-            PointerError(format!(
+            PointerError::Element(format!(
                 "custodian.reference must be {ORGANISATION_PREFIX}[ODS code]"
             ))
         })?;
+    let code = OdsCode::parse(code).map_err(|_| PointerError::Organisation(code.to_owned()))?;
     if let Some(identifier) = custodian.object("identifier")? {
         let same = OdsCode::parse(identifier.required_string("value")?).is_ok_and(|other| other == code);
         if !same {
-            return Err(PointerError(
+            return Err(PointerError::Element(
                 "custodian.identifier must not name another organisation".to_owned(),
             ));
         }
@@ -181,7 +194,7 @@ fn custodian(custodian: &Element<'_>) -> Result<OdsCode, PointerError> {
 impl Identifier {
     fn from_element(identifier: &Element<'_>) -> Result<Self, PointerError> {
         let text = |name: &str| match identifier.required_string(name) {
-            Ok("") => Err(PointerError(format!(
+            Ok("") => Err(PointerError::Element(format!(
                 "{} must not be empty",
                 identifier.path_of(name)
             ))),
@@ -198,7 +211,9 @@ impl Identifier {
 impl TargetRef {
     fn from_relation(relation: &Element<'_>) -> Result<Self, PointerError> {
         if relation.required_string("code")? != "replaces" {
-            return Err(PointerError("relatesTo[0].code must be replaces".to_owned()));
+            return Err(PointerError::Element(
+                "relatesTo[0].code must be replaces".to_owned(),
+            ));
         }
         let target = relation.required_object("target")?;
         let id = target.string("reference")?.map(id_of_reference).transpose()?;
@@ -210,7 +225,7 @@ impl TargetRef {
             (Some(id), None) => Ok(Self::Id(id)),
             (None, Some(identifier)) => Ok(Self::Identifier(identifier)),
             (Some(id), Some(identifier)) => Ok(Self::Both(id, identifier)),
-            (None, None) => Err(PointerError(
+            (None, None) => Err(PointerError::Element(
                 "relatesTo[0].target must have a reference or an identifier".to_owned(),
             )),
         }
@@ -247,7 +262,7 @@ impl TargetRef {
 /// The id at the end of an absolute URL of a pointer (NRL "Supersede" page: an absolute literal reference).
 fn id_of_reference(reference: &str) -> Result<PointerId, PointerError> {
     let wrong = || {
-        PointerError(
+        PointerError::Element(
             "relatesTo[0].target.reference must be https://[host]/[path]/DocumentReference/[id]".to_owned(),
         )
     };
@@ -265,21 +280,30 @@ fn id_of_reference(reference: &str) -> Result<PointerId, PointerError> {
 
 impl From<Fault> for PointerError {
     fn from(fault: Fault) -> Self {
-        Self(fault.to_string())
+        match fault {
+            Fault::Malformed { .. } => Self::Malformed(fault.to_string()),
+            _ => Self::Element(fault.to_string()),
+        }
     }
 }
 
 /// A body that the client sent.
 impl From<PointerError> for Refusal {
     fn from(error: PointerError) -> Self {
-        Self::new(Reason::BodyInvalid, error.to_string())
+        let reason = match error {
+            PointerError::Malformed(_) => Reason::BodyMalformed,
+            PointerError::Element(_) => Reason::BodyInvalid,
+            PointerError::NhsNumber(_) => Reason::NhsNumberInvalid,
+            PointerError::Organisation(_) => Reason::OrganisationNotFound,
+        };
+        Self::new(reason, error.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Identifier, ORGANISATION_PREFIX, Pointer, Status, TargetRef};
-    use crate::nrl::{NhsNumber, OdsCode, PointerId};
+    use crate::nrl::{Format, NhsNumber, OdsCode, PointerId};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -302,7 +326,7 @@ mod tests {
             None => pointer[path] = value,
             Some((outer, inner)) => pointer[outer][inner] = value,
         }
-        Pointer::from_json(pointer.to_string().as_bytes()).map_err(|error| error.to_string())
+        Pointer::read(Format::Json, pointer.to_string().as_bytes()).map_err(|error| error.to_string())
     }
 
     fn replacing(target: &Value) -> Result<Option<TargetRef>, String> {
@@ -311,7 +335,7 @@ mod tests {
 
     #[test]
     fn the_owner_is_the_custodian_and_never_the_author() {
-        let pointer = Pointer::from_json(sample().to_string().as_bytes()).unwrap();
+        let pointer = Pointer::read(Format::Json, sample().to_string().as_bytes()).unwrap();
         assert_eq!(pointer.custodian, OdsCode::parse("RR8").unwrap());
         assert_eq!(pointer.subject, NhsNumber::parse("9876543210").unwrap());
         assert_eq!(
@@ -355,7 +379,7 @@ mod tests {
                 &text[1..]
             );
             assert!(
-                Pointer::from_json(text.as_bytes())
+                Pointer::read(Format::Json, text.as_bytes())
                     .unwrap_err()
                     .to_string()
                     .contains("twice"),
@@ -441,13 +465,13 @@ mod tests {
         let bundle = json!({"resourceType": "Bundle", "type": "searchset", "total": 1,
             "entry": [{"resource": sample()}, {"resource": outcome}]});
         assert_eq!(
-            Pointer::from_searchset(bundle.to_string().as_bytes())
+            Pointer::read_searchset(Format::Json, bundle.to_string().as_bytes())
                 .unwrap()
                 .len(),
             1
         );
         let empty = br#"{"resourceType":"Bundle","type":"searchset","total":0}"#;
-        assert_eq!(Pointer::from_searchset(empty), Ok(Vec::new()));
+        assert_eq!(Pointer::read_searchset(Format::Json, empty), Ok(Vec::new()));
         for bad in [
             json!({"resourceType": "Bundle", "type": "history"}),
             json!({"resourceType": "DocumentReference", "type": "searchset"}),
@@ -456,7 +480,7 @@ mod tests {
             json!({"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": {"resourceType": "DocumentReference"}}]}),
         ] {
             assert!(
-                Pointer::from_searchset(bad.to_string().as_bytes()).is_err(),
+                Pointer::read_searchset(Format::Json, bad.to_string().as_bytes()).is_err(),
                 "{bad}"
             );
         }
@@ -465,8 +489,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic_and_none_but_a_pointer_is_one(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(Pointer::from_json(&bytes).is_err());
-            prop_assert!(Pointer::from_searchset(&bytes).is_err());
+            prop_assert!(Pointer::read(Format::Json, &bytes).is_err());
+            prop_assert!(Pointer::read_searchset(Format::Json, &bytes).is_err());
         }
 
         #[test]

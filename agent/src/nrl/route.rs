@@ -5,6 +5,7 @@ use spinegate_common::Reason;
 
 use super::{
     Interaction, NhsNumber, OdsCode, PointerId, Refusal, media,
+    nhs_number::PatientError,
     pointer::ORGANISATION_PREFIX,
     query::{Query, invalid},
 };
@@ -151,11 +152,9 @@ impl Search {
         let subject = parameters
             .take("subject")
             .ok_or_else(|| invalid("A search needs the parameter subject, or _id alone"))?;
-        let subject = NhsNumber::from_reference(&subject).map_err(|_| {
-            invalid(format!(
-                "The parameter subject must be {}[NHS number]",
-                NhsNumber::REFERENCE_PREFIX
-            ))
+        let subject = NhsNumber::from_reference(&subject).map_err(|error| match error {
+            PatientError::Reference => invalid(format!("The parameter subject {error}")),
+            PatientError::Number(_) => Refusal::new(Reason::NhsNumberInvalid, error.to_string()),
         })?;
         let custodian = match parameters.take("custodian") {
             None => None,

@@ -64,7 +64,7 @@ const FAULTS: &[Fault] = &[
     (Check::Body, Reason::MediaTypeUnsupported, |c| {
         c.headers.retain(|(name, _)| *name != "content-type")
     }),
-    (Check::Body, Reason::BodyInvalid, |c| c.body.insert(0, b'x')),
+    (Check::Body, Reason::BodyMalformed, |c| c.body.insert(0, b'x')),
     (Check::Ownership, Reason::NotOwner, |c| {
         let broken = c.body.first() == Some(&b'x');
         c.body = document("RGD", None);

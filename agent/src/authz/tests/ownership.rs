@@ -85,7 +85,7 @@ fn a_new_pointer_is_current() {
         .unwrap()
         .replace("\"current\"", "\"superseded\"");
     let case = Case::of(Interaction::Create).with(|c| c.body = body.into_bytes());
-    assert_eq!(reason(&case), Some(Reason::BodyInvalid));
+    assert_eq!(reason(&case), Some(Reason::StatusNotCurrent));
 }
 
 #[test]

@@ -177,12 +177,52 @@ fn rows() -> Vec<Row> {
             "The interaction urn:nhs:names:services:nrl:DocumentReference.create is not associated with the ASID 200000000205",
         ),
         (
-            "an XML body",
-            create().with(|c| c.headers = vec![("content-type", "application/fhir+xml".to_owned())]),
+            "a body of another media type",
+            create().with(|c| c.headers = vec![("content-type", "text/html".to_owned())]),
             Reason::MediaTypeUnsupported,
             415,
             "UNSUPPORTED_MEDIA_TYPE",
-            "Content-Type \"application/fhir+xml\" is not supported: send the body as application/fhir+json",
+            "Content-Type \"text/html\" is not supported: send the body as application/fhir+json or application/fhir+xml",
+        ),
+        (
+            "a JSON body that is said to be XML",
+            create().with(|c| c.headers = vec![("content-type", "application/fhir+xml".to_owned())]),
+            Reason::BodyMalformed,
+            400,
+            "INVALID_REQUEST_MESSAGE",
+            "Invalid Request Message: not acceptable as XML: it begins as JSON does",
+        ),
+        (
+            "an NHS number that is none",
+            create().with(|c| {
+                c.body = String::from_utf8_lossy(&c.body)
+                    .replace("9876543210", "987 654 3210")
+                    .into()
+            }),
+            Reason::NhsNumberInvalid,
+            400,
+            "INVALID_NHS_NUMBER",
+            "The NHS number does not conform to the NHS Number format: 987 654 3210",
+        ),
+        (
+            "a custodian that is no ODS code",
+            create().with(|c| c.body = document("R_8", None)),
+            Reason::OrganisationNotFound,
+            400,
+            "ORGANISATION_NOT_FOUND",
+            "The ODS code in the custodian and/or author element is not resolvable - R_8",
+        ),
+        (
+            "create of a pointer that is not current",
+            create().with(|c| {
+                c.body = String::from_utf8_lossy(&c.body)
+                    .replace("current", "superseded")
+                    .into()
+            }),
+            Reason::StatusNotCurrent,
+            400,
+            "BAD_REQUEST",
+            "DocumentReference status is not 'current'",
         ),
         (
             "a body that is no pointer",

@@ -6,7 +6,7 @@ use spinegate_common::Reason;
 
 use crate::nrl::{
     Asid, Interaction, NhsNumber, OdsCode, Refusal,
-    json::{Element, Fault},
+    tree::{Element, Fault},
 };
 
 use super::Token;
