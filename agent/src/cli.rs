@@ -1,6 +1,7 @@
 //! The command line: parses it, hands it to the subcommand, turns what came of it into an exit code.
 
 mod attach;
+mod audit;
 mod cert;
 mod check;
 mod crl;
@@ -81,6 +82,9 @@ enum Command {
     /// Show the CRLs, or have them fetched.
     #[command(subcommand)]
     Crl(crl::Command),
+    /// Verify the audit log, or search it.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Show or change the allowlist.
     #[command(subcommand)]
     Sources(sources::Command),
@@ -135,6 +139,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Status(format) => status::run(&place, format),
         Command::Stats(format) => stats::run(&place, format),
         Command::Crl(command) => crl::run(&place, command),
+        Command::Audit(command) => audit::run(&place, command),
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
         Command::Events(arguments) => events::run(&place, arguments),

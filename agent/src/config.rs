@@ -16,9 +16,9 @@ pub use diagnostic::Diagnostic;
 pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
-    Audit, ClientTls, Config, Control, CrlFetch, DhGroup, Failsafe, Filter, FilterMode, Gateway,
-    GuardedService, HandshakeBudgets, Health, Listen, Metrics, Ocsp, OcspMode, OnStale, Profile, Registry,
-    Revocation, Scope, Service, ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls,
+    Audit, ClientTls, Config, Control, CrlFetch, DhGroup, Durability, Failsafe, Filter, FilterMode, Gateway,
+    GuardedService, HandshakeBudgets, Health, Listen, Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile,
+    Registry, Revocation, Scope, Service, ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls,
     Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
 };
 pub use problem::Problem;

@@ -10,6 +10,7 @@ pub mod control;
 pub mod fetch;
 pub mod filter;
 pub mod gateway;
+pub mod mask;
 pub mod metrics;
 pub mod nrl;
 pub mod rates;

@@ -174,7 +174,7 @@ impl Agent {
             warnings,
         } = loaded;
         let parts = Parts::load(&config).map_err(|problems| diagnose(&source, &problems))?;
-        let audit = Arc::new(audit::Log::open(&config.audit.file).map_err(RunError::refused)?);
+        let audit = Arc::new(audit::Log::open(&config.audit).map_err(RunError::refused)?);
         let mut sockets = bound.complete(&config)?;
         let Parts {
             tls,
@@ -239,6 +239,13 @@ impl Agent {
         })
     }
 
+    /// Signs the audit log as far as it has got.
+    fn sign_audit_log(&self) {
+        if let Err(error) = self.audit.checkpoint() {
+            tracing::error!(%error, "the audit log could not be signed");
+        }
+    }
+
     /// Records what the agent itself did.
     fn record(&self, decision: Decision, detail: String) {
         let mut record = Record::new(SystemTime::now(), Event::Agent, decision);
@@ -293,6 +300,7 @@ impl Started {
         duties.spawn(tasks::sweep(Arc::clone(&agent), duty.clone()));
         duties.spawn(drops::report(Arc::clone(&agent), duty.clone()));
         duties.spawn(interfaces::keep_attached(Arc::clone(&agent), duty.clone()));
+        services.spawn(tasks::sign_audit_log(Arc::clone(&agent), end.clone()));
         duties.spawn(tasks::end_trials(Arc::clone(&agent), duty.clone()));
         duties.spawn(tasks::reload_on_hangup(Arc::clone(&agent), duty.clone()));
         duties.spawn(Arc::clone(&agent.crl_fetcher).run(wanted_crls, duty.clone()));
@@ -332,6 +340,7 @@ impl Started {
             }
             .to_owned(),
         );
+        agent.sign_audit_log();
         Ok(())
     }
 }

@@ -3,16 +3,18 @@
 //! What may never stand in it has no field: tokens, query values, bodies.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, SocketAddr},
     time::{Duration, SystemTime},
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use spinegate_common::Reason;
 use uuid::Uuid;
 
-use super::check;
+use super::{Checkpoint, check};
+use crate::mask::{masked, masked_path};
 
 /// The longest path that is kept, in bytes.
 const MAX_PATH: usize = 1024;
@@ -74,6 +76,21 @@ pub struct Record {
         skip_serializing_if = "Option::is_none"
     )]
     pub duration: Option<Duration>,
+    /// The line before the first of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
+    /// The signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// The line that a file's first one follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// Its number; 0 where there was none.
+    pub seq: u64,
+    /// The hash over it and all lines before it, in hexadecimal.
+    pub chain: String,
 }
 
 /// What a record is about.
@@ -92,6 +109,10 @@ pub enum Event {
     Operator,
     /// The agent's own start, stop or reload.
     Agent,
+    /// The beginning of a file: which line the chain goes on from.
+    Chain,
+    /// A signature over the chain up to the line before.
+    Checkpoint,
 }
 
 /// What was decided.
@@ -226,6 +247,8 @@ impl Record {
             detail: None,
             position: None,
             duration: None,
+            previous: None,
+            checkpoint: None,
         }
     }
 
@@ -234,6 +257,24 @@ impl Record {
         self.decision = Decision::Refuse;
         self.reason = Some(reason);
         self.check = Some(check::of(reason));
+    }
+
+    /// The record without NHS numbers and tokens.
+    pub(super) fn masked(&self) -> Cow<'_, Self> {
+        let detail = self.detail.as_deref().map(masked);
+        let path = self
+            .request
+            .as_ref()
+            .and_then(|request| masked_path(&request.path));
+        if detail == self.detail && path.is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut record = self.clone();
+        record.detail = detail;
+        if let (Some(request), Some(path)) = (&mut record.request, path) {
+            request.path = path;
+        }
+        Cow::Owned(record)
     }
 }
 

@@ -9,11 +9,12 @@ use std::{
     collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
-    Audit, Config, Control, Diagnostic, Document, Filter, FilterMode, GuardedService, Listen, Metrics,
-    Problem, Registry, Scope, Service, ServiceProtocol,
+    Audit, Config, Control, Diagnostic, Document, Durability, Filter, FilterMode, GuardedService, Listen,
+    Metrics, OnFailure, Problem, Registry, Scope, Service, ServiceProtocol,
     reader::{Example, Report, Section},
     values,
 };
@@ -146,8 +147,40 @@ fn audit(mut section: Section<'_>, folder: &Path) -> Option<Audit> {
         Example("\"/var/log/spinegate/audit.jsonl\""),
         values::path(folder),
     );
+    let key = section.optional("key", values::path(folder));
+    let interval = values::duration(Duration::from_secs(1)..=Duration::from_hours(24));
+    let checkpoint_interval = section.or("checkpoint_interval", Duration::from_mins(1), interval);
+    let durability = section.or(
+        "durability",
+        Durability::Buffered,
+        values::choice(&[("buffered", Durability::Buffered), ("fsync", Durability::Fsync)]),
+    );
+    let timeout = values::duration(Duration::from_millis(100)..=Duration::from_mins(1));
+    let timeout = section.or("timeout", Duration::from_secs(5), timeout);
+    let on_failure = section.or(
+        "on_failure",
+        OnFailure::Refuse,
+        values::choice(&[("refuse", OnFailure::Refuse), ("serve", OnFailure::Serve)]),
+    );
+    let mask = section.or("mask", true, values::flag);
     section.finish();
-    Some(Audit { file: file? })
+    let file = file?;
+    Some(Audit {
+        key: key?.unwrap_or_else(|| beside(&file, ".key")),
+        file,
+        checkpoint_interval: checkpoint_interval?,
+        durability: durability?,
+        timeout: timeout?,
+        on_failure: on_failure?,
+        mask: mask?,
+    })
+}
+
+/// A file's name with an ending.
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// Without `[[filter.service]]` the gateway's own ports are guarded.

@@ -625,6 +625,36 @@ pub struct Metrics {
 pub struct Audit {
     /// The file that every decision is appended to, a JSON object a line.
     pub file: PathBuf,
+    /// The key that signs its checkpoints. Default `file` with `.key`.
+    pub key: PathBuf,
+    /// How often the chain is signed. Default 1m.
+    pub checkpoint_interval: Duration,
+    /// What must have happened to a line before the answer leaves. Default `buffered`.
+    pub durability: Durability,
+    /// How long an answer waits for that at most. Default 5s.
+    pub timeout: Duration,
+    /// What becomes of a request that can't be recorded. Default `refuse`.
+    pub on_failure: OnFailure,
+    /// Whether NHS numbers and tokens are masked where they may come to stand. Default true.
+    pub mask: bool,
+}
+
+/// `audit.durability`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The kernel has it: it outlives the agent.
+    Buffered,
+    /// The disk has it: it outlives the host.
+    Fsync,
+}
+
+/// `audit.on_failure`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Its answer is withheld.
+    Refuse,
+    /// It is served all the same.
+    Serve,
 }
 
 impl Filter {

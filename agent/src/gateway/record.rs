@@ -11,7 +11,8 @@ use super::{
     Gateway, connection::Connection, errors, farewell::Farewell, screen::Violation, upstream::UpstreamError,
 };
 use crate::{
-    audit::{self, AuditError, Certificate, Crl, Decision, Event, Record, Tls},
+    audit::{self, AuditError, Certificate, Crl, Decision, Event, Receipt, Record, Tls},
+    config::OnFailure,
     filter::FilterError,
     tls::{CertificateSummary, Refusal, Session, VerifiedClient},
     verdict::Sentence,
@@ -198,11 +199,31 @@ impl Gateway {
     }
 
     /// Writes a decision that may stand only if it is recorded.
-    pub(super) fn write(&self, record: &Record) -> Result<(), AuditError> {
+    pub(super) fn write(&self, record: &Record) -> Result<Receipt, AuditError> {
         if let Some(report) = errors::report(record) {
             self.errors.publish(report);
         }
         self.audit.write(record)
+    }
+
+    /// Writes a decision, and waits until the line is as safe as `audit.durability` asks. False if its answer must be
+    /// withheld.
+    pub(super) async fn is_recorded(&self, record: &Record) -> bool {
+        let written = match self.write(record) {
+            Ok(receipt) => self.audit.durable(receipt).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = written else { return true };
+        match self.audit.on_failure() {
+            OnFailure::Refuse => {
+                tracing::error!(%error, "a decision could not be recorded: the answer is withheld");
+                false
+            }
+            OnFailure::Serve => {
+                tracing::error!(%error, "a decision could not be recorded: the answer goes out all the same");
+                true
+            }
+        }
     }
 }
 

@@ -93,8 +93,7 @@ pub(super) async fn answer(
     seen.status = Some(answer.status().as_u16());
     record.request = Some(seen);
     record.duration = Some(begun.elapsed());
-    if let Err(error) = connection.gateway.write(&record) {
-        tracing::error!(%error, "a decision could not be recorded: the answer is withheld");
+    if !connection.gateway.is_recorded(&record).await {
         answer = unrecorded(format, &id);
     }
     match record.reason {

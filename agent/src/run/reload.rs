@@ -296,6 +296,15 @@ fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
         ("control.socket", old.control.socket != new.control.socket),
         ("metrics.listen", old.metrics.listen != new.metrics.listen),
         ("audit.file", old.audit.file != new.audit.file),
+        ("audit.key", old.audit.key != new.audit.key),
+        (
+            "audit.checkpoint_interval",
+            old.audit.checkpoint_interval != new.audit.checkpoint_interval,
+        ),
+        ("audit.durability", old.audit.durability != new.audit.durability),
+        ("audit.timeout", old.audit.timeout != new.audit.timeout),
+        ("audit.on_failure", old.audit.on_failure != new.audit.on_failure),
+        ("audit.mask", old.audit.mask != new.audit.mask),
     ];
     let keys: Vec<_> = changed
         .iter()

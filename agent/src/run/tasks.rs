@@ -29,6 +29,24 @@ pub(super) async fn sweep(agent: Arc<Agent>, end: CancellationToken) {
     }
 }
 
+/// Signs the audit log at once and from time to time, until `end`.
+pub(super) async fn sign_audit_log(agent: Arc<Agent>, end: CancellationToken) {
+    let mut ticks = interval(agent.config.load().audit.checkpoint_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let agent = Arc::clone(&agent);
+        // A disk may take its time.
+        let signed = tokio::task::spawn_blocking(move || agent.sign_audit_log()).await;
+        if let Err(error) = signed {
+            tracing::error!(%error, "the audit log could not be signed");
+        }
+    }
+}
+
 /// Goes back to the old configuration when nobody has confirmed the new one in time, until `end`.
 pub(super) async fn end_trials(agent: Arc<Agent>, end: CancellationToken) {
     loop {

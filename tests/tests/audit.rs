@@ -1,0 +1,249 @@
+//! The audit log from outside: it is a chain through rotation, restart and takeover, what somebody does to it is found, a
+//! decision is found by its id, and what can't be recorded is not answered.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use spinegate_tests::{
+    client::{Message, NHS_NUMBER, pointer},
+    command::{Finished, Run},
+    expect::{allowed, created, serves},
+    json::at,
+    lab::{CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_limits},
+    netns::Host,
+    suite::Suite,
+    wait::wait_until,
+};
+use toml::Table;
+
+fn main() -> ExitCode {
+    Suite {
+        name: "audit",
+        edit: open_limits,
+        tests: spinegate_tests::tests![
+            the_log_of_a_lab_is_sound_and_signed_at_the_stop,
+            what_somebody_does_to_the_log_is_found_and_named,
+            rotation_and_takeover_keep_the_chain,
+            a_decision_is_found_by_the_id_that_its_client_has,
+            what_can_not_be_recorded_is_not_answered,
+            on_the_disk_before_the_answer,
+        ],
+    }
+    .run()
+}
+
+fn the_log_of_a_lab_is_sound_and_signed_at_the_stop(lab: &mut Lab) -> Result<()> {
+    let id = created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
+    allowed(lab, &Message::read(&id).from(&CONSUMER), 200)?;
+    lab.stop_agent()?;
+    let found = verified(lab, &[])?;
+    lab.start_agent()?;
+    ensure!(*at(&found, "/faults") == Value::Array(Vec::new()), "{found}");
+    let number = |key: &str| at(&found, key).as_u64().context("no number");
+    ensure!(
+        number("/checkpoints")? >= 1 && number("/signed_until")? + 1 == number("/last")?,
+        "{found}"
+    );
+    Ok(())
+}
+
+fn what_somebody_does_to_the_log_is_found_and_named(lab: &mut Lab) -> Result<()> {
+    created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
+    lab.stop_agent()?;
+    let (log, copy) = (lab.files().audit(), lab.files().folder().join("copy.jsonl"));
+    let text = fs::read_to_string(&log)?;
+    let line = text.lines().position(|line| line.contains("\"status\":201"));
+    let line = line.context("the create is not in the log")?;
+    type Tamper = fn(&mut Vec<&str>, usize);
+    let cases: [(&str, Tamper, u64); 3] = [
+        (
+            "missing",
+            |lines, at| {
+                lines.remove(at);
+            },
+            1,
+        ),
+        ("out_of_order", |lines, at| lines.insert(at, lines[at]), 2),
+        (
+            "foreign",
+            |lines, at| lines.insert(at, "{\"event\":\"request\"}"),
+            1,
+        ),
+    ];
+    for (fault, tamper, after) in cases {
+        let mut lines: Vec<&str> = text.lines().collect();
+        tamper(&mut lines, line);
+        fs::write(&copy, lines.join("\n") + "\n")?;
+        let (finished, found) = verify(lab, &log, &copy)?;
+        ensure!(
+            finished.code == Some(1)
+                && at(&found, "/faults/0/fault") == fault
+                && *at(&found, "/faults/0/line") == line as u64 + after,
+            "{fault}: {found}"
+        );
+    }
+    fs::write(&copy, text.replacen("\"status\":201", "\"status\":200", 1))?;
+    let (_, found) = verify(lab, &log, &copy)?;
+    ensure!(at(&found, "/faults/0/fault") == "changed", "{found}");
+    // The end that is cut off is known from what the agent noted.
+    let shorter: Vec<&str> = text.lines().take(line).collect();
+    fs::write(&copy, shorter.join("\n") + "\n")?;
+    fs::copy(with(&log, ".head"), with(&copy, ".head"))?;
+    let (_, found) = verify(lab, &log, &copy)?;
+    ensure!(at(&found, "/faults/0/fault") == "truncated", "{found}");
+    lab.start_agent()
+}
+
+fn rotation_and_takeover_keep_the_chain(lab: &mut Lab) -> Result<()> {
+    let log = lab.files().audit();
+    serves(lab)?;
+    fs::rename(&log, with(&log, ".1"))?;
+    lab.agent().order(&["reload"])?;
+    serves(lab)?;
+    lab.take_over()?;
+    serves(lab)?;
+    lab.stop_agent()?;
+    lab.start_agent()?;
+    serves(lab)?;
+    // The one before the takeover may still write its last lines.
+    wait_until("the log is sound", Duration::from_secs(5), || {
+        Ok(*at(&verified(lab, &[])?, "/faults") == Value::Array(Vec::new()))
+    })?;
+    let found = verified(lab, &[])?;
+    ensure!(*at(&found, "/first") == 1, "{found}");
+    Ok(())
+}
+
+fn a_decision_is_found_by_the_id_that_its_client_has(lab: &mut Lab) -> Result<()> {
+    let unknown = System {
+        asid: UNKNOWN_ASID,
+        ..CONSUMER
+    };
+    let message = Message::search(NHS_NUMBER).from(&unknown);
+    let answer = lab.client(Host::Ssp).answer(&message)?;
+    let id = answer.header("x-request-id").context("no X-Request-Id")?;
+    let search = |arguments: &[&str]| -> Result<Finished> {
+        let config = lab.files().config();
+        lab.at_edge(&config, &[&["audit", "search"], arguments].concat())
+    };
+    let found = search(&["--decision", id, "--json"])?;
+    let line: Value = serde_json::from_str(&found.stdout).context("not one line of JSON")?;
+    ensure!(at(&line, "/reason") == "asid_unknown", "{line}");
+    let told = search(&["--asid", UNKNOWN_ASID, "--since", "1m"])?;
+    ensure!(
+        told.code == Some(0) && told.stdout.contains("asid_unknown") && told.stdout.contains(id),
+        "{}",
+        told.said()
+    );
+    let nothing = search(&["--decision", "ffffffff-0000", "--until", "2020-01-01T00:00:00Z"])?;
+    ensure!(nothing.code == Some(1), "{}", nothing.said());
+    Ok(())
+}
+
+fn what_can_not_be_recorded_is_not_answered(lab: &mut Lab) -> Result<()> {
+    let folder = lab.files().folder().join("small");
+    fs::create_dir_all(&folder)?;
+    let log = folder.join("audit.jsonl");
+    let before = set(lab, &[("file", log.display().to_string().into())])?;
+    lab.stop_agent()?;
+    // The mount is the agent's alone, and ends with it.
+    let run = Run::inside(&lab.network().namespace(Host::Edge), "unshare")
+        .args(["--mount", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=256k none \"$0\" && exec \"$@\"")
+        .arg(&folder)
+        .arg(lab.binary())
+        .arg("--config")
+        .arg(lab.files().config())
+        .arg("run");
+    lab.start_agent_by(&run)?;
+    serves(lab)?;
+    let inside = |path: &Path| -> Result<PathBuf> {
+        let root = PathBuf::from(format!("/proc/{}/root", lab.agent_process()?.id()));
+        Ok(root.join(path.strip_prefix("/")?))
+    };
+    let id = created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
+    let filler = inside(&folder.join("filler"))?;
+    let full = fs::write(&filler, vec![0; 1 << 20]);
+    ensure!(full.is_err(), "the disk is not full");
+    let rows = lab.database().pointers()?;
+    for message in [
+        Message::read(&id).from(&CONSUMER),
+        Message::search(NHS_NUMBER).from(&CONSUMER),
+    ] {
+        let answer = lab.client(Host::Ssp).answer(&message)?;
+        ensure!(
+            answer.status == 500 && !answer.body.contains("DocumentReference\""),
+            "{message}: {answer}: {}",
+            answer.body
+        );
+    }
+    ensure!(lab.database().pointers()? == rows);
+    let said = lab.agent_process()?.log()?;
+    ensure!(said.contains("the answer is withheld"), "{said}");
+    fs::remove_file(&filler)?;
+    allowed(lab, &Message::read(&id).from(&CONSUMER), 200)?;
+    let (_, found) = verify(lab, &inside(&log)?, &inside(&log)?)?;
+    ensure!(*at(&found, "/faults") == Value::Array(Vec::new()), "{found}");
+
+    restart_with(lab, before)
+}
+
+fn on_the_disk_before_the_answer(lab: &mut Lab) -> Result<()> {
+    let before = set(lab, &[("durability", "fsync".into())])?;
+    lab.stop_agent()?;
+    lab.start_agent()?;
+    let id = created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
+    allowed(lab, &Message::read(&id).from(&CONSUMER), 200)?;
+    let said = lab.agent_process()?.log()?;
+    ensure!(!said.contains("could not be recorded"), "{said}");
+    restart_with(lab, before)
+}
+
+/// Changes `[audit]`, and gives what it was.
+fn set(lab: &Lab, keys: &[(&str, toml::Value)]) -> Result<Table> {
+    let mut before = None;
+    lab.configure(|table| {
+        if let Some(toml::Value::Table(audit)) = table.get_mut("audit") {
+            before = Some(audit.clone());
+            let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+            audit.extend(Table::from_iter(keys));
+        }
+    })?;
+    before.context("no [audit]")
+}
+
+fn restart_with(lab: &mut Lab, audit: Table) -> Result<()> {
+    lab.stop_agent()?;
+    lab.configure(|table| drop(table.insert("audit".to_owned(), audit.into())))?;
+    lab.start_agent()?;
+    serves(lab)
+}
+
+/// What `spinegate audit verify` says of the configuration's log.
+fn verified(lab: &Lab, arguments: &[&str]) -> Result<Value> {
+    let arguments = [&["audit", "verify", "--json"], arguments].concat();
+    let finished = lab.at_edge(&lab.files().config(), &arguments)?;
+    serde_json::from_str(&finished.stdout).with_context(|| finished.said())
+}
+
+/// What it says of a file, with the key of a log.
+fn verify(lab: &Lab, log: &Path, file: &Path) -> Result<(Finished, Value)> {
+    let key = with(log, ".key.pub").display().to_string();
+    let file = file.display().to_string();
+    let arguments = ["audit", "verify", "--json", "--key", &key, &file];
+    let finished = lab.at_edge(&lab.files().config(), &arguments)?;
+    let found = serde_json::from_str(&finished.stdout).with_context(|| finished.said())?;
+    Ok((finished, found))
+}
+
+fn with(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
