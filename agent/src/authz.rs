@@ -8,6 +8,8 @@
 mod checks;
 mod denial;
 mod explain;
+mod leave;
+mod provider;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,8 @@ use crate::{
 pub use checks::{Check, Checks};
 pub use denial::{Denial, Subject};
 pub use explain::{Checked, Described, Explanation, Verdict, explain};
+pub use leave::Leave;
+pub use provider::{Provider, Retrieval};
 pub use stages::{Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, Judged, Permit};
 
 /// What the gateway's configuration says about requests.
@@ -36,6 +40,17 @@ pub struct Rules {
     pub base_path: String,
     /// `[gateway.jwt]`
     pub claims: ClaimRules,
+    /// `[gateway.provider]`, in the provider profile; none in the locator's.
+    pub provider: Option<Provider>,
+}
+
+impl Rules {
+    const fn names(&self) -> &'static checks::Names {
+        match self.provider {
+            None => &checks::Names::LOCATOR,
+            Some(_) => &checks::Names::SSP,
+        }
+    }
 }
 
 /// Who sent the request, as far as its certificate proves it.
@@ -109,6 +124,7 @@ fn judge_head(
     subject: &mut Subject,
 ) -> Result<(Arc<System>, (Route, Format)), (Check, Refusal)> {
     let at = |check: Check| move |refusal: Refusal| (check, refusal);
+    let names = &checks::Names::LOCATOR;
 
     let route = Route::classify(&rules.base_path, method, uri.path(), uri.query());
     let route = subject.made(Check::MethodAndPath, route)?;
@@ -116,26 +132,27 @@ fn judge_head(
     subject.interaction = Some(interaction);
     subject.pointer = route.pointer().cloned();
 
-    let from = checks::from_asid(headers).map_err(at(Check::Headers))?;
+    let from = checks::from_asid(names, headers).map_err(at(Check::Headers))?;
     subject.asid = Some(from);
-    let to = checks::to_asid(headers).map_err(at(Check::Headers))?;
+    let to = checks::to_asid(names, headers).map_err(at(Check::Headers))?;
     let bearer = bearer(headers).map_err(at(Check::Headers))?;
     let declared = checks::declared_interaction(headers, interaction);
     let declared = subject.made(Check::Headers, declared)?;
 
-    subject.made(Check::Receiver, checks::receiver(&to, &rules.gateway_asid))?;
+    subject.made(Check::Receiver, checks::receiver(names, &to, &rules.gateway_asid))?;
 
     let token = subject.made(Check::TokenForm, Token::parse(bearer))?;
     let claims = Claims::check(&token, interaction, &rules.claims, now);
     let claims = subject.made(Check::TokenClaims, claims)?;
     subject.claims = Some(claims.clone());
 
-    let system = subject.made(Check::AsidKnown, checks::known_system(registry, &from))?;
+    let system = subject.made(Check::AsidKnown, checks::known_system(names, registry, &from))?;
     subject.ods = Some(system.ods.clone());
     subject.made(Check::AsidActive, checks::active(system))?;
     let name = checks::certificate_name(system, requester.fqdn.as_ref());
     subject.made(Check::CertificateName, name)?;
-    subject.made(Check::TokenAsid, checks::token_asid(&claims, system))?;
+    let asid = checks::token_asid(names, Some(registry), &claims, &from);
+    subject.made(Check::TokenAsid, asid)?;
     subject.made(Check::TokenOds, checks::token_ods(&claims, system))?;
 
     let id = checks::associated(system, interaction, declared.as_ref());

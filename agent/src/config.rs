@@ -16,10 +16,7 @@ pub use diagnostic::Diagnostic;
 pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
-    Audit, ClientTls, Config, Control, CrlFetch, DhGroup, Durability, Failsafe, Filter, FilterMode, Gateway,
-    GuardedService, HandshakeBudgets, Health, Listen, Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile,
-    Registry, Revocation, Scope, Service, ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls,
-    Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
+    Audit, ClientTls, Config, Control, CrlFetch, DhGroup, Durability, Failsafe, Filter, FilterMode, Gateway, GuardedService, HandshakeBudgets, Health, Listen, Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile, Provider, Registry, Requester, Revocation, Scope, Service, ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls, Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
 };
 pub use problem::Problem;
 pub use service::{ServiceError, SourceName, SourceNameError};

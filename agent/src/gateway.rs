@@ -33,8 +33,8 @@ use self::{
 };
 use crate::{
     audit,
-    authz::Rules,
-    config::{self, Config, Problem},
+    authz::{Provider, Rules},
+    config::{self, Config, Problem, Profile, Requester},
     control::{Errors, UpstreamStatus},
     fetch::OcspClient,
     metrics::Counters,
@@ -84,6 +84,13 @@ impl Policy {
             gateway_asid: settings.asid,
             base_path: settings.base_path.clone(),
             claims: settings.claims,
+            provider: match settings.profile {
+                Profile::Locator => None,
+                Profile::Provider => Some(Provider {
+                    endpoint: settings.provider.endpoint.clone(),
+                    registered: settings.provider.requester == Requester::Registered,
+                }),
+            },
         };
         Ok(Self {
             rules,

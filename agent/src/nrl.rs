@@ -1,6 +1,7 @@
 //! The National Record Locator's vocabulary as types that can't hold a wrong value. No I/O.
 
 mod asid;
+mod endpoint;
 mod fqdn;
 mod interaction;
 mod json;
@@ -19,6 +20,7 @@ mod tree;
 mod xml;
 
 pub use asid::{Asid, AsidError};
+pub use endpoint::{Endpoint, TraceId};
 pub use fqdn::{Fqdn, FqdnError};
 pub use interaction::{Interaction, InteractionId, InteractionIdError};
 pub use jwt::{Actor, ClaimRules, Claims, Token, bearer};

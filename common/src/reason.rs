@@ -247,20 +247,29 @@ reasons! {
         "A query parameter is unknown, missing, repeated or malformed for this interaction.",
         "Compare the query with the NRL API's page of the interaction.";
     FromAsidMissing = 64, Request, "from_asid_missing",
-        "The fromASID header is missing or sent more than once.",
+        "The header with the requester's ASID (fromASID, or Ssp-From to a provider) is missing or sent more than once.",
         "Send the system's own ASID, once.";
     FromAsidInvalid = 65, Request, "from_asid_invalid",
-        "The fromASID header is not an ASID of twelve digits.",
+        "The header with the requester's ASID (fromASID, or Ssp-From to a provider) is not an ASID of twelve digits.",
         "Send the system's own ASID, twelve digits.";
     ToAsidMissing = 66, Request, "to_asid_missing",
-        "The toASID header is missing or sent more than once.",
+        "The header with the receiver's ASID (toASID, or Ssp-To to a provider) is missing or sent more than once.",
         "Send the ASID of this service, once.";
     ToAsidInvalid = 67, Request, "to_asid_invalid",
-        "The toASID header is not the ASID of this service.",
+        "The header with the receiver's ASID (toASID, or Ssp-To to a provider) is not the ASID of this service.",
         "Send the ASID of this service.";
     InteractionMismatch = 68, Request, "interaction_mismatch",
-        "The InteractionID header names another interaction than method and path do.",
-        "Leave the header out, or send the interaction's own ID.";
+        "The InteractionID header, or Ssp-InteractionID to a provider, names another interaction than method and path do.",
+        "Send the interaction's own ID, or to a record locator none.";
+    InteractionMissing = 125, Request, "interaction_missing",
+        "The Ssp-InteractionID header is missing or sent more than once, and a provider is asked for records through it alone.",
+        "Send the ID of the retrieval, once.";
+    TraceIdMissing = 126, Request, "trace_id_missing",
+        "The Ssp-TraceID header is missing or sent more than once.",
+        "Let the consumer make a UUID for each request, and send it once.";
+    TraceIdInvalid = 127, Request, "trace_id_invalid",
+        "The Ssp-TraceID header is not a UUID.",
+        "Send the UUID in its form of 36 characters with hyphens.";
     JwtMissing = 69, Request, "jwt_missing",
         "The Authorization header is missing, sent more than once, or not a bearer token.",
         "Send `Authorization: Bearer` with the JWT, once.";
@@ -351,7 +360,7 @@ reasons! {
         "Send the ASID that belongs to the certificate, or correct the registered FQDN.";
     JwtAsidMismatch = 93, Authorisation, "jwt_asid_mismatch",
         "The ASID in the JWT is not the requester's.",
-        "Put the fromASID value in the claim requesting_system.";
+        "Put the ASID of fromASID or Ssp-From in the claim requesting_system.";
     JwtOdsMismatch = 94, Authorisation, "jwt_ods_mismatch",
         "The ODS code in the JWT is not the one registered for the ASID.",
         "Put the ASID's own ODS code in the claim requesting_organization.";

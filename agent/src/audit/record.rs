@@ -214,12 +214,18 @@ pub struct Request {
     /// The requester's ASID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asid: Option<String>,
-    /// The ODS code registered for it.
+    /// The ODS code registered for it; to a provider that asks no registry, the one in the JWT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ods: Option<String>,
     /// The owner of the pointer concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custodian: Option<String>,
+    /// On whose behalf, as the JWT says: the id of a professional's role profile, `citizen` or `unattended`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The version of what was answered, as its ETag says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// The status of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -299,6 +305,8 @@ impl Request {
             asid: None,
             ods: None,
             custodian: None,
+            user: None,
+            version: None,
             status: None,
         }
     }

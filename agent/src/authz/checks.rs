@@ -101,17 +101,33 @@ impl Checks {
     }
 }
 
-pub(super) fn from_asid(headers: &HeaderMap) -> Result<Asid, Refusal> {
-    asid(
-        headers,
-        "fromASID",
-        Reason::FromAsidMissing,
-        Reason::FromAsidInvalid,
-    )
+/// What the headers are called that name the two ends of a request.
+pub(super) struct Names {
+    from: &'static str,
+    to: &'static str,
 }
 
-pub(super) fn to_asid(headers: &HeaderMap) -> Result<Asid, Refusal> {
-    asid(headers, "toASID", Reason::ToAsidMissing, Reason::ToAsidInvalid)
+impl Names {
+    /// To a record locator.
+    pub(super) const LOCATOR: Self = Self {
+        from: "fromASID",
+        to: "toASID",
+    };
+    /// To a provider, from the Spine Secure Proxy.
+    pub(super) const SSP: Self = Self {
+        from: "Ssp-From",
+        to: "Ssp-To",
+    };
+}
+
+pub(super) fn from_asid(names: &Names, headers: &HeaderMap) -> Result<Asid, Refusal> {
+    let (missing, invalid) = (Reason::FromAsidMissing, Reason::FromAsidInvalid);
+    asid(headers, names.from, missing, invalid)
+}
+
+pub(super) fn to_asid(names: &Names, headers: &HeaderMap) -> Result<Asid, Refusal> {
+    let (missing, invalid) = (Reason::ToAsidMissing, Reason::ToAsidInvalid);
+    asid(headers, names.to, missing, invalid)
 }
 
 fn asid(headers: &HeaderMap, name: &str, missing: Reason, invalid: Reason) -> Result<Asid, Refusal> {
@@ -158,21 +174,28 @@ pub(super) fn declared_interaction(
     }
 }
 
-pub(super) fn receiver(to: &Asid, gateway: &Asid) -> Result<(), Refusal> {
+pub(super) fn receiver(names: &Names, to: &Asid, gateway: &Asid) -> Result<(), Refusal> {
     if to == gateway {
         return Ok(());
     }
     Err(Refusal::new(
         Reason::ToAsidInvalid,
-        format!("toASID ({to}) HTTP Header is not the ASID of this service"),
+        format!("{} ({to}) HTTP Header is not the ASID of this service", names.to),
     ))
 }
 
-pub(super) fn known_system<'r>(registry: &'r Registry, asid: &Asid) -> Result<&'r Arc<System>, Refusal> {
+pub(super) fn known_system<'r>(
+    names: &Names,
+    registry: &'r Registry,
+    asid: &Asid,
+) -> Result<&'r Arc<System>, Refusal> {
     registry.system(asid).ok_or_else(|| {
         Refusal::new(
             Reason::AsidUnknown,
-            format!("The ASID defined in the fromASID ({asid}) HTTP Header is unknown"),
+            format!(
+                "The ASID defined in the {} ({asid}) HTTP Header is unknown",
+                names.from
+            ),
         )
     })
 }
@@ -196,14 +219,23 @@ pub(super) fn certificate_name(system: &System, fqdn: Option<&Fqdn>) -> Result<(
     Err(Refusal::new(Reason::AsidFqdnMismatch, why))
 }
 
-pub(super) fn token_asid(claims: &Claims, system: &System) -> Result<(), Refusal> {
-    if claims.asid == system.asid {
+/// The registry, where it is asked, tells another system's ASID from one that nobody has.
+pub(super) fn token_asid(
+    names: &Names,
+    registry: Option<&Registry>,
+    claims: &Claims,
+    from: &Asid,
+) -> Result<(), Refusal> {
+    if claims.asid == *from {
         return Ok(());
     }
-    let why = format!(
-        "requesting_system ASID ({}) is not that of the fromASID ({}) HTTP Header",
-        claims.asid, system.asid
-    );
+    let (claimed, header) = (claims.asid, names.from);
+    let why = match registry {
+        Some(registry) if registry.system(&claimed).is_none() => {
+            format!("The ASID defined in the requesting_system ({claimed}) is unknown")
+        }
+        _ => format!("requesting_system ASID ({claimed}) is not that of the {header} ({from}) HTTP Header"),
+    };
     Err(Refusal::new(Reason::JwtAsidMismatch, why))
 }
 

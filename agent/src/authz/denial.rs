@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 use spinegate_common::Reason;
 
 use crate::nrl::{
-    Asid, Claims, Interaction, InteractionId, OdsCode, Outcome, PointerId, Refusal, allowed_methods,
+    Asid, Claims, Interaction, InteractionId, OdsCode, Outcome, PointerId, Refusal, TraceId, allowed_methods,
 };
 
 use super::{Check, Checks};
@@ -28,6 +28,8 @@ pub struct Subject {
     pub claims: Option<Claims>,
     /// The checks that it has passed.
     pub passed: Checks,
+    /// The consumer's id of the request, where the Secure Proxy passes one on.
+    pub trace: Option<TraceId>,
 }
 
 impl Subject {
@@ -74,6 +76,13 @@ impl Denial {
         Self {
             check: Some(check),
             ..Self::new(refusal, subject)
+        }
+    }
+
+    pub(super) fn allowing(self, methods: &'static str) -> Self {
+        Self {
+            allow: Some(methods),
+            ..self
         }
     }
 

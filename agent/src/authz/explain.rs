@@ -113,7 +113,11 @@ fn verdict(
     now: SystemTime,
 ) -> Verdict {
     let interaction = described.interaction.interaction();
-    let Some(interaction) = interaction.filter(|asked| Interaction::LOCATOR.contains(asked)) else {
+    let served = |asked: &Interaction| match rules.provider {
+        None => Interaction::LOCATOR.contains(asked),
+        Some(_) => *asked == Interaction::Retrieve,
+    };
+    let Some(interaction) = interaction.filter(served) else {
         return match check {
             Check::MethodAndPath => {
                 let why = format!("No request to this service performs {}", described.interaction);
@@ -122,8 +126,15 @@ fn verdict(
             _ => not_given("an interaction that this service has"),
         };
     };
-    match checks::known_system(registry, &described.asid) {
-        Ok(known) => of_system(check, known, rules, described, interaction, now),
+    if rules
+        .provider
+        .as_ref()
+        .is_some_and(|provider| !provider.registered)
+    {
+        return of_anybody(check, rules, described, interaction, now);
+    }
+    match checks::known_system(rules.names(), registry, &described.asid) {
+        Ok(known) => of_system(check, (registry, known), rules, described, interaction, now),
         Err(refusal) if check == Check::AsidKnown => failed(&refusal),
         Err(_) => of_request(check, rules, described, interaction, now),
     }
@@ -132,7 +143,7 @@ fn verdict(
 /// The checks of a request whose system is registered.
 fn of_system(
     check: Check,
-    known: &System,
+    (registry, known): (&Registry, &System),
     rules: &Rules,
     described: &Described,
     interaction: Interaction,
@@ -159,7 +170,10 @@ fn of_system(
         },
         Check::TokenAsid => claims().map_or_else(
             || not_given("a JWT whose claims are consistent"),
-            |claims| said(checks::token_asid(&claims, known), "it is the requester's"),
+            |claims| {
+                let result = checks::token_asid(rules.names(), Some(registry), &claims, &known.asid);
+                said(result, "it is the requester's")
+            },
         ),
         Check::TokenOds => claims().map_or_else(
             || not_given("a JWT whose claims are consistent"),
@@ -184,6 +198,45 @@ fn of_system(
         | Check::TokenForm
         | Check::TokenClaims
         | Check::Body => of_request(check, rules, described, interaction, now),
+    }
+}
+
+/// The checks of a request to a provider that asks no registry.
+fn of_anybody(
+    check: Check,
+    rules: &Rules,
+    described: &Described,
+    interaction: Interaction,
+    now: SystemTime,
+) -> Verdict {
+    let token = described.token.as_deref().map(Token::parse);
+    match (check, token) {
+        (
+            Check::AsidKnown
+            | Check::AsidActive
+            | Check::CertificateName
+            | Check::TokenOds
+            | Check::Interaction
+            | Check::Ownership,
+            _,
+        ) => not_needed("a provider asks no registry unless gateway.provider.requester is \"registered\""),
+        (Check::TokenAsid, Some(Ok(token))) => match Claims::check(&token, interaction, &rules.claims, now) {
+            Err(_) => not_given("a JWT whose claims are consistent"),
+            Ok(claims) => {
+                let result = checks::token_asid(rules.names(), None, &claims, &described.asid);
+                said(result, "it is the requester's")
+            }
+        },
+        (Check::TokenAsid, _) => not_given("a JWT whose claims are consistent"),
+        (
+            Check::MethodAndPath
+            | Check::Headers
+            | Check::Receiver
+            | Check::TokenForm
+            | Check::TokenClaims
+            | Check::Body,
+            _,
+        ) => of_request(check, rules, described, interaction, now),
     }
 }
 
@@ -218,7 +271,7 @@ fn of_request(
         (Check::Receiver, _) => match &described.to_asid {
             None => not_given("toASID"),
             Some(to) => said(
-                checks::receiver(to, &rules.gateway_asid),
+                checks::receiver(rules.names(), to, &rules.gateway_asid),
                 "toASID is the gateway's",
             ),
         },

@@ -4,6 +4,7 @@ mod explained;
 mod order;
 mod ownership;
 mod properties;
+mod provider;
 mod table;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -158,6 +159,7 @@ fn rules() -> Rules {
         gateway_asid: Asid::parse(GATEWAY).unwrap(),
         base_path: "/STU3".to_owned(),
         claims: ClaimRules::default(),
+        provider: None,
     }
 }
 

@@ -535,6 +535,8 @@ pub struct Gateway {
     pub upstream_keep_alive: Duration,
     /// `[gateway.jwt]`
     pub claims: crate::nrl::ClaimRules,
+    /// `[gateway.provider]`
+    pub provider: Provider,
     /// `[gateway.upstream_tls]`
     pub upstream_tls: UpstreamTls,
     /// `[gateway.health]`
@@ -577,11 +579,32 @@ pub struct Health {
     pub unhealthy_after: u32,
 }
 
+/// `[gateway.provider]`: what a provider's record endpoint serves, in profile `provider`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provider {
+    /// Paths, queries and spellings of the interaction.
+    pub endpoint: crate::nrl::Endpoint,
+    /// Default `any`.
+    pub requester: Requester,
+}
+
+/// `gateway.provider.requester`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Requester {
+    /// Whom the Secure Proxy passes on.
+    #[default]
+    Any,
+    /// Who is in the registry, with the interaction, and no other.
+    Registered,
+}
+
 /// `gateway.profile`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     /// In front of a record locator.
     Locator,
+    /// In front of a provider's record endpoint, behind the Spine Secure Proxy.
+    Provider,
 }
 
 /// `[registry]`

@@ -270,6 +270,20 @@ impl<'r> Section<'r> {
         Some(values)
     }
 
+    /// A list of at least one value that has a default.
+    pub(super) fn list_or<T: PartialEq>(
+        &mut self,
+        name: &'static str,
+        default: Vec<T>,
+        example: Example,
+        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
+        if self.item(name).is_none() {
+            return Some(default);
+        }
+        self.required_list(name, example, parse)
+    }
+
     /// One value, or a list of at least one.
     pub(super) fn one_or_list<T: PartialEq>(
         &mut self,

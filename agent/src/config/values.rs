@@ -12,7 +12,7 @@ use http::uri::PathAndQuery;
 use toml_edit::{Item, Value};
 
 use super::{Cidr, HttpHost, HttpUrl, OnStale, Service, SourceName, UrlError};
-use crate::nrl::{Asid, Fqdn};
+use crate::nrl::{Asid, Fqdn, Interaction, InteractionId};
 
 /// A value as it stands in the file.
 #[derive(Clone, Copy)]
@@ -330,6 +330,28 @@ pub(super) fn base_path(given: Given<'_>) -> Result<String, Fault> {
     let mend =
         "write \"\", or segments of letters, digits and -._~ with a slash before each, as in \"/STU3\"";
     Err(Fault::new(format!("{text:?} is not a path prefix"), mend))
+}
+
+/// A path under which a provider has records: `/`, or what [`base_path`] takes.
+pub(super) fn endpoint_path(given: Given<'_>) -> Result<String, Fault> {
+    match given.text("\"/records\"")? {
+        "/" => Ok("/".to_owned()),
+        "" => Err(Fault::new("\"\" is no path", "write \"/\" for every path")),
+        _ => base_path(given),
+    }
+}
+
+/// A spelling of the ID under which records are retrieved.
+pub(super) fn retrieval(given: Given<'_>) -> Result<InteractionId, Fault> {
+    let [declared, registered] = Interaction::Retrieve.ids();
+    let text = given.text("\"urn:nhs:names:services:nrl:DocumentReference.content.read\"")?;
+    match InteractionId::parse(text) {
+        Ok(id) if id.interaction() == Some(Interaction::Retrieve) => Ok(id),
+        _ => Err(Fault::new(
+            format!("{text:?} is not the ID of the retrieval of a record"),
+            format!("write \"{declared}\" or \"{registered}\""),
+        )),
+    }
 }
 
 /// A path of a unix socket: the kernel takes 107 bytes (unix(7), `sun_path`).

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderValue, Request, Response, Uri,
+    HeaderMap, HeaderValue, Request, Response, Uri,
     header::{self, HeaderName},
     uri::PathAndQuery,
 };
@@ -23,8 +23,11 @@ use super::{
 };
 use crate::{
     audit::{self, Decision, Record},
-    authz::{self, Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, Denial, Judged, Permit, Subject},
-    nrl::{Format, Outcome, Pointer, Refusal, answer_format},
+    authz::{
+        self, Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, Denial, Judged, Leave, Permit,
+        Retrieval, Subject,
+    },
+    nrl::{Actor, Format, Outcome, Pointer, Refusal, answer_format},
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -33,6 +36,8 @@ const DECISION_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How much of a refused request's body is read, and for how long, to keep its connection.
 const UNREAD: usize = 64 * 1024;
 const UNREAD_TIME: Duration = Duration::from_secs(1);
+/// The longest ETag that the audit log takes for a version.
+const LONGEST_VERSION: usize = 128;
 
 /// Answers one request. Whatever happens, there is an answer, and a record of it that was written before.
 pub(super) async fn answer(
@@ -56,15 +61,19 @@ pub(super) async fn answer(
     };
     let mut close = false;
     let (mut answer, subject) = match permitted {
-        Ok(permit) => {
-            let subject = permit.subject().clone();
+        Ok(leave) => {
+            let subject = leave.subject().clone();
             let origin = Origin {
                 request_id: &id,
                 peer: connection.peer.ip(),
                 client: &connection.client.fqdn().to_string(),
             };
-            match policy.upstream.forward(permit, &head.headers, &origin).await {
-                Ok(answer) => (answer.map(|body| watched(connection, body, &seen)), subject),
+            match policy.upstream.forward(&leave, &head.headers, &origin).await {
+                Ok(answer) => {
+                    describe(&mut seen, &subject);
+                    seen.version = version(answer.headers());
+                    (answer.map(|body| watched(connection, body, &seen)), subject)
+                }
                 Err(error) => {
                     let denial = unavailable(&error, subject);
                     note_refusal(connection, &mut record, &denial, error.detail);
@@ -124,7 +133,7 @@ async fn judge(
     head: &http::request::Parts,
     body: &mut Option<Incoming>,
     (now, share): (SystemTime, &mut Share),
-) -> Result<Permit, Denial> {
+) -> Result<Leave, Denial> {
     // The certificate may have expired or been revoked since the handshake (R10, R11).
     if let Err(refusal) = connection
         .gateway
@@ -137,27 +146,36 @@ async fn judge(
             Subject::default(),
         ));
     }
+    let mut take_share = |subject: &Subject| {
+        let Some(asid) = subject.asid else { return Ok(()) };
+        let client = (asid, connection.client.fqdn().clone());
+        if share.of(client, policy.settings.max_requests_per_client) {
+            return Ok(());
+        }
+        Err(overloaded(Reason::ClientOverloaded, subject.clone()))
+    };
+    let (rules, requester) = (&policy.rules, (&connection.client).into());
+    if let Some(provider) = &rules.provider {
+        let line = (&head.method, &head.uri, &head.headers);
+        let retrieval = Retrieval::admit((rules, provider), &policy.registry, &requester, line, now)?;
+        take_share(retrieval.subject())?;
+        return Ok(Leave::Retrieval(retrieval));
+    }
     let admitted = authz::admit(
-        &policy.rules,
+        rules,
         &policy.registry,
-        &(&connection.client).into(),
+        &requester,
         &head.method,
         &head.uri,
         &head.headers,
         now,
     )?;
-    let subject = match &admitted {
+    take_share(match &admitted {
         Admitted::Permitted(permit) => permit.subject(),
         Admitted::NeedsBody(awaiting) => awaiting.subject(),
         Admitted::NeedsStored(awaiting) => awaiting.subject(),
-    };
-    if let Some(asid) = subject.asid {
-        let client = (asid, connection.client.fqdn().clone());
-        if !share.of(client, policy.settings.max_requests_per_client) {
-            return Err(overloaded(Reason::ClientOverloaded, subject.clone()));
-        }
-    }
-    match admitted {
+    })?;
+    let permit = match admitted {
         Admitted::Permitted(permit) => Ok(permit),
         Admitted::NeedsBody(awaiting) => {
             let body = match body.take() {
@@ -171,7 +189,8 @@ async fn judge(
             }
         }
         Admitted::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
-    }
+    };
+    permit.map(Leave::Permit)
 }
 
 /// Asks for the body: with the first poll of it hyper sends 100 Continue to a client that waits for that.
@@ -376,8 +395,15 @@ fn finish(answer: &mut Response<Body>, id: &str, close: bool) {
 }
 
 fn describe(seen: &mut audit::Request, subject: &Subject) {
+    if let Some(trace) = &subject.trace {
+        trace.as_str().clone_into(&mut seen.id);
+    }
+    seen.user = subject.claims.as_ref().map(|claims| user(&claims.actor));
     seen.asid = subject.asid.map(|asid| asid.to_string());
-    seen.ods = subject.ods.as_ref().map(ToString::to_string);
+    // Where the registry was not asked, the token says it.
+    let claimed = subject.claims.as_ref().map(|claims| &claims.ods);
+    let claimed = claimed.filter(|_| subject.trace.is_some());
+    seen.ods = subject.ods.as_ref().or(claimed).map(ToString::to_string);
     seen.custodian = subject.custodian.as_ref().map(ToString::to_string);
     seen.interaction = subject
         .interaction_id
@@ -388,6 +414,21 @@ fn describe(seen: &mut audit::Request, subject: &Subject) {
                 .interaction
                 .map(|interaction| interaction.as_str().to_owned())
         });
+}
+
+/// On whose behalf, as the token says. A citizen is not named: the number would identify a patient.
+fn user(actor: &Actor) -> String {
+    match actor {
+        Actor::User(role_profile) => role_profile.clone(),
+        Actor::Patient(_) => "citizen".to_owned(),
+        Actor::Unattended => "unattended".to_owned(),
+    }
+}
+
+/// The version of the record, as its service names it.
+fn version(headers: &HeaderMap) -> Option<String> {
+    let tag = headers.get(header::ETAG)?.to_str().ok()?;
+    (tag.len() <= LONGEST_VERSION).then(|| tag.to_owned())
 }
 
 fn target(uri: &Uri) -> String {

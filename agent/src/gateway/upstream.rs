@@ -30,7 +30,7 @@ use self::{
 };
 pub(super) use self::{body::AnswerBody, error::UpstreamError};
 use crate::{
-    authz::{Permit, Subject},
+    authz::{Leave, Subject},
     config,
     control::UpstreamStatus,
     nrl::{Format, Refusal, body_format},
@@ -48,6 +48,16 @@ const FORWARDED: [HeaderName; 6] = [
     header::IF_MATCH,
     HeaderName::from_static("fromasid"),
     HeaderName::from_static("toasid"),
+];
+
+/// The same to a provider: the Secure Proxy's headers reach it as they came.
+const FORWARDED_TO_PROVIDER: [HeaderName; 6] = [
+    header::ACCEPT,
+    header::AUTHORIZATION,
+    HeaderName::from_static("ssp-from"),
+    HeaderName::from_static("ssp-interactionid"),
+    HeaderName::from_static("ssp-to"),
+    HeaderName::from_static("ssp-traceid"),
 ];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -128,18 +138,22 @@ impl Upstream {
     /// client's survive, and who it is stands in headers of the gateway's own.
     pub(super) async fn forward(
         &self,
-        permit: Permit,
+        leave: &Leave,
         headers: &HeaderMap,
         origin: &Origin<'_>,
     ) -> Result<Response<AnswerBody>, UpstreamError> {
-        let target = permit.path_and_query().clone();
-        let mut request = request(permit.method().clone(), target, permit.body().clone());
-        for name in FORWARDED {
-            if let Some(value) = headers.get(&name) {
-                request.headers_mut().insert(name, value.clone());
+        let target = leave.path_and_query().clone();
+        let mut request = request(leave.method().clone(), target, leave.body());
+        let forwarded: &[HeaderName] = match leave {
+            Leave::Permit(_) => &FORWARDED,
+            Leave::Retrieval(_) => &FORWARDED_TO_PROVIDER,
+        };
+        for name in forwarded {
+            if let Some(value) = headers.get(name) {
+                request.headers_mut().insert(name.clone(), value.clone());
             }
         }
-        for (name, value) in identity(permit.subject(), origin) {
+        for (name, value) in identity(leave.subject(), origin) {
             let value = HeaderValue::try_from(value).map_err(|error| UpstreamError {
                 reason: Reason::UpstreamInvalid,
                 detail: format!("{name}: {error}"),

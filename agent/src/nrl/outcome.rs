@@ -69,7 +69,10 @@ impl Outcome {
             | Reason::FromAsidInvalid
             | Reason::ToAsidMissing
             | Reason::ToAsidInvalid
+            | Reason::InteractionMissing
             | Reason::InteractionMismatch
+            | Reason::TraceIdMissing
+            | Reason::TraceIdInvalid
             | Reason::AsidUnknown => header_fault("invalid"),
             Reason::JwtMissing
             | Reason::JwtInvalid
@@ -396,6 +399,27 @@ mod tests {
             (ToAsidInvalid, 400, "invalid", "MISSING_OR_INVALID_HEADER", HEADER),
             (
                 InteractionMismatch,
+                400,
+                "invalid",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (
+                InteractionMissing,
+                400,
+                "invalid",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (
+                TraceIdMissing,
+                400,
+                "invalid",
+                "MISSING_OR_INVALID_HEADER",
+                HEADER,
+            ),
+            (
+                TraceIdInvalid,
                 400,
                 "invalid",
                 "MISSING_OR_INVALID_HEADER",

@@ -7,6 +7,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::pointer::subject;
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
 
 const JSON: &str = "application/fhir+json";
 const POINTERS: &str = "/STU3/DocumentReference";
+const RETRIEVAL: &str = "urn:nhs:names:services:nrl:DocumentReference.content.read";
 const ROLE_PROFILE: &str = "https://fhir.nhs.uk/Id/sds-role-profile-id|555021935107";
 
 /// A request to the gateway.
@@ -70,6 +72,19 @@ impl Message {
         Self::new("DELETE", &format!("{POINTERS}/{id}"), "write")
     }
 
+    /// Retrieves a record from a provider, as the Spine Secure Proxy asks for it on behalf of a system.
+    #[must_use]
+    pub fn retrieve(target: &str, system: &System) -> Self {
+        let token = Token::of(system, "read").claim("scope", json!("patient/*.read"));
+        Self::new("GET", target, "read")
+            .without("toASID")
+            .header("Ssp-From", system.asid)
+            .header("Ssp-To", GATEWAY_ASID)
+            .header("Ssp-InteractionID", RETRIEVAL)
+            .header("Ssp-TraceID", &Uuid::new_v4().to_string())
+            .token(&token)
+    }
+
     /// A request of any method and target, for the scope `read` or `write`.
     #[must_use]
     pub fn new(method: &str, target: &str, scope: &'static str) -> Self {
@@ -116,6 +131,15 @@ impl Message {
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(one, _)| !one.eq_ignore_ascii_case(name));
         self
+    }
+
+    /// By another method.
+    #[must_use]
+    pub fn by(self, method: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            ..self
+        }
     }
 
     /// With this body as JSON.

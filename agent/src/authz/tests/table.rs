@@ -155,7 +155,7 @@ fn rows() -> Vec<Row> {
             Reason::JwtAsidMismatch,
             400,
             "MISSING_OR_INVALID_HEADER",
-            "requesting_system ASID (200000000206) is not that of the fromASID (200000000205) HTTP Header",
+            "The ASID defined in the requesting_system (200000000206) is unknown",
         ),
         (
             "another ODS code in the JWT",

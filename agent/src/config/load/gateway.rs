@@ -4,17 +4,21 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     config::{
-        Gateway, Health, Profile, UpstreamTls, Verdicts,
+        Gateway, Health, Profile, Provider, Requester, UpstreamTls, Verdicts,
         reader::{Example, Section},
-        values::{self, Fault, Given},
+        values::{self, Fault},
     },
-    nrl::ClaimRules,
+    nrl::{ClaimRules, Endpoint},
 };
 
 const DAY: Duration = Duration::from_hours(24);
 
 pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
-    let profile = section.or("profile", Profile::Locator, profile);
+    let profile = section.or(
+        "profile",
+        Profile::Locator,
+        values::choice(&[("locator", Profile::Locator), ("provider", Profile::Provider)]),
+    );
     let asid = section.required("asid", Example("\"999999999999\""), values::asid);
     let upstreams = section.one_or_list(
         "upstream",
@@ -54,6 +58,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
     let upstream_tls = upstream_tls(section.section("upstream_tls"), folder, secure);
     let health = health(section.section("health"));
     let claims = claims(section.section("jwt"));
+    let provider = provider(section.section("provider"), profile);
     let drain = values::duration(Duration::ZERO..=Duration::from_mins(10));
     let drain_timeout = section.or("drain_timeout", Duration::from_secs(10), drain);
     if let (Some(line), Some(head)) = (max_request_line, max_head)
@@ -93,6 +98,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
         upstream_max_idle: upstream_max_idle?,
         upstream_keep_alive: upstream_keep_alive?,
         claims: claims?,
+        provider: provider?,
         upstream_tls: upstream_tls?,
         health: health?,
         drain_timeout: drain_timeout?,
@@ -109,6 +115,32 @@ fn claims(mut section: Section<'_>) -> Option<ClaimRules> {
     Some(ClaimRules {
         tolerance: tolerance?,
         unattended_reads: unattended_reads?,
+    })
+}
+
+fn provider(mut section: Section<'_>, profile: Option<Profile>) -> Option<Provider> {
+    let default = Endpoint::default();
+    let example = Example("[\"/records\"]");
+    let paths = section.list_or("paths", default.paths, example, values::endpoint_path);
+    let queries = section.or("queries", default.queries, values::flag);
+    let example = Example("[\"urn:nhs:names:services:nrl:DocumentReference.content.read\"]");
+    let interactions = section.list_or("interactions", default.interactions, example, values::retrieval);
+    let words = &[("any", Requester::Any), ("registered", Requester::Registered)];
+    let requester = section.or("requester", Requester::Any, values::choice(words));
+    if profile == Some(Profile::Locator) && section.is_given() {
+        let message = "is of no use: gateway.profile is \"locator\"";
+        let mend = "write gateway.profile = \"provider\", or take the table out";
+        section.warning(Fault::new(message, mend));
+    }
+    section.finish();
+
+    Some(Provider {
+        endpoint: Endpoint {
+            paths: paths?,
+            queries: queries?,
+            interactions: interactions?,
+        },
+        requester: requester?,
     })
 }
 
@@ -214,16 +246,5 @@ pub(super) fn verdicts(mut section: Section<'_>) -> Option<Verdicts> {
         half_life: half_life?,
         ttl: ttl?,
         ttl_max: ttl_max?,
-    })
-}
-
-/// The profile is known from the start, so that a file for a later version is told so and not called misspelt.
-fn profile(given: Given<'_>) -> Result<Profile, Fault> {
-    let served = values::choice(&[("locator", Some(Profile::Locator)), ("provider", None)])(given)?;
-    served.ok_or_else(|| {
-        Fault::new(
-            "\"provider\" is not served by this version",
-            "write profile = \"locator\"",
-        )
     })
 }

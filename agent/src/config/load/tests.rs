@@ -173,9 +173,19 @@ fn each_bad_value_gets_its_diagnostic() {
         ),
         (
             "asid = \"999999999999\"",
-            "asid = \"99999999999\"\nprofile = \"provider\"",
+            "asid = \"99999999999\"\nprofile = \"responder\"",
             "dir/a.toml:21: gateway.asid: \"99999999999\" is not an ASID; write its twelve digits in quotes\n\
-             dir/a.toml:22: gateway.profile: \"provider\" is not served by this version; write profile = \"locator\"",
+             dir/a.toml:22: gateway.profile: \"responder\" is none of its values; write one of \"locator\", \"provider\"",
+        ),
+        (
+            "upstream = \"http://127.0.0.1:8080\"",
+            "upstream = \"http://127.0.0.1:8080\"\n[gateway.jwt]\ntolerance = \"6m\"\n[gateway.provider]\npaths = []\ninteractions = \
+             [\"urn:nhs:names:services:nrl:DocumentReference.read\"]\nrequester = \"all\"",
+            "dir/a.toml:24: gateway.jwt.tolerance: \"6m\" is out of range; write a time span from 0s to 5m, as in \"5s\"\n\
+             dir/a.toml:26: gateway.provider.paths: is empty; write `paths = [\"/records\"]` under [gateway.provider]\n\
+             dir/a.toml:27: gateway.provider.interactions[0]: \"urn:nhs:names:services:nrl:DocumentReference.read\" is not the ID of the retrieval of a record; \
+             write \"urn:nhs:names:services:nrl:DocumentReference.content.read\" or \"urn:nhs:names:services:nrl:DocumentReference.content\"\n\
+             dir/a.toml:28: gateway.provider.requester: \"all\" is none of its values; write one of \"any\", \"registered\"",
         ),
         (
             "upstream = \"http://127.0.0.1:8080\"",

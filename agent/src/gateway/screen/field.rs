@@ -9,7 +9,7 @@ use super::{
 
 /// Names that decide something here or upstream. Another name that is the same without its punctuation is refused: CGI and
 /// its heirs would take it for this one.
-const OURS: [&str; 18] = [
+const OURS: [&str; 22] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -21,6 +21,10 @@ const OURS: [&str; 18] = [
     "host",
     "if-match",
     "interactionid",
+    "ssp-from",
+    "ssp-interactionid",
+    "ssp-to",
+    "ssp-traceid",
     "te",
     "toasid",
     "trailer",
@@ -393,6 +397,10 @@ mod tests {
             "x-requestid",
             "if_match",
             "h-o-s-t",
+            "ssp_from",
+            "SspTo",
+            "Ssp-Trace-ID",
+            "ssp.interactionid",
         ] {
             assert_eq!(
                 rule(&[&format!("{name}: 1")]),
@@ -409,6 +417,7 @@ mod tests {
             "x-spine",
             "hostname",
             "X-Forwarded-For",
+            "Ssp-TraceID",
         ] {
             assert_eq!(rule(&[&format!("{name}: 1")]), None, "{name}");
         }
@@ -422,6 +431,7 @@ mod tests {
         for value in [
             "",
             "fromASID",
+            "close, Ssp-From",
             "close, Authorization",
             "content-length",
             "a b",

@@ -1,0 +1,54 @@
+//! Leave to forward a request. The forwarder takes nothing else.
+
+use bytes::Bytes;
+use http::{Method, uri::PathAndQuery};
+
+use super::{Permit, Retrieval, Subject};
+
+/// Leave to forward one request, exactly as it was judged.
+#[derive(Debug)]
+#[must_use = "leave is there to be used"]
+pub enum Leave {
+    /// It passed every check of a record locator's.
+    Permit(Permit),
+    /// It passed every check of a provider's.
+    Retrieval(Retrieval),
+}
+
+impl Leave {
+    /// The method to forward.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        match self {
+            Self::Permit(permit) => permit.method(),
+            Self::Retrieval(_) => &Method::GET,
+        }
+    }
+
+    /// The path and query to forward, as they were judged.
+    #[must_use]
+    pub fn path_and_query(&self) -> &PathAndQuery {
+        match self {
+            Self::Permit(permit) => permit.path_and_query(),
+            Self::Retrieval(retrieval) => retrieval.path_and_query(),
+        }
+    }
+
+    /// The body to forward, as it was judged.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        match self {
+            Self::Permit(permit) => permit.body().clone(),
+            Self::Retrieval(_) => Bytes::new(),
+        }
+    }
+
+    /// What the audit records.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        match self {
+            Self::Permit(permit) => permit.subject(),
+            Self::Retrieval(retrieval) => retrieval.subject(),
+        }
+    }
+}
