@@ -25,6 +25,8 @@ pub(crate) enum Subject {
     Handshake,
     /// What requests cost, beside nginx and HAProxy.
     Gateway,
+    /// How many decisions a second the audit log takes.
+    Audit,
 }
 
 const PICTURE: &str = "docs/benchmarks.svg";
@@ -39,6 +41,7 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
         Subject::Filter => filter()?,
         Subject::Handshake => proxies::handshake()?,
         Subject::Gateway => proxies::gateway()?,
+        Subject::Audit => audit()?,
     };
     if !write {
         command::run(measuring.args(json.then_some("--json")))?;
@@ -56,6 +59,10 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
         }
         Subject::Handshake => put("handshakes", &figures, &said)?,
         Subject::Gateway => put("requests", &figures, &said)?,
+        Subject::Audit => {
+            Page::read("audit")?.write(&page::table(&figures)?)?;
+            println!("xtask: {} holds this run's figures", page::PATH);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -69,8 +76,19 @@ fn put(part: &str, figures: &Value, said: &str) -> Result<()> {
 }
 
 fn filter() -> Result<Command> {
+    example("bench-filter")
+}
+
+/// On the disk that holds what is built.
+fn audit() -> Result<Command> {
+    let mut command = example("bench-audit")?;
+    command.arg(host::target());
+    Ok(command)
+}
+
+fn example(name: &str) -> Result<Command> {
     let mut cargo = build::cargo()?;
     #[rustfmt::skip]
-    cargo.args(["run", "--quiet", "--profile", "measure", "--package", "spinegate", "--example", "bench-filter", "--"]);
+    cargo.args(["run", "--quiet", "--profile", "measure", "--package", "spinegate", "--example", name, "--"]);
     Ok(cargo)
 }
