@@ -146,16 +146,16 @@ fn judge_head(
     let claims = subject.made(Check::TokenClaims, claims)?;
     subject.claims = Some(claims.clone());
 
-    let system = subject.made(Check::AsidKnown, checks::known_system(names, registry, &from))?;
+    let system = subject.made(Check::AsidKnown, checks::known_system(names, registry, &from, now))?;
     subject.ods = Some(system.ods.clone());
-    subject.made(Check::AsidActive, checks::active(system))?;
-    let name = checks::certificate_name(system, requester.fqdn.as_ref());
+    subject.made(Check::AsidActive, checks::active(&system))?;
+    let name = checks::certificate_name(&system, requester.fqdn.as_ref());
     subject.made(Check::CertificateName, name)?;
-    let asid = checks::token_asid(names, Some(registry), &claims, &from);
+    let asid = checks::token_asid(names, Some((registry, now)), &claims, &from);
     subject.made(Check::TokenAsid, asid)?;
-    subject.made(Check::TokenOds, checks::token_ods(&claims, system))?;
+    subject.made(Check::TokenOds, checks::token_ods(&claims, &system))?;
 
-    let id = checks::associated(system, interaction, declared.as_ref());
+    let id = checks::associated(&system, interaction, declared.as_ref());
     subject.interaction_id = Some(subject.made(Check::Interaction, id)?);
 
     let format = match &route {
@@ -163,5 +163,5 @@ fn judge_head(
         // Without a body there is nothing to read.
         Route::Read(_) | Route::Search(_) | Route::Delete(_) => Format::Json,
     };
-    Ok((system.clone(), (route, format)))
+    Ok((system, (route, format)))
 }

@@ -38,7 +38,7 @@ use crate::{
     control::{Errors, UpstreamStatus},
     fetch::OcspClient,
     metrics::Counters,
-    registry::Registry,
+    registry,
     tls::{Acceptor, Connector},
     verdict::Verdicts,
 };
@@ -50,6 +50,7 @@ pub struct Gateway {
     acceptor: Arc<Acceptor>,
     ocsp: Arc<OcspClient>,
     policy: ArcSwap<Policy>,
+    registry: Arc<registry::InForce>,
     verdicts: Arc<Verdicts>,
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
@@ -60,21 +61,20 @@ pub struct Gateway {
     load: Arc<load::Load>,
 }
 
-/// What a request is judged by and where it goes: a snapshot.
+/// What a request is judged by, beside the registry, and where it goes: a snapshot.
 pub struct Policy {
     rules: Rules,
-    registry: Registry,
     upstream: Upstream,
     settings: config::Gateway,
     limits: config::Unauthenticated,
 }
 
 impl Policy {
-    /// A snapshot of the settings and the registry, with what makes TLS connections to upstreams.
+    /// A snapshot of the settings, with what makes TLS connections to upstreams.
     ///
     /// # Errors
     /// If an upstream's address has no host.
-    pub fn new(config: &Config, registry: Registry, connector: Option<Connector>) -> Result<Self, Problem> {
+    pub fn new(config: &Config, connector: Option<Connector>) -> Result<Self, Problem> {
         let settings = config.gateway.clone();
         let upstream = Upstream::new(&settings, connector).ok_or_else(|| {
             let mend = "write it like http://127.0.0.1:8080";
@@ -94,7 +94,6 @@ impl Policy {
         };
         Ok(Self {
             rules,
-            registry,
             upstream,
             settings,
             limits: config.tls.unauthenticated,
@@ -106,12 +105,6 @@ impl Policy {
     pub const fn rules(&self) -> &Rules {
         &self.rules
     }
-
-    /// Who is registered.
-    #[must_use]
-    pub const fn registry(&self) -> &Registry {
-        &self.registry
-    }
 }
 
 impl Gateway {
@@ -120,7 +113,7 @@ impl Gateway {
     pub fn new(
         acceptor: Arc<Acceptor>,
         ocsp: Arc<OcspClient>,
-        policy: Policy,
+        (policy, registry): (Policy, Arc<registry::InForce>),
         verdicts: Arc<Verdicts>,
         audit: Arc<audit::Log>,
         (counters, errors): (Arc<Counters>, Arc<Errors>),
@@ -129,6 +122,7 @@ impl Gateway {
             acceptor,
             ocsp,
             policy: ArcSwap::from_pointee(policy),
+            registry,
             verdicts,
             audit,
             counters,

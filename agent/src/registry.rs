@@ -1,73 +1,172 @@
-//! The registry: which systems there are, whose they are and what they may do (R1), as an immutable snapshot.
+//! The registry: which systems there are, whose they are and what they may do (R1), as immutable snapshots.
 
 mod load;
+mod source;
+mod systems;
 
 use std::{
-    collections::{BTreeSet, HashMap},
     path::Path,
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
-use crate::{
-    config::Problem,
-    nrl::{Asid, Fqdn, InteractionId, OdsCode},
-};
+use arc_swap::ArcSwap;
 
-/// The systems by ASID. A snapshot: a reload makes another one, and a request is judged by one from beginning
-/// to end.
-#[derive(Clone, Debug, Default)]
-pub struct Registry {
-    systems: HashMap<Asid, Arc<System>>,
+use crate::{config::Problem, nrl::Asid};
+
+pub use source::Source;
+pub use systems::{Interactions, Packer, System, Systems};
+
+/// How far a clock may be set back after a snapshot came, before that one counts as from a time that is still to come.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
+
+/// Loads `registry.toml`.
+///
+/// # Errors
+/// Everything that is wrong with the file, in the order of its lines; each key begins with `file:line: `.
+pub fn load(path: &Path) -> Result<Systems, Vec<Problem>> {
+    load::load(path)
 }
 
-/// A registered system: one ASID is one system of one organisation (NRL "Retrieval through the SSP" page).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct System {
-    /// `asid`: its identity, unique in the registry.
-    pub asid: Asid,
-    /// `ods`: the organisation that it works for.
-    pub ods: OdsCode,
-    /// `interactions`: what it may do. IDs are compared exactly; both IDs of an interaction only if both are
-    /// listed.
-    pub interactions: BTreeSet<InteractionId>,
-    /// `name`: what the operator calls it.
-    pub name: Option<String>,
-    /// `fqdn`: the name that its certificate must have, where it connects with a certificate of its own.
-    pub fqdn: Option<Fqdn>,
-    /// `active`: whether it has access. Default true.
-    pub active: bool,
+/// The snapshots in force, of each source one. The first that has an ASID decides: nothing is joined from two. A change
+/// makes another registry, and a request is judged by one from beginning to end.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    snapshots: Vec<Arc<Snapshot>>,
+    len: usize,
+}
+
+/// What a source knew at a time.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Whose it is.
+    pub source: Source,
+    /// What it knows.
+    pub systems: Systems,
+    /// When it was fetched and when it ends; none for what does not age.
+    pub life: Option<Life>,
+}
+
+/// From when to when a snapshot counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it was fetched.
+    pub fetched: SystemTime,
+    /// When it ends unless it is fetched again.
+    pub ends: SystemTime,
+}
+
+/// The registry in force. It changes while requests are under way; each of them takes it once.
+#[derive(Debug, Default)]
+pub struct InForce(ArcSwap<Registry>);
+
+impl InForce {
+    /// What a request that begins now is judged by.
+    #[must_use]
+    pub fn load(&self) -> Arc<Registry> {
+        self.0.load_full()
+    }
+
+    /// Judges every further request by another registry, on open connections too. Gives the one that was in force.
+    pub fn replace(&self, registry: Arc<Registry>) -> Arc<Registry> {
+        self.0.swap(registry)
+    }
+}
+
+impl Life {
+    /// Whether it lasts at a time. A clock that was set back to before the fetch tells nothing of the age.
+    #[must_use]
+    pub fn lasts_at(&self, now: SystemTime) -> bool {
+        now < self.ends && self.fetched <= now + CLOCK_SLACK
+    }
+}
+
+impl Snapshot {
+    /// A snapshot that does not age.
+    #[must_use]
+    pub const fn lasting(source: Source, systems: Systems) -> Self {
+        Self {
+            source,
+            systems,
+            life: None,
+        }
+    }
+
+    /// Whether it counts at a time.
+    #[must_use]
+    pub fn counts_at(&self, now: SystemTime) -> bool {
+        self.life.is_none_or(|life| life.lasts_at(now))
+    }
 }
 
 impl Registry {
-    /// Loads `registry.toml`.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the file, in the order of its lines; each key begins with `file:line: `.
-    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        load::load(path)
-    }
-
-    /// The system with an ASID.
+    /// Joins snapshots, in the order of their precedence.
     #[must_use]
-    pub fn system(&self, asid: &Asid) -> Option<&Arc<System>> {
-        self.systems.get(asid)
+    pub fn new(snapshots: Vec<Arc<Snapshot>>) -> Self {
+        let mut len = 0;
+        for (position, snapshot) in snapshots.iter().enumerate() {
+            let above = snapshots.get(..position).unwrap_or_default();
+            len += match above {
+                [] => snapshot.systems.len(),
+                above => snapshot
+                    .systems
+                    .iter()
+                    .filter(|system| !above.iter().any(|other| other.systems.contains(&system.asid)))
+                    .count(),
+            };
+        }
+        Self { snapshots, len }
     }
 
-    /// Every system, in no particular order.
-    pub fn systems(&self) -> impl Iterator<Item = &Arc<System>> {
-        self.systems.values()
-    }
-
-    /// How many systems there are.
+    /// The system with an ASID, as the first snapshot knows it that counts at a time and knows it at all.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.systems.len()
+    pub fn system(&self, asid: &Asid, now: SystemTime) -> Option<Arc<System>> {
+        self.snapshots
+            .iter()
+            .filter(|snapshot| snapshot.counts_at(now))
+            .find_map(|snapshot| snapshot.systems.get(asid))
+            .map(Arc::new)
+    }
+
+    /// The snapshots, in the order of their precedence.
+    #[must_use]
+    pub fn snapshots(&self) -> &[Arc<Snapshot>] {
+        &self.snapshots
+    }
+
+    /// The systems after an ASID, in the order of their ASIDs, each as the source has it that decides at a time; at most so
+    /// many.
+    #[must_use]
+    pub fn page(&self, after: Option<&Asid>, limit: usize, now: SystemTime) -> Vec<(Source, System)> {
+        let counting = self.snapshots.iter().filter(|snapshot| snapshot.counts_at(now));
+        let mut next: Vec<_> = counting
+            .map(|snapshot| (snapshot.source, snapshot.systems.after(after).peekable()))
+            .collect();
+        let mut page = Vec::new();
+        while page.len() < limit {
+            let asids = next.iter_mut().filter_map(|(_, rest)| Some(rest.peek()?.asid));
+            let Some(least) = asids.min() else { break };
+            let mut decides = None;
+            for (source, rest) in &mut next {
+                if let Some(system) = rest.next_if(|system| system.asid == least) {
+                    decides.get_or_insert((*source, system));
+                }
+            }
+            page.extend(decides);
+        }
+        page
+    }
+
+    /// How many systems there are, in whatever snapshot.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether there are none, so that nobody has access.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.systems.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
     }
 }
 
@@ -75,11 +174,10 @@ impl Registry {
 impl Registry {
     /// A snapshot of these systems, for the tests of the rooms that ask one.
     pub(crate) fn of(systems: impl IntoIterator<Item = System>) -> Self {
-        Self {
-            systems: systems
-                .into_iter()
-                .map(|system| (system.asid, Arc::new(system)))
-                .collect(),
-        }
+        let systems = systems.into_iter().collect();
+        Self::new(vec![Arc::new(Snapshot::lasting(Source::File, systems))])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,7 @@ use crate::{
     filter::{self, Filter, FilterError},
     gateway::{self, Gateway},
     metrics::{self, Counters, Exporter},
+    registry::{self, Registry, Snapshot},
     sources::Sources,
     tls::{Acceptor, Wanted},
     verdict::{SharedFilter, Verdicts},
@@ -145,6 +146,7 @@ struct Agent {
     crl_fetcher: Arc<CrlFetcher>,
     ocsp: Arc<OcspClient>,
     gateway: Arc<Gateway>,
+    registry: Arc<registry::InForce>,
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
     journal: control::Journal,
@@ -179,6 +181,7 @@ impl Agent {
         let Parts {
             tls,
             policy,
+            systems,
             sources: allowlist,
         } = parts;
         let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
@@ -199,10 +202,12 @@ impl Agent {
         let ocsp = Arc::new(OcspClient::new(Arc::clone(&acceptor), &config.tls.client.ocsp));
         let counters = Arc::new(Counters::new());
         let errors = Arc::new(control::Errors::default());
+        let registry = Arc::new(registry::InForce::default());
+        registry.replace(listed(systems));
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&acceptor),
             Arc::clone(&ocsp),
-            policy,
+            (policy, Arc::clone(&registry)),
             Arc::clone(&verdicts),
             Arc::clone(&audit),
             (Arc::clone(&counters), Arc::clone(&errors)),
@@ -222,6 +227,7 @@ impl Agent {
             crl_fetcher,
             ocsp,
             gateway,
+            registry,
             audit,
             counters,
             journal: control::Journal::default(),
@@ -370,6 +376,12 @@ async fn succeed(agent: &Agent, control: &control::Server, predecessor: Predeces
     control.own();
     tracing::info!("{said}");
     agent.record(Decision::Done, said);
+}
+
+/// The registry of what the file lists.
+fn listed(systems: registry::Systems) -> Arc<Registry> {
+    let snapshot = Snapshot::lasting(registry::Source::File, systems);
+    Arc::new(Registry::new(vec![Arc::new(snapshot)]))
 }
 
 fn diagnose(source: &Document, problems: &[config::Problem]) -> RunError {

@@ -1,6 +1,6 @@
 //! The checks one by one, shared by [`super::admit`], the stages after it and [`super::explain`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use http::HeaderMap;
 use spinegate_common::Reason;
@@ -184,12 +184,13 @@ pub(super) fn receiver(names: &Names, to: &Asid, gateway: &Asid) -> Result<(), R
     ))
 }
 
-pub(super) fn known_system<'r>(
+pub(super) fn known_system(
     names: &Names,
-    registry: &'r Registry,
+    registry: &Registry,
     asid: &Asid,
-) -> Result<&'r Arc<System>, Refusal> {
-    registry.system(asid).ok_or_else(|| {
+    now: SystemTime,
+) -> Result<Arc<System>, Refusal> {
+    registry.system(asid, now).ok_or_else(|| {
         Refusal::new(
             Reason::AsidUnknown,
             format!(
@@ -222,7 +223,7 @@ pub(super) fn certificate_name(system: &System, fqdn: Option<&Fqdn>) -> Result<(
 /// The registry, where it is asked, tells another system's ASID from one that nobody has.
 pub(super) fn token_asid(
     names: &Names,
-    registry: Option<&Registry>,
+    registry: Option<(&Registry, SystemTime)>,
     claims: &Claims,
     from: &Asid,
 ) -> Result<(), Refusal> {
@@ -231,7 +232,7 @@ pub(super) fn token_asid(
     }
     let (claimed, header) = (claims.asid, names.from);
     let why = match registry {
-        Some(registry) if registry.system(&claimed).is_none() => {
+        Some((registry, now)) if registry.system(&claimed, now).is_none() => {
             format!("The ASID defined in the requesting_system ({claimed}) is unknown")
         }
         _ => format!("requesting_system ASID ({claimed}) is not that of the {header} ({from}) HTTP Header"),

@@ -133,8 +133,8 @@ fn verdict(
     {
         return of_anybody(check, rules, described, interaction, now);
     }
-    match checks::known_system(rules.names(), registry, &described.asid) {
-        Ok(known) => of_system(check, (registry, known), rules, described, interaction, now),
+    match checks::known_system(rules.names(), registry, &described.asid, now) {
+        Ok(known) => of_system(check, (registry, &known), rules, described, interaction, now),
         Err(refusal) if check == Check::AsidKnown => failed(&refusal),
         Err(_) => of_request(check, rules, described, interaction, now),
     }
@@ -171,7 +171,7 @@ fn of_system(
         Check::TokenAsid => claims().map_or_else(
             || not_given("a JWT whose claims are consistent"),
             |claims| {
-                let result = checks::token_asid(rules.names(), Some(registry), &claims, &known.asid);
+                let result = checks::token_asid(rules.names(), Some((registry, now)), &claims, &known.asid);
                 said(result, "it is the requester's")
             },
         ),

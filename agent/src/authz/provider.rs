@@ -112,16 +112,16 @@ fn judge_head(
         subject.interaction_id = Some(declared);
         return Ok(());
     }
-    let system = checks::known_system(names, registry, &from);
+    let system = checks::known_system(names, registry, &from, now);
     let system = subject.made(Check::AsidKnown, system)?;
     subject.ods = Some(system.ods.clone());
-    subject.made(Check::AsidActive, checks::active(system))?;
-    let name = checks::certificate_name(system, requester.fqdn.as_ref());
+    subject.made(Check::AsidActive, checks::active(&system))?;
+    let name = checks::certificate_name(&system, requester.fqdn.as_ref());
     subject.made(Check::CertificateName, name)?;
-    let asid = checks::token_asid(names, Some(registry), &claims, &from);
+    let asid = checks::token_asid(names, Some((registry, now)), &claims, &from);
     subject.made(Check::TokenAsid, asid)?;
-    subject.made(Check::TokenOds, checks::token_ods(&claims, system))?;
-    let id = checks::associated(system, interaction, Some(&declared));
+    subject.made(Check::TokenOds, checks::token_ods(&claims, &system))?;
+    let id = checks::associated(&system, interaction, Some(&declared));
     subject.interaction_id = Some(subject.made(Check::Interaction, id)?);
     Ok(())
 }

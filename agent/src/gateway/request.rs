@@ -154,16 +154,17 @@ async fn judge(
         }
         Err(overloaded(Reason::ClientOverloaded, subject.clone()))
     };
+    let registry = connection.gateway.registry.load();
     let (rules, requester) = (&policy.rules, (&connection.client).into());
     if let Some(provider) = &rules.provider {
         let line = (&head.method, &head.uri, &head.headers);
-        let retrieval = Retrieval::admit((rules, provider), &policy.registry, &requester, line, now)?;
+        let retrieval = Retrieval::admit((rules, provider), &registry, &requester, line, now)?;
         take_share(retrieval.subject())?;
         return Ok(Leave::Retrieval(retrieval));
     }
     let admitted = authz::admit(
         rules,
-        &policy.registry,
+        &registry,
         &requester,
         &head.method,
         &head.uri,

@@ -1,10 +1,11 @@
 //! Fully qualified domain names, as certificates and the registry hold them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// A DNS name of at least two labels in lower case, without wildcard and without trailing dot (RFC 1123 section 2.1).
+/// Copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Fqdn(String);
+pub struct Fqdn(Arc<str>);
 
 /// Why a text is not an FQDN.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +22,7 @@ impl Fqdn {
     /// If the text is not ASCII, has fewer than two labels, or a label that DNS host names don't allow.
     pub fn parse(name: &str) -> Result<Self, FqdnError> {
         match fault(name) {
-            None => Ok(Self(name.to_ascii_lowercase())),
+            None => Ok(Self(name.to_ascii_lowercase().into())),
             Some(fault) => Err(FqdnError {
                 name: name.to_owned(),
                 fault,

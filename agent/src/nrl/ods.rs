@@ -6,9 +6,9 @@ use std::fmt;
 ///
 /// The Organisation Data Service writes its codes in upper case, so letters are folded to it here, once; two
 /// codes are then equal only if every character is. Sites, parents and successors of an organisation are
-/// other codes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OdsCode(String);
+/// other codes. Bytes after a shorter code's end are zero, so that codes compare as their texts do.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OdsCode([u8; 12]);
 
 /// Why a text is not an ODS code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +22,11 @@ impl OdsCode {
     /// If the text is anything but three to twelve ASCII letters and digits.
     pub fn parse(text: &str) -> Result<Self, OdsCodeError> {
         if (3..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            Ok(Self(text.to_ascii_uppercase()))
+            let mut code = [0; 12];
+            for (place, byte) in code.iter_mut().zip(text.bytes()) {
+                *place = byte.to_ascii_uppercase();
+            }
+            Ok(Self(code))
         } else {
             Err(OdsCodeError(text.to_owned()))
         }
@@ -31,13 +35,20 @@ impl OdsCode {
     /// The code in upper case.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        let code = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        std::str::from_utf8(code).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for OdsCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OdsCode({:?})", self.as_str())
     }
 }
 
 impl fmt::Display for OdsCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -50,6 +61,8 @@ mod tests {
         assert_eq!(OdsCode::parse("rr8"), OdsCode::parse("RR8"));
         assert_ne!(OdsCode::parse("RR8"), OdsCode::parse("RR807"));
         assert_eq!(OdsCode::parse("a20047").unwrap().as_str(), "A20047");
+        assert_eq!(OdsCode::parse("A12345678901").unwrap().as_str(), "A12345678901");
+        assert!(OdsCode::parse("RR8").unwrap() < OdsCode::parse("RR80").unwrap());
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::{
     fmt::Display,
     ops::Range,
     path::Path,
-    sync::Arc,
 };
 
 use toml_edit::{Document, Item, TableLike, Value};
@@ -15,9 +14,9 @@ use crate::{
     nrl::{Asid, Fqdn, InteractionId, OdsCode},
 };
 
-use super::{Registry, System};
+use super::{Packer, System, Systems};
 
-pub(super) fn load(path: &Path) -> Result<Registry, Vec<Problem>> {
+pub(super) fn load(path: &Path) -> Result<Systems, Vec<Problem>> {
     let file = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&file, &text),
@@ -29,10 +28,16 @@ pub(super) fn load(path: &Path) -> Result<Registry, Vec<Problem>> {
     }
 }
 
-fn parse(file: &str, text: &str) -> Result<Registry, Vec<Problem>> {
+/// The systems of a text; `file` is what it is called in problems.
+pub(super) fn parse(file: &str, text: &str) -> Result<Systems, Vec<Problem>> {
     let mut report = Report {
         file,
-        text,
+        line_ends: text
+            .bytes()
+            .zip(0..)
+            .filter(|(byte, _)| *byte == b'\n')
+            .map(|(_, at)| at)
+            .collect(),
         problems: Vec::new(),
     };
     match Document::parse(text) {
@@ -41,18 +46,18 @@ fn parse(file: &str, text: &str) -> Result<Registry, Vec<Problem>> {
             report.add(error.span(), "syntax", message, "correct the line");
         }
         Ok(document) => {
-            let registry = systems(&mut report, document.as_table());
+            let systems = systems(&mut report, document.as_table());
             if report.problems.is_empty() {
-                return Ok(registry);
+                return Ok(systems);
             }
         }
     }
     Err(report.finish())
 }
 
-fn systems(report: &mut Report<'_>, root: &dyn TableLike) -> Registry {
+fn systems(report: &mut Report<'_>, root: &dyn TableLike) -> Systems {
     report.unknown_keys(root, "", &["system"]);
-    let mut systems = HashMap::new();
+    let mut systems = Packer::default();
     let mut lines: HashMap<Asid, usize> = HashMap::new();
     for (index, (table, span)) in report.tables(root).into_iter().enumerate() {
         let key = format!("system[{index}]");
@@ -77,9 +82,11 @@ fn systems(report: &mut Report<'_>, root: &dyn TableLike) -> Registry {
             continue;
         }
         lines.insert(asid, line);
-        systems.extend(system.map(|system| (asid, Arc::new(system))));
+        if let Some(system) = system {
+            systems.push(system);
+        }
     }
-    Registry { systems }
+    systems.finish()
 }
 
 /// One `[[system]]`.
@@ -116,7 +123,7 @@ impl Entry<'_> {
                 )
             });
         let interactions = self.interactions(report);
-        let name = self.optional_text(report, "name").map(str::to_owned);
+        let name = self.optional_text(report, "name").map(Into::into);
         let fqdn = self.optional_text(report, "fqdn").and_then(|text| {
             self.parsed(
                 report,
@@ -141,7 +148,7 @@ impl Entry<'_> {
         Some(System {
             asid: asid?,
             ods: ods?,
-            interactions,
+            interactions: interactions.into_iter().collect(),
             name,
             fqdn,
             active,
@@ -258,7 +265,7 @@ impl Entry<'_> {
 /// The problems found so far, and what turns a place in the text into a line.
 struct Report<'t> {
     file: &'t str,
-    text: &'t str,
+    line_ends: Vec<usize>,
     problems: Vec<(usize, Problem)>,
 }
 
@@ -271,12 +278,8 @@ impl Report<'_> {
 
     /// The line, from 1. What has no place in the text stands on the first line.
     fn line(&self, at: Option<Range<usize>>) -> usize {
-        let before = self
-            .text
-            .as_bytes()
-            .get(..at.map_or(0, |span| span.start))
-            .unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        let begin = at.map_or(0, |span| span.start);
+        1 + self.line_ends.partition_point(|end| *end < begin)
     }
 
     fn unknown_keys(&mut self, table: &dyn TableLike, prefix: &str, known: &[&str]) {
@@ -367,20 +370,15 @@ active = false
 
     #[test]
     fn a_sound_file_gives_its_systems_with_their_defaults() {
-        let registry = parse("registry.toml", GOOD).unwrap();
-        assert_eq!(registry.len(), 2);
-        let ward = registry.system(&Asid::parse("200000000205").unwrap()).unwrap();
+        let systems = parse("registry.toml", GOOD).unwrap();
+        assert_eq!(systems.len(), 2);
+        let ward = systems.get(&Asid::parse("200000000205").unwrap()).unwrap();
         assert_eq!((ward.ods.as_str(), ward.active), ("RR8", true));
         assert!(ward.interactions.contains(Interaction::Read.ids()[0]));
         assert!(!ward.interactions.contains(Interaction::Read.ids()[1]));
         assert_eq!(ward.fqdn.as_ref().unwrap().as_str(), "ward.example.nhs.uk");
-        assert!(
-            !registry
-                .system(&Asid::parse("200000000206").unwrap())
-                .unwrap()
-                .active
-        );
-        assert!(registry.system(&Asid::parse("200000000207").unwrap()).is_none());
+        assert!(!systems.get(&Asid::parse("200000000206").unwrap()).unwrap().active);
+        assert!(systems.get(&Asid::parse("200000000207").unwrap()).is_none());
         let inline = r#"system = [{ asid = "200000000205", ods = "RR8", interactions = [] }]"#;
         assert_eq!(parse("registry.toml", inline).unwrap().len(), 1);
     }

@@ -18,7 +18,12 @@ impl Agent {
         let mut checks = self.filter_checks(question)?;
         checks.push(self.name_check(described.fqdn.as_ref()));
         let policy = self.gateway.policy();
-        let explained = authz::explain(policy.rules(), policy.registry(), &described, SystemTime::now());
+        let explained = authz::explain(
+            policy.rules(),
+            &self.registry.load(),
+            &described,
+            SystemTime::now(),
+        );
         checks.extend(
             explained
                 .checks

@@ -260,7 +260,7 @@ impl Agent {
                 .collect(),
             sources: self.sources_listed.load().with_origin().count(),
             verdicts,
-            systems: self.gateway.policy().registry().len(),
+            systems: self.registry.load().len(),
             connections: self.gateway.connections(),
             openssl: openssl::version::version().to_owned(),
             policy_generation: filter.as_ref().map_or(0, Filter::generation),

@@ -6,13 +6,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, Parts, lock, lockout};
+use super::{Agent, Parts, listed, lock, lockout};
 use crate::{
     audit::Decision,
     config::{self, Config, FilterMode, Source},
     control::{Failure, FailureKind, Guard},
     filter::{Filter, FilterError},
     gateway::Policy,
+    registry::Registry,
     sources::{Sources, SourcesError},
     tls,
 };
@@ -28,6 +29,7 @@ struct Before {
     config: Arc<Config>,
     tls: tls::InForce,
     policy: Arc<Policy>,
+    registry: Arc<Registry>,
     sources: Sources,
     warnings: Arc<Vec<String>>,
 }
@@ -96,6 +98,7 @@ impl Agent {
         let Parts {
             tls,
             policy,
+            systems,
             sources: changed,
         } = parts;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
@@ -108,6 +111,7 @@ impl Agent {
             config: old,
             tls: self.acceptor.swap(tls),
             policy: self.gateway.replace(Arc::new(policy)),
+            registry: self.registry.replace(listed(systems)),
             sources: sources.clone(),
             warnings: self.warnings.swap(Arc::new(warnings)),
         };
@@ -179,6 +183,7 @@ impl Agent {
             .await;
         self.acceptor.restore(before.tls);
         self.gateway.replace(before.policy);
+        self.registry.replace(before.registry);
         self.verdicts.replace(&before.config, &old_sources.all());
         self.warnings.store(before.warnings);
         self.sources_listed.store(Arc::new(old_sources.clone()));

@@ -418,7 +418,7 @@ fn another_systems_asid_in_the_token_is_told_from_one_that_nobody_has() {
             "requesting_system ASID (200000000206) is not that of the fromASID (200000000205) HTTP Header",
         ),
     ] {
-        let refusal = checks::token_asid(&checks::Names::LOCATOR, Some(&registry), &claims, &from);
+        let refusal = checks::token_asid(&checks::Names::LOCATOR, Some((&registry, now())), &claims, &from);
         assert_eq!(refusal.unwrap_err().diagnostics(), said);
     }
 }
