@@ -146,7 +146,10 @@ fn judge_head(
     let claims = subject.made(Check::TokenClaims, claims)?;
     subject.claims = Some(claims.clone());
 
-    let system = subject.made(Check::AsidKnown, checks::known_system(names, registry, &from, now))?;
+    let system = subject.made(
+        Check::AsidKnown,
+        checks::known_system(names, registry, &from, now),
+    )?;
     subject.ods = Some(system.ods.clone());
     subject.made(Check::AsidActive, checks::active(&system))?;
     let name = checks::certificate_name(&system, requester.fqdn.as_ref());

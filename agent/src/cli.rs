@@ -12,6 +12,7 @@ mod explain;
 mod failure;
 mod guard;
 mod output;
+mod registry;
 mod reload;
 mod run;
 mod sources;
@@ -85,6 +86,9 @@ enum Command {
     /// Verify the audit log, or search it.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show the registry of systems, compare, import, or have its sources fetched.
+    #[command(subcommand)]
+    Registry(registry::Command),
     /// Show or change the allowlist.
     #[command(subcommand)]
     Sources(sources::Command),
@@ -140,6 +144,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Stats(format) => stats::run(&place, format),
         Command::Crl(command) => crl::run(&place, command),
         Command::Audit(command) => audit::run(&place, command),
+        Command::Registry(command) => registry::run(&place, command),
         Command::Sources(command) => sources::run(&place, command),
         Command::Verdicts(command) => verdicts::run(&place, command),
         Command::Events(arguments) => events::run(&place, arguments),

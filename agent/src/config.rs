@@ -7,6 +7,7 @@ mod load;
 mod model;
 mod problem;
 mod reader;
+mod secure_url;
 mod service;
 mod url;
 mod values;
@@ -16,8 +17,12 @@ pub use diagnostic::Diagnostic;
 pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
-    Audit, ClientTls, Config, Control, CrlFetch, DhGroup, Durability, Failsafe, Filter, FilterMode, Gateway, GuardedService, HandshakeBudgets, Health, Listen, Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile, Provider, Registry, Requester, Revocation, Scope, Service, ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls, Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
+    Audit, ClientTls, Config, Control, CrlFetch, DhGroup, Durability, Failsafe, Filter, FilterMode, Fqdns,
+    Gateway, GuardedService, HandshakeBudgets, Health, Ldap, Listen, MaxShrink, Metrics, Ocsp, OcspMode,
+    OnFailure, OnStale, Profile, Provider, Registry, Requester, Revocation, Scope, Sds, Service, ServiceMode,
+    ServiceProtocol, Source, SourceKind, Suites, Tls, Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
 };
 pub use problem::Problem;
+pub use secure_url::SecureUrl;
 pub use service::{ServiceError, SourceName, SourceNameError};
 pub use url::{HttpHost, HttpUrl, UrlError};

@@ -13,7 +13,8 @@ mod socket;
 pub use answers::{
     CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, ErrorReport, EventsMissed,
     Explanation, FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Requests,
-    ServiceStats, SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
+    ServiceStats, SourceEntry, Stats, Status, SystemEntry, SystemVersion, Tally, UpstreamStatus,
+    VerdictEntry, VerdictKind,
 };
 pub use client::{Answers, ClientError, call, stream};
 pub use errors::{ErrorFeed, Errors};

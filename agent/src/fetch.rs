@@ -4,7 +4,7 @@ mod crls;
 mod download;
 mod folder;
 mod ocsp;
-mod schedule;
+pub(crate) mod schedule;
 
 pub use crls::{CrlFetcher, FetchOrigin, FetchStatus};
 pub use folder::Folder;

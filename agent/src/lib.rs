@@ -7,6 +7,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod directory;
 pub mod fetch;
 pub mod filter;
 pub mod gateway;

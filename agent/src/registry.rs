@@ -42,7 +42,7 @@ pub struct Snapshot {
     /// Whose it is.
     pub source: Source,
     /// What it knows.
-    pub systems: Systems,
+    pub systems: Arc<Systems>,
     /// When it was fetched and when it ends; none for what does not age.
     pub life: Option<Life>,
 }
@@ -84,10 +84,10 @@ impl Life {
 impl Snapshot {
     /// A snapshot that does not age.
     #[must_use]
-    pub const fn lasting(source: Source, systems: Systems) -> Self {
+    pub fn lasting(source: Source, systems: Systems) -> Self {
         Self {
             source,
-            systems,
+            systems: Arc::new(systems),
             life: None,
         }
     }

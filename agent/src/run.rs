@@ -8,6 +8,7 @@ mod lockout;
 mod operations;
 mod packets;
 mod parts;
+mod registry;
 mod reload;
 mod sockets;
 mod succession;
@@ -33,11 +34,12 @@ use crate::{
     audit::{self, Decision, Event, Record},
     config::{self, Config, Diagnostic, Document, FilterMode, Loaded},
     control::{self, HandOverError, Predecessor},
+    directory::{Directory, Order},
     fetch::{CrlFetcher, OcspClient},
     filter::{self, Filter, FilterError},
     gateway::{self, Gateway},
     metrics::{self, Counters, Exporter},
-    registry::{self, Registry, Snapshot},
+    registry::InForce,
     sources::Sources,
     tls::{Acceptor, Wanted},
     verdict::{SharedFilter, Verdicts},
@@ -146,7 +148,8 @@ struct Agent {
     crl_fetcher: Arc<CrlFetcher>,
     ocsp: Arc<OcspClient>,
     gateway: Arc<Gateway>,
-    registry: Arc<registry::InForce>,
+    registry: Arc<InForce>,
+    directory: Arc<Directory>,
     audit: Arc<audit::Log>,
     counters: Arc<Counters>,
     journal: control::Journal,
@@ -166,6 +169,7 @@ struct Started {
     control: control::Server,
     predecessor: Option<Predecessor>,
     wanted_crls: mpsc::Receiver<String>,
+    registry_news: mpsc::Receiver<String>,
 }
 
 impl Agent {
@@ -181,7 +185,7 @@ impl Agent {
         let Parts {
             tls,
             policy,
-            systems,
+            registry: order,
             sources: allowlist,
         } = parts;
         let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
@@ -202,8 +206,8 @@ impl Agent {
         let ocsp = Arc::new(OcspClient::new(Arc::clone(&acceptor), &config.tls.client.ocsp));
         let counters = Arc::new(Counters::new());
         let errors = Arc::new(control::Errors::default());
-        let registry = Arc::new(registry::InForce::default());
-        registry.replace(listed(systems));
+        let registry = Arc::new(InForce::default());
+        let (directory, registry_news) = open_directory(&registry, order).await?;
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&acceptor),
             Arc::clone(&ocsp),
@@ -228,6 +232,7 @@ impl Agent {
             ocsp,
             gateway,
             registry,
+            directory,
             audit,
             counters,
             journal: control::Journal::default(),
@@ -242,6 +247,7 @@ impl Agent {
             control,
             predecessor: None,
             wanted_crls,
+            registry_news,
         })
     }
 
@@ -270,6 +276,7 @@ impl Started {
             control,
             predecessor,
             wanted_crls,
+            registry_news,
         } = self;
         let config = agent.config.load_full();
         for warning in agent.warnings.load().iter() {
@@ -310,6 +317,8 @@ impl Started {
         duties.spawn(tasks::end_trials(Arc::clone(&agent), duty.clone()));
         duties.spawn(tasks::reload_on_hangup(Arc::clone(&agent), duty.clone()));
         duties.spawn(Arc::clone(&agent.crl_fetcher).run(wanted_crls, duty.clone()));
+        duties.spawn(Arc::clone(&agent.directory).run(duty.clone()));
+        duties.spawn(registry::record(Arc::clone(&agent), registry_news, duty.clone()));
         if let Some(listener) = sockets.metrics {
             let observed = Arc::clone(&agent);
             let exporter = Exporter::new(Arc::clone(&agent.counters), move || observed.observe());
@@ -378,10 +387,15 @@ async fn succeed(agent: &Agent, control: &control::Server, predecessor: Predeces
     agent.record(Decision::Done, said);
 }
 
-/// The registry of what the file lists.
-fn listed(systems: registry::Systems) -> Arc<Registry> {
-    let snapshot = Snapshot::lasting(registry::Source::File, systems);
-    Arc::new(Registry::new(vec![Arc::new(snapshot)]))
+/// Reading what is kept of a large source takes a good part of a second.
+async fn open_directory(
+    registry: &Arc<InForce>,
+    order: Order,
+) -> Result<(Arc<Directory>, mpsc::Receiver<String>), RunError> {
+    let registry = Arc::clone(registry);
+    let opening = tokio::task::spawn_blocking(move || Directory::new(registry, order));
+    let (directory, news) = opening.await.map_err(RunError::refused)?;
+    Ok((Arc::new(directory), news))
 }
 
 fn diagnose(source: &Document, problems: &[config::Problem]) -> RunError {

@@ -414,6 +414,7 @@ fn status() -> Status {
         sources: 1,
         verdicts: 2,
         systems: 3,
+        registry: Vec::new(),
         connections: 4,
         openssl: "OpenSSL".to_owned(),
         policy_generation: 5,

@@ -17,6 +17,7 @@ pub mod pump;
 pub mod raw;
 pub mod recorder;
 pub mod rogue;
+pub mod slapd;
 pub mod suite;
 pub mod tools;
 pub mod wait;

@@ -1,4 +1,5 @@
-//! The Python tools that `cargo xtask setup` installs, of the versions in `tests/probes/requirements.txt`.
+//! The tools that `cargo xtask setup` keeps: those in Python, of the versions in `tests/probes/requirements.txt`, and the LDAP
+//! server, unpacked from its packages.
 
 use std::{
     env,
@@ -12,17 +13,29 @@ use anyhow::{Context, Result, ensure};
 /// # Errors
 /// It is not installed.
 pub fn program(name: &str) -> Result<PathBuf> {
+    installed(&Path::new("tools/bin").join(name))
+}
+
+/// The folder of a Debian package of the LDAP server's, as it was unpacked.
+///
+/// # Errors
+/// It is not there.
+pub fn directory(package: &str) -> Result<PathBuf> {
+    installed(&Path::new("directory").join(package))
+}
+
+fn installed(path: &Path) -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set, so the tools can't be found")?;
-    let program = cache.join("spinegate/tools/bin").join(name);
+    let path = cache.join("spinegate").join(path);
     ensure!(
-        program.exists(),
+        path.exists(),
         "{} is not there: `cargo xtask setup` installs it",
-        program.display()
+        path.display()
     );
-    Ok(program)
+    Ok(path)
 }
 
 /// The folder of the probes' source.

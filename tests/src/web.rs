@@ -1,4 +1,4 @@
-//! A small web server in a namespace, as a CA has one for its CRLs.
+//! A small web server in a namespace, as a CA has one for its CRLs, and a directory, over TLS, for its systems.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+
+use openssl::ssl::SslAcceptor;
 
 use crate::netns;
 
@@ -30,6 +32,7 @@ pub struct Web {
 struct State {
     pages: BTreeMap<String, Vec<u8>>,
     asked: Vec<String>,
+    heads: Vec<String>,
 }
 
 impl Web {
@@ -38,6 +41,18 @@ impl Web {
     /// # Errors
     /// The namespace is not there, or the port is taken.
     pub fn open(namespace: &str, address: SocketAddr) -> Result<Self> {
+        Self::serve(namespace, address, None)
+    }
+
+    /// The same over TLS.
+    ///
+    /// # Errors
+    /// As [`Web::open`].
+    pub fn open_tls(namespace: &str, address: SocketAddr, tls: SslAcceptor) -> Result<Self> {
+        Self::serve(namespace, address, Some(tls))
+    }
+
+    fn serve(namespace: &str, address: SocketAddr, tls: Option<SslAcceptor>) -> Result<Self> {
         let listener = netns::enter(namespace, || Ok(TcpListener::bind(address)?))
             .with_context(|| format!("serving {address} in {namespace}"))?;
         listener.set_nonblocking(true)?;
@@ -48,7 +63,7 @@ impl Web {
                 while !stop.load(Ordering::Relaxed) {
                     match listener.accept() {
                         // A client that breaks off is no concern of the server.
-                        Ok((stream, _)) => drop(serve(stream, &state)),
+                        Ok((stream, _)) => drop(accept(stream, tls.as_ref(), &state)),
                         Err(_) => thread::sleep(Duration::from_millis(5)),
                     }
                 }
@@ -64,6 +79,17 @@ impl Web {
     /// Gives this to whoever asks for the path from now on.
     pub fn publish(&self, path: &str, content: impl Into<Vec<u8>>) {
         lock(&self.state).pages.insert(path.to_owned(), content.into());
+    }
+
+    /// Gives nothing more to whoever asks for the path.
+    pub fn withdraw(&self, path: &str) {
+        lock(&self.state).pages.remove(path);
+    }
+
+    /// The headers of all requests.
+    #[must_use]
+    pub fn heads(&self) -> Vec<String> {
+        lock(&self.state).heads.clone()
     }
 
     /// The first lines of all requests.
@@ -82,18 +108,26 @@ impl Drop for Web {
     }
 }
 
-fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+fn accept(stream: TcpStream, tls: Option<&SslAcceptor>, state: &Mutex<State>) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    match tls {
+        None => serve(stream, state),
+        Some(tls) => serve(tls.accept(stream).map_err(std::io::Error::other)?, state),
+    }
+}
+
+fn serve(stream: impl Read + Write, state: &Mutex<State>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();
     stream.read_line(&mut request)?;
-    let (mut header, mut length) = (String::new(), 0);
+    let (mut header, mut length, mut head) = (String::new(), 0, String::new());
     while stream.read_line(&mut header)? > 2 {
         if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap_or(0);
         }
+        head.push_str(&header);
         header.clear();
     }
     // Closing a connection with unread bytes would reset it.
@@ -102,6 +136,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let page = {
         let mut state = lock(state);
         state.asked.push(request.trim_end().to_owned());
+        state.heads.push(head);
         state.pages.get(path).cloned()
     };
     let (status, body) = match page {

@@ -27,6 +27,8 @@ pub(crate) enum Subject {
     Gateway,
     /// How many decisions a second the audit log takes.
     Audit,
+    /// What a registry of a million systems costs.
+    Registry,
 }
 
 const PICTURE: &str = "docs/benchmarks.svg";
@@ -39,6 +41,7 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
     }
     let mut measuring = match subject {
         Subject::Filter => filter()?,
+        Subject::Registry => example("bench-registry")?,
         Subject::Handshake => proxies::handshake()?,
         Subject::Gateway => proxies::gateway()?,
         Subject::Audit => audit()?,
@@ -63,6 +66,7 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
             Page::read("audit")?.write(&page::table(&figures)?)?;
             println!("xtask: {} holds this run's figures", page::PATH);
         }
+        Subject::Registry => put("registry", &figures, &said)?,
     }
     Ok(ExitCode::SUCCESS)
 }

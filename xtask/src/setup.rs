@@ -54,12 +54,18 @@ const PACKAGES: &[(&str, &str)] = &[
     ("liblua5.3-0", "a library of haproxy"),
     ("libopentracing-c-wrapper0", "a library of haproxy"),
     ("libpcre2-8-0", "a library of nginx and haproxy"),
-    ("libwrap0", "a library of stunnel4"),
+    ("libwrap0", "a library of stunnel4 and slapd"),
+    ("libldap-2.5-0", "a library of slapd"),
+    ("libsasl2-2", "a library of slapd"),
+    ("libltdl7", "a library of slapd"),
 ];
 
 /// The handshakes' benchmark runs these by itself, on its own loopback. They are unpacked and not installed, as a package that
 /// is installed starts its service, here on ports of the host.
 const PEERS: &[&str] = &["nginx", "haproxy", "stunnel4"];
+
+/// The lab's LDAP server and its client, unpacked for the same reason.
+const DIRECTORY: &[&str] = &["slapd", "ldap-utils"];
 
 const LINKER: &str = "bpf-linker";
 const LINKER_VERSION: &str = "0.13.0";
@@ -137,10 +143,10 @@ impl Step {
         }
     }
 
-    fn unpack(package: &'static str, folder: PathBuf) -> Self {
+    fn unpack(why: &str, package: &'static str, folder: PathBuf) -> Self {
         let shown = format!("(unpacked into {}, not installed)", folder.display());
         let words = ["apt-get", "download", package, &shown];
-        let mut step = Self::new("a peer of the handshakes' benchmark", &words);
+        let mut step = Self::new(why, &words);
         step.unpack = Some((package, folder));
         step
     }
@@ -199,10 +205,20 @@ fn missing() -> Result<Vec<Step>> {
             .push(("DEBIAN_FRONTEND", "noninteractive".to_owned()));
         steps.push(install);
     }
-    for package in PEERS {
-        let folder = peers()?.join(package);
-        if !folder.exists() {
-            steps.push(Step::unpack(package, folder));
+    let unpacked = [
+        ("a peer of the handshakes' benchmark", PEERS, peers()?),
+        (
+            "the lab's LDAP server",
+            DIRECTORY,
+            host::cache()?.join("directory"),
+        ),
+    ];
+    for (why, packages, place) in unpacked {
+        for package in packages {
+            let folder = place.join(package);
+            if !folder.exists() {
+                steps.push(Step::unpack(why, package, folder));
+            }
         }
     }
     let root = linker_root()?;

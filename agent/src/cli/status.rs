@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{
     Exit, Failure, Format, Place, crl,
     output::{self, Table, printable},
+    registry,
 };
 use crate::control::{Request, Response, Status};
 
@@ -92,6 +93,9 @@ fn render(status: &Status) -> String {
         ]);
     }
     text = text + "\n" + &table.render();
+    if !status.registry.is_empty() {
+        text = text + "\n" + &registry::sources(&status.registry);
+    }
     if !status.certificates.is_empty() {
         let mut table = Table::titled(["CERTIFICATE", "SUBJECT", "ENDS", "DAYS LEFT"]);
         for certificate in &status.certificates {

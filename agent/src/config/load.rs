@@ -2,6 +2,7 @@
 
 mod filter;
 mod gateway;
+mod registry;
 mod source_list;
 mod tls;
 
@@ -14,7 +15,7 @@ use std::{
 
 use super::{
     Audit, Config, Control, Diagnostic, Document, Durability, Filter, FilterMode, GuardedService, Listen,
-    Metrics, OnFailure, Problem, Registry, Scope, Service, ServiceProtocol,
+    Metrics, OnFailure, Problem, Scope, Service, ServiceProtocol,
     reader::{Example, Report, Section},
     values,
 };
@@ -75,7 +76,7 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
     let listen = listen(root.section("listen"));
     let tls = tls::read(root.section("tls"), folder);
     let gateway = gateway::read(root.section("gateway"), folder);
-    let registry = registry(root.section("registry"), folder);
+    let registry = registry::read(root.section("registry"), folder);
     let verdict = gateway::verdicts(root.section("verdict"));
     let control = control(root.section("control"), folder);
     let metrics = metrics(root.section("metrics"));
@@ -117,12 +118,6 @@ fn listen(mut section: Section<'_>) -> Option<Listen> {
         addresses: addresses?,
         reuse_port: reuse_port?,
     })
-}
-
-fn registry(mut section: Section<'_>, folder: &Path) -> Option<Registry> {
-    let file = section.required("file", Example("\"registry.toml\""), values::path(folder));
-    section.finish();
-    Some(Registry { file: file? })
 }
 
 fn control(mut section: Section<'_>, folder: &Path) -> Option<Control> {

@@ -9,8 +9,11 @@ use std::{
 use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
-use super::{HttpHost, HttpUrl};
-use crate::nrl::Fqdn;
+use super::{HttpHost, HttpUrl, SecureUrl};
+use crate::{
+    nrl::{Fqdn, InteractionId, OdsCode},
+    registry,
+};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -608,10 +611,105 @@ pub enum Profile {
 }
 
 /// `[registry]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
-    /// The TOML file of systems.
-    pub file: PathBuf,
+    /// The TOML file of systems; none only where there is another source.
+    pub file: Option<PathBuf>,
+    /// The sources that there are, the one first that decides of an ASID that several know. Default file, ldap, sds.
+    pub precedence: Vec<registry::Source>,
+    /// Where snapshots of fetched sources are kept. Default `/var/lib/spinegate/registry`.
+    pub state_dir: PathBuf,
+    /// How long a snapshot counts after it was fetched. Default 24 h.
+    pub max_age: Duration,
+    /// Of how many systems less a snapshot is held back. Default 10 %.
+    pub max_shrink: MaxShrink,
+    /// No source may have more systems. Default 2 million.
+    pub max_systems: usize,
+    /// Default `require`.
+    pub fqdns: Fqdns,
+    /// `[registry.ldap]`
+    pub ldap: Option<Ldap>,
+    /// `[registry.sds]`
+    pub sds: Option<Sds>,
+}
+
+/// `registry.max_shrink`: how many systems of a source may be gone from its next snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxShrink {
+    /// Of a hundred.
+    Percent(u8),
+    /// At all.
+    Systems(usize),
+}
+
+impl MaxShrink {
+    /// Whether so many of so many systems may be gone.
+    #[must_use]
+    pub const fn allows(self, gone: usize, of: usize) -> bool {
+        match self {
+            Self::Percent(percent) => gone as u128 * 100 <= of as u128 * percent as u128,
+            Self::Systems(systems) => gone <= systems,
+        }
+    }
+}
+
+/// `registry.fqdn`: what the FQDNs of fetched sources are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fqdns {
+    /// A system's certificate must have its FQDN; a system that has none, or several, is left out.
+    Require,
+    /// For nothing: the systems come through a proxy.
+    Ignore,
+}
+
+/// `[registry.ldap]`: the Spine Directory Service over LDAP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ldap {
+    /// The server.
+    pub url: SecureUrl,
+    /// TLS to it.
+    pub tls: UpstreamTls,
+    /// Who binds; none: anonymously. Default none.
+    pub bind_dn: Option<String>,
+    /// The file of the password.
+    pub password_file: Option<PathBuf>,
+    /// Where the systems are. Default `ou=services,o=nhs`.
+    pub base: String,
+    /// Entries of a page of the server's answers. Default 500.
+    pub page_size: u32,
+    /// How often changes are asked for. Default 15 min.
+    pub interval: Duration,
+    /// How often everything is asked for. Default 6 h.
+    pub full_interval: Duration,
+    /// The longest that a fetch may take. Default 5 min.
+    pub timeout: Duration,
+    /// The largest entry that is taken, in bytes. Default 1 MiB.
+    pub max_entry_bytes: usize,
+    /// The most that a fetch may bring, in bytes. Default 1 GiB.
+    pub max_bytes: u64,
+}
+
+/// `[registry.sds]`: the Spine Directory Service over its FHIR API, or in bundles of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sds {
+    /// Files of bundles, or folders of such. Default none.
+    pub bundles: Vec<PathBuf>,
+    /// The API's base; none: it is not asked. Default none.
+    pub url: Option<SecureUrl>,
+    /// TLS to it.
+    pub tls: UpstreamTls,
+    /// The file of the API key. Default none.
+    pub apikey_file: Option<PathBuf>,
+    /// Whose systems are asked for.
+    pub organizations: Vec<OdsCode>,
+    /// By which of their interactions: the API has no other way.
+    pub interactions: Vec<InteractionId>,
+    /// How often. Default 15 min.
+    pub interval: Duration,
+    /// The longest that all of it may take. Default 5 min.
+    pub timeout: Duration,
+    /// The largest answer or file that is taken, in bytes. Default 16 MiB.
+    pub max_bytes: usize,
 }
 
 /// `[verdict]`: when failures become a deny verdict.

@@ -11,8 +11,8 @@ use std::{
 use http::uri::PathAndQuery;
 use toml_edit::{Item, Value};
 
-use super::{Cidr, HttpHost, HttpUrl, OnStale, Service, SourceName, UrlError};
-use crate::nrl::{Asid, Fqdn, Interaction, InteractionId};
+use super::{Cidr, HttpHost, HttpUrl, MaxShrink, OnStale, SecureUrl, Service, SourceName, UrlError};
+use crate::nrl::{Asid, Fqdn, Interaction, InteractionId, OdsCode};
 
 /// A value as it stands in the file.
 #[derive(Clone, Copy)]
@@ -163,6 +163,60 @@ pub(super) fn path(folder: &Path) -> impl Fn(Given<'_>) -> Result<PathBuf, Fault
             ));
         }
         Ok(folder.join(text))
+    }
+}
+
+/// A URL of a scheme that means TLS.
+pub(super) fn secure_url(
+    scheme: &'static str,
+    default_port: u16,
+) -> impl Fn(Given<'_>) -> Result<SecureUrl, Fault> {
+    move |given| {
+        let example = format!("\"{scheme}://host.example.nhs.uk\"");
+        let text = given.text(&example)?;
+        SecureUrl::parse(text, scheme, default_port)
+            .map_err(|fault| Fault::new(format!("{text:?} {fault}"), format!("write it like {example}")))
+    }
+}
+
+/// A distinguished name. The server knows what it means.
+pub(super) fn distinguished_name(given: Given<'_>) -> Result<String, Fault> {
+    let text = given.text("\"ou=services,o=nhs\"")?;
+    if text.is_empty() || text.len() > 1024 || text.contains(char::is_control) {
+        let message = format!("{text:?} is not a distinguished name");
+        return Err(Fault::new(message, "write it like \"ou=services,o=nhs\""));
+    }
+    Ok(text.to_owned())
+}
+
+/// An ODS code.
+pub(super) fn ods_code(given: Given<'_>) -> Result<OdsCode, Fault> {
+    let text = given.text("\"RR8\"")?;
+    OdsCode::parse(text).map_err(|error| Fault::new(error.to_string(), "write it like \"RR8\""))
+}
+
+/// An interaction ID.
+pub(super) fn interaction_id(given: Given<'_>) -> Result<InteractionId, Fault> {
+    let text = given.text("\"urn:nhs:names:services:nrl:DocumentReference.read\"")?;
+    InteractionId::parse(text)
+        .map_err(|error| Fault::new(error.to_string(), "write the whole ID, as the SDS has it"))
+}
+
+/// A number of systems, or a share of them in percent.
+pub(super) fn max_shrink(given: Given<'_>) -> Result<MaxShrink, Fault> {
+    const MEND: &str = "write a share as \"10%\", or a number of systems";
+    if let Some(number) = given.0.as_integer() {
+        let systems = usize::try_from(number);
+        return systems
+            .map(MaxShrink::Systems)
+            .map_err(|_| Fault::new(format!("{number} is out of range"), MEND));
+    }
+    let text = given
+        .text("\"10%\"")
+        .map_err(|fault| Fault::new(fault.message, MEND))?;
+    match text.strip_suffix('%').map(str::parse) {
+        Some(Ok(percent @ 0..=100)) => Ok(MaxShrink::Percent(percent)),
+        _ => Err(Fault::new(format!("{text:?} is no share"), MEND)),
     }
 }
 

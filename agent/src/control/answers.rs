@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::Target;
 use crate::{
     config::{Cidr, Service, SourceKind},
+    directory::DirectoryStatus,
     fetch::FetchStatus,
+    nrl::InteractionId,
+    registry::{self, System},
 };
 
 /// How the agent is.
@@ -47,6 +50,9 @@ pub struct Status {
     pub verdicts: usize,
     /// Systems in the registry.
     pub systems: usize,
+    /// The registry's sources, in the order of precedence.
+    #[serde(default)]
+    pub registry: Vec<DirectoryStatus>,
     /// Connections open now.
     pub connections: usize,
     /// The OpenSSL that it runs on.
@@ -247,6 +253,54 @@ pub struct SourceEntry {
     pub passed: Option<Tally>,
     /// Who put it there: `configuration` or `operator`.
     pub origin: Origin,
+}
+
+/// A system of the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemEntry {
+    /// Its ASID.
+    pub asid: String,
+    /// The ODS code of its organisation.
+    pub ods: String,
+    /// What it may do.
+    pub interactions: Vec<String>,
+    /// The name that its certificate must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fqdn: Option<String>,
+    /// What the operator calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it has access.
+    pub active: bool,
+    /// The source that says so.
+    pub source: registry::Source,
+}
+
+impl SystemEntry {
+    /// A system as a source has it.
+    #[must_use]
+    pub fn new(source: registry::Source, system: &System) -> Self {
+        Self {
+            asid: system.asid.to_string(),
+            ods: system.ods.to_string(),
+            interactions: system.interactions.iter().map(InteractionId::to_string).collect(),
+            fqdn: system.fqdn.as_ref().map(ToString::to_string),
+            name: system.name.as_deref().map(str::to_owned),
+            active: system.active,
+            source,
+        }
+    }
+}
+
+/// What a source says of an ASID.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemVersion {
+    /// Whether this is what decides.
+    pub decides: bool,
+    /// Whether the source's snapshot counts: one that is too old does not.
+    pub counts: bool,
+    /// What it says.
+    pub system: SystemEntry,
 }
 
 /// A verdict in force.

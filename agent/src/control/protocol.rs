@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CrlReport, DropReport, ErrorReport, EventsMissed, Explanation, PacketExplanation, SourceEntry, Stats,
-    Status, VerdictEntry, VerdictKind,
+    Status, SystemEntry, SystemVersion, VerdictEntry, VerdictKind,
 };
-use crate::config::{Cidr, CidrError, Service, SourceKind, SourceName};
+use crate::{
+    config::{Cidr, CidrError, Service, SourceKind, SourceName},
+    registry::Source,
+};
 
 /// The protocol's version: agent and command must be of the same.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +118,28 @@ pub enum Request {
     Detach,
     /// Fetches all CRLs that are fetched at all, and asks OCSP responders again.
     CrlFetch,
+    /// Systems of the registry, in the order of their ASIDs.
+    RegistryList {
+        /// Only those after this ASID.
+        #[serde(default)]
+        after: Option<String>,
+        /// At most so many; the agent may give fewer, but none only where there is none.
+        limit: usize,
+    },
+    /// What each source of the registry says of an ASID.
+    RegistryShow {
+        /// The ASID.
+        asid: String,
+    },
+    /// Fetches sources of the registry.
+    RegistrySync {
+        /// The only one; none: all that are fetched.
+        #[serde(default)]
+        source: Option<Source>,
+        /// Takes over what is held back otherwise, because so many systems are gone.
+        #[serde(default)]
+        accept_shrink: bool,
+    },
     /// The listening sockets, for an agent that is to go on in this one's place. It goes on as before until
     /// [`Request::StandDown`] comes on the same connection; until that ends, nobody can change anything.
     HandOver,
@@ -277,6 +302,9 @@ impl Request {
             Self::Attach => "attach",
             Self::Detach => "detach",
             Self::CrlFetch => "crl fetch",
+            Self::RegistryList { .. } => "registry list",
+            Self::RegistryShow { .. } => "registry show",
+            Self::RegistrySync { .. } => "registry sync",
             Self::HandOver => "hand over",
             Self::StandDown => "stand down",
             Self::Explain(_) => "explain",
@@ -301,6 +329,7 @@ impl Request {
                 | Self::Attach
                 | Self::Detach
                 | Self::CrlFetch
+                | Self::RegistrySync { .. }
                 | Self::HandOver
                 | Self::StandDown
         )
@@ -321,6 +350,10 @@ pub enum Response {
     Sources(Vec<SourceEntry>),
     /// To [`Request::VerdictsList`].
     Verdicts(Vec<VerdictEntry>),
+    /// To [`Request::RegistryList`].
+    Systems(Vec<SystemEntry>),
+    /// To [`Request::RegistryShow`]: what each source says, in the order of precedence.
+    Versions(Vec<SystemVersion>),
     /// To [`Request::Explain`].
     Explanation(Explanation),
     /// To [`Request::ExplainPackets`].
@@ -452,7 +485,7 @@ mod tests {
         let text = serde_json::to_string(&answer).unwrap();
         assert_eq!(
             text,
-            r#"{"version":4,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
+            r#"{"version":5,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
     }

@@ -1,4 +1,4 @@
-//! When a CRL is fetched again.
+//! When something is fetched again.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) fn after_success(remaining: Duration, interval: Duration, roll: f64) 
 }
 
 /// The pause after so many failures in a row, or after a CRL that is overdue already.
-pub(super) fn after_failure(failures: u32, interval: Duration, roll: f64) -> Duration {
+pub(crate) fn after_failure(failures: u32, interval: Duration, roll: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let pause = FIRST_RETRY.saturating_mul(1 << doublings);
     pause.min(LONGEST_RETRY).min(interval).mul_f64(0.5 + 0.5 * roll)

@@ -15,6 +15,7 @@ use spinegate_common::{Layer, Pass, Reason};
 use super::Counters;
 use crate::{
     control::{FilterStats, Tally, UpstreamStatus},
+    directory::DirectoryStatus,
     tls::ExpiryKind,
 };
 
@@ -27,6 +28,8 @@ pub struct Observed {
     pub audit_write_failures: u64,
     /// How each upstream is.
     pub upstreams: Vec<UpstreamStatus>,
+    /// How it goes with each source of the registry.
+    pub registry: Vec<DirectoryStatus>,
     /// When the first of each kind ends, in seconds since 1970; a kind of which nothing ends is left out.
     pub expiries: BTreeMap<ExpiryKind, i64>,
 }
@@ -129,6 +132,7 @@ impl Collector for Everything {
             counters.broken_answers(),
         )?;
         upstreams(&mut encoder, &observed.upstreams)?;
+        registry(&mut encoder, &observed.registry)?;
         single(
             &mut encoder,
             "verdicts_issued",
@@ -200,6 +204,58 @@ fn upstreams(encoder: &mut DescriptorEncoder<'_>, upstreams: &[UpstreamStatus]) 
         }
     }
     Ok(())
+}
+
+/// By the words of the sources, of which there are three.
+fn registry(encoder: &mut DescriptorEncoder<'_>, sources: &[DirectoryStatus]) -> fmt::Result {
+    type Value = fn(&DirectoryStatus) -> Option<u64>;
+    let gauges: [(&str, &str, Option<&Unit>, Value); 4] = [
+        (
+            "registry_systems",
+            "Systems of each source of the registry",
+            None,
+            |source| Some(source.systems as u64),
+        ),
+        (
+            "registry_fetched_timestamp",
+            "When the snapshot of each fetched source is from, since 1970",
+            Some(&Unit::Seconds),
+            |source| source.fetched_timestamp,
+        ),
+        (
+            "registry_ends_timestamp",
+            "When the snapshot of each fetched source no longer counts, since 1970",
+            Some(&Unit::Seconds),
+            |source| source.ends_timestamp,
+        ),
+        (
+            "registry_held",
+            "Whether a snapshot waits for the operator's word because so many systems are gone",
+            None,
+            |source| Some(u64::from(source.held.is_some())),
+        ),
+    ];
+    for (name, help, unit, value) in gauges {
+        let found = sources.iter().filter_map(|source| Some((source, value(source)?)));
+        let found: Vec<_> = found.collect();
+        if found.is_empty() {
+            continue;
+        }
+        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (source, value) in found {
+            ConstGauge::new(value).encode(family.encode_family(&[("source", source.source.as_str())])?)?;
+        }
+    }
+    let failures: Vec<_> = sources
+        .iter()
+        .map(|source| ([("source", source.source.as_str())], source.failures_total))
+        .collect();
+    family(
+        encoder,
+        "registry_failures",
+        "Attempts to fetch a source of the registry that put nothing in force",
+        &failures,
+    )
 }
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -291,6 +347,15 @@ mod tests {
                     failures: 5,
                     ..UpstreamStatus::default()
                 }],
+                registry: vec![DirectoryStatus {
+                    source: "ldap".to_owned(),
+                    systems: 7,
+                    fetched_timestamp: Some(1_700_000_000),
+                    ends_timestamp: Some(1_700_086_400),
+                    failures_total: 3,
+                    held: Some("half of them are gone".to_owned()),
+                    ..DirectoryStatus::default()
+                }],
                 expiries: BTreeMap::from([
                     (ExpiryKind::OwnCertificate, 1_900_000_000),
                     (ExpiryKind::Crl, -1),
@@ -307,6 +372,11 @@ mod tests {
             "spinegate_upstream_requests_total{upstream=\"http://127.0.0.1:8080\",outcome=\"failed\"} 5",
             "spinegate_upstream_outstanding{upstream=\"http://127.0.0.1:8080\"} 3",
             "spinegate_upstream_up{upstream=\"http://127.0.0.1:8080\"} 0",
+            "spinegate_registry_systems{source=\"ldap\"} 7",
+            "spinegate_registry_fetched_timestamp_seconds{source=\"ldap\"} 1700000000",
+            "spinegate_registry_ends_timestamp_seconds{source=\"ldap\"} 1700086400",
+            "spinegate_registry_held{source=\"ldap\"} 1",
+            "spinegate_registry_failures_total{source=\"ldap\"} 3",
             "spinegate_requests_total{decision=\"allow\"} 1",
             "spinegate_requests_total{decision=\"refuse\"} 0",
             "spinegate_handshakes_total{outcome=\"accepted\"} 1",

@@ -19,7 +19,7 @@ fn system(number: u64, ods: &str) -> System {
 fn snapshot(source: Source, life: Option<Life>, systems: &[(u64, &str)]) -> Arc<Snapshot> {
     Arc::new(Snapshot {
         source,
-        systems: systems.iter().map(|(number, ods)| system(*number, ods)).collect(),
+        systems: Arc::new(systems.iter().map(|(number, ods)| system(*number, ods)).collect()),
         life,
     })
 }

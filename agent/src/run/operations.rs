@@ -140,6 +140,15 @@ impl Agent {
             Request::Attach => self.attach().map(Response::Done),
             Request::Detach => self.detach().map(Response::Done),
             Request::CrlFetch => self.fetch_crls().await.map(Response::Done),
+            Request::RegistryList { after, limit } => self.list_systems(after.as_deref(), limit),
+            Request::RegistryShow { asid } => self.show_system(&asid),
+            Request::RegistrySync {
+                source,
+                accept_shrink,
+            } => self
+                .sync_registry(source, accept_shrink)
+                .await
+                .map(Response::Done),
             Request::Explain(question) => self.explain(&question).map(Response::Explanation),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
             Request::Events(_) | Request::Errors(_) | Request::HandOver | Request::StandDown => {
@@ -261,6 +270,7 @@ impl Agent {
             sources: self.sources_listed.load().with_origin().count(),
             verdicts,
             systems: self.registry.load().len(),
+            registry: self.directory.status(),
             connections: self.gateway.connections(),
             openssl: openssl::version::version().to_owned(),
             policy_generation: filter.as_ref().map_or(0, Filter::generation),
@@ -297,6 +307,7 @@ impl Agent {
             expiries,
             audit_write_failures: self.audit.failures(),
             upstreams: self.gateway.upstreams(),
+            registry: self.directory.status(),
         }
     }
 

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use crate::{
     config::{Config, Problem},
+    directory::Order,
     gateway::Policy,
-    registry::{self, Systems},
     sources::Sources,
     tls,
 };
@@ -14,7 +14,7 @@ use crate::{
 pub struct Parts {
     pub(super) tls: tls::Loaded,
     pub(super) policy: Policy,
-    pub(super) systems: Systems,
+    pub(super) registry: Order,
     pub(super) sources: Sources,
 }
 
@@ -25,26 +25,31 @@ impl Parts {
     /// Everything that is wrong with any of them.
     pub fn load(config: &Config) -> Result<Self, Vec<Problem>> {
         let tls = tls::load(&config.tls, SystemTime::now());
-        let systems = registry::load(&config.registry.file);
+        let registry = Order::load(&config.registry, SystemTime::now());
         let sources = Sources::load(config.filter.sources.clone(), &config.filter.sources_file);
         let sources = sources.map_err(|error| {
             let mend = "mend the file, or move it away to begin with no added sources";
             vec![Problem::new("filter.sources_file", error.to_string(), mend)]
         });
-        let connector = tls::load_connector(&config.gateway.upstream_tls, SystemTime::now());
-        match (tls, systems, connector, sources) {
-            (Ok(mut tls), Ok(systems), Ok((connector, warnings)), Ok(sources)) => {
+        let connector = tls::load_connector(
+            "gateway.upstream_tls",
+            &config.gateway.upstream_tls,
+            SystemTime::now(),
+        );
+        match (tls, registry, connector, sources) {
+            (Ok(mut tls), Ok((registry, of_registry)), Ok((connector, warnings)), Ok(sources)) => {
                 tls.warnings.extend(warnings);
+                tls.warnings.extend(of_registry);
                 let policy = Policy::new(config, connector).map_err(|problem| vec![problem])?;
                 Ok(Self {
                     tls,
                     policy,
-                    systems,
+                    registry,
                     sources,
                 })
             }
-            (tls, systems, connector, sources) => {
-                Err([tls.err(), systems.err(), connector.err(), sources.err()]
+            (tls, registry, connector, sources) => {
+                Err([tls.err(), registry.err(), connector.err(), sources.err()]
                     .into_iter()
                     .flatten()
                     .flatten()

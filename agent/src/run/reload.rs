@@ -6,14 +6,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, Parts, listed, lock, lockout};
+use super::{Agent, Parts, lock, lockout};
 use crate::{
     audit::Decision,
     config::{self, Config, FilterMode, Source},
     control::{Failure, FailureKind, Guard},
+    directory::Order,
     filter::{Filter, FilterError},
     gateway::Policy,
-    registry::Registry,
     sources::{Sources, SourcesError},
     tls,
 };
@@ -29,7 +29,7 @@ struct Before {
     config: Arc<Config>,
     tls: tls::InForce,
     policy: Arc<Policy>,
-    registry: Arc<Registry>,
+    registry: Arc<Order>,
     sources: Sources,
     warnings: Arc<Vec<String>>,
 }
@@ -98,7 +98,7 @@ impl Agent {
         let Parts {
             tls,
             policy,
-            systems,
+            registry,
             sources: changed,
         } = parts;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
@@ -111,7 +111,7 @@ impl Agent {
             config: old,
             tls: self.acceptor.swap(tls),
             policy: self.gateway.replace(Arc::new(policy)),
-            registry: self.registry.replace(listed(systems)),
+            registry: self.configure_registry(Arc::new(registry)).await?,
             sources: sources.clone(),
             warnings: self.warnings.swap(Arc::new(warnings)),
         };
@@ -183,7 +183,9 @@ impl Agent {
             .await;
         self.acceptor.restore(before.tls);
         self.gateway.replace(before.policy);
-        self.registry.replace(before.registry);
+        if let Err(failure) = self.configure_registry(before.registry).await {
+            tracing::error!(%failure, "the registry stays that of the new configuration");
+        }
         self.verdicts.replace(&before.config, &old_sources.all());
         self.warnings.store(before.warnings);
         self.sources_listed.store(Arc::new(old_sources.clone()));
@@ -235,6 +237,13 @@ impl Agent {
         if let Err(error) = configuring.await {
             tracing::error!(%error, "CRLs are still fetched by the old configuration");
         }
+    }
+
+    /// Puts the registry of a configuration in force. Gives what was before.
+    async fn configure_registry(&self, order: Arc<Order>) -> Result<Arc<Order>, Failure> {
+        let directory = Arc::clone(&self.directory);
+        let configuring = tokio::task::spawn_blocking(move || directory.configure(order));
+        configuring.await.map_err(|error| internal(&error))
     }
 
     /// Does something with the filter, if there is one, on a thread that may wait for the kernel.

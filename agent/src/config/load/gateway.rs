@@ -146,6 +146,20 @@ fn provider(mut section: Section<'_>, profile: Option<Profile>) -> Option<Provid
 
 /// `secure`: an upstream is `https`.
 fn upstream_tls(mut section: Section<'_>, folder: &Path, secure: bool) -> Option<UpstreamTls> {
+    let tls = outward_tls(&mut section, folder, secure);
+    if !secure && section.is_given() {
+        let message = "is of no use: no upstream is https";
+        section.warning(Fault::new(
+            message,
+            "write https:// in gateway.upstream, or take the table out",
+        ));
+    }
+    section.finish();
+    tls
+}
+
+/// The keys of TLS to a server. `secure`: there is such a server.
+pub(super) fn outward_tls(section: &mut Section<'_>, folder: &Path, secure: bool) -> Option<UpstreamTls> {
     let example = Example("\"upstream-ca.pem\"");
     let ca = if secure {
         section.one_or_list("ca", example, values::path(folder))
@@ -169,15 +183,6 @@ fn upstream_tls(mut section: Section<'_>, folder: &Path, secure: bool) -> Option
         ),
         _ => {}
     }
-    if !secure && section.is_given() {
-        let message = "is of no use: no upstream is https";
-        section.warning(Fault::new(
-            message,
-            "write https:// in gateway.upstream, or take the table out",
-        ));
-    }
-    section.finish();
-
     Some(UpstreamTls {
         ca: ca?,
         certificate: certificate?,

@@ -232,7 +232,7 @@ fn each_bad_value_gets_its_diagnostic() {
         (
             "[registry]",
             "[registry]\n\"odd key\" = 1",
-            "dir/a.toml:25: registry.\"odd key\": is not a known key; take it out; known here: file",
+            "dir/a.toml:25: registry.\"odd key\": is not a known key; take it out; known here: ldap, sds, file, precedence, state_dir, max_age, max_shrink, max_systems, fqdn",
         ),
         (
             "name = \"ssp-int\"",
@@ -270,6 +270,8 @@ fn an_empty_file_is_told_every_key_that_it_must_have() {
                 "filter.source.",
                 "filter.source_list.",
                 "filter.failsafe.",
+                "registry.ldap.",
+                "registry.sds.",
             ];
             !entries.iter().any(|entry| key.starts_with(entry))
         })
@@ -321,6 +323,56 @@ fn fetched_crls_stand_in_for_named_ones_and_come_from_listed_hosts_alone() {
         fetch("hosts = []"),
         ["dir/a.toml:14: tls.client.crls: is missing; write `crls = [\"crl/\"]` under [tls.client]"]
     );
+}
+
+#[test]
+fn fetched_sources_stand_in_for_the_registry_file_and_each_of_several_has_its_place() {
+    let registry = |lines: &str| with("file = \"registry.toml\"", lines);
+    let ldap = "[registry.ldap]\nurl = \"ldaps://a.nhs.uk\"\nca = \"ca.pem\"";
+    assert_eq!(registry(ldap), [""; 0]);
+    assert_eq!(registry("[registry.sds]\nbundles = [\"sds/\"]"), [""; 0]);
+    assert_eq!(
+        registry("max_age = \"1h\""),
+        ["dir/a.toml:24: registry.file: is missing; add `file = \"registry.toml\"` under [registry]"]
+    );
+    let both =
+        |precedence: &str| registry(&format!("file = \"r.toml\"\nprecedence = [{precedence}]\n{ldap}"));
+    assert_eq!(both("\"ldap\", \"file\""), [""; 0]);
+    assert_eq!(
+        both("\"ldap\""),
+        ["dir/a.toml:26: registry.precedence: leaves out file; list every source that there is"]
+    );
+    assert_eq!(
+        both("\"ldap\", \"sds\", \"file\""),
+        ["dir/a.toml:26: registry.precedence: names sds, which there is not; take it out"]
+    );
+    for (line, said) in [
+        ("max_shrink = \"10\"", "registry.max_shrink: \"10\" is no share"),
+        ("max_shrink = -1", "registry.max_shrink: -1 is out of range"),
+        (
+            "[registry.ldap]\nurl = \"ldap://a.nhs.uk\"\nca = \"ca.pem\"",
+            "registry.ldap.url: \"ldap://a.nhs.uk\" does not begin with",
+        ),
+        (
+            "[registry.ldap]\nurl = \"ldaps://a.nhs.uk\"\nca = \"ca.pem\"\nbind_dn = \"cn=a\"",
+            "registry.ldap.password_file: is missing",
+        ),
+        (
+            "[registry.ldap]\nurl = \"ldaps://a.nhs.uk\"",
+            "registry.ldap.ca: is missing",
+        ),
+        (
+            "[registry.sds]",
+            "registry.sds.url: is missing, and so is bundles",
+        ),
+        (
+            "[registry.sds]\nurl = \"https://a.nhs.uk\"\nca = \"ca.pem\"\ninteractions = [\"urn:a\"]",
+            "registry.sds.organizations: is missing",
+        ),
+    ] {
+        let found = registry(&format!("file = \"r.toml\"\n{line}"));
+        assert!(found.len() == 1 && found[0].contains(said), "{found:?}");
+    }
 }
 
 #[test]
@@ -380,6 +432,9 @@ fn every_section() -> String {
         + "[[filter.service]]\nprotocol = \"tcp\"\nport = 443\n"
         + "[[filter.failsafe]]\ncidr = \"192.0.2.0/28\"\n"
         + "[[filter.source_list]]\nfile = \"/dev/null\"\nname = \"none\"\n"
+        + "[registry.ldap]\nurl = \"ldaps://a.nhs.uk\"\nca = \"ca.pem\"\n"
+        + "[registry.sds]\nurl = \"https://a.nhs.uk\"\nca = \"ca.pem\"\norganizations = [\"RR8\"]\n"
+        + "interactions = [\"urn:a\"]\n"
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What `[gateway.upstream_tls]` names: the CAs of upstreams, and the gateway's own certificate for them.
+//! What `[gateway.upstream_tls]` and the tables of the registry's sources name: the CAs of servers, and the gateway's own
+//! certificate for them.
 
 use std::time::SystemTime;
 
@@ -8,13 +9,12 @@ use crate::{
     tls::{Connector, connector::ClientIdentity},
 };
 
-const CA: &str = "gateway.upstream_tls.ca";
-
-/// Loads everything that the table names, with what should be seen to; none where it names no CA.
+/// Loads everything that the table named `section` names, with what should be seen to; none where it names no CA.
 ///
 /// # Errors
 /// Everything that is wrong, not only the first fault.
 pub fn load_connector(
+    section: &str,
     config: &config::UpstreamTls,
     now: SystemTime,
 ) -> Result<(Option<Connector>, Vec<Problem>), Vec<Problem>> {
@@ -22,7 +22,7 @@ pub fn load_connector(
     let now = Time::from(now);
     let mut authorities = Vec::new();
     for (position, path) in config.ca.iter().enumerate() {
-        let key = format!("{CA}[{position}]");
+        let key = format!("{section}.ca[{position}]");
         for certificate in pem_certificates(&key, path, &mut faults) {
             if let Ok(end) = Time::of(certificate.not_after())
                 && end < now
@@ -36,9 +36,9 @@ pub fn load_connector(
     let identity = match (&config.certificate, &config.private_key) {
         (Some(certificate), Some(key)) => {
             let (own, chain) =
-                own_certificate("gateway.upstream_tls.certificate", certificate, now, &mut faults);
+                own_certificate(&format!("{section}.certificate"), certificate, now, &mut faults);
             let of = own.as_ref().map(|own| (own, &**certificate));
-            let key = own_key("gateway.upstream_tls.private_key", key, of, &mut faults);
+            let key = own_key(&format!("{section}.private_key"), key, of, &mut faults);
             own.zip(key).map(|(certificate, key)| ClientIdentity {
                 certificate,
                 chain,
@@ -58,7 +58,7 @@ pub fn load_connector(
         Err(error) => {
             let mend = "use certificates and keys of OpenSSL's security level 2: RSA of 2048 bits, SHA-256";
             let message = format!("OpenSSL refuses the settings: {error}");
-            Err(vec![Problem::new("gateway.upstream_tls", message, mend)])
+            Err(vec![Problem::new(section, message, mend)])
         }
     }
 }

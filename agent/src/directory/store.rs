@@ -1,0 +1,449 @@
+//! The last good snapshot of a source on disk: JSON, a record a line, with its version, its time and a checksum.
+//!
+//! A file that is not whole, not of this version or not of the configured server counts as none.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::{self, File},
+    io::{self, BufRead, BufReader, BufWriter, Read as _, Write},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use openssl::sha::Sha256;
+use serde::{Deserialize, Serialize};
+
+use super::records::{Accredited, Aside, Joiner, Records};
+use crate::{
+    config::Fqdns,
+    nrl::{Asid, Fqdn, InteractionId, OdsCode},
+    registry::{Interactions, Source, Systems},
+};
+
+const FORMAT: &str = "spinegate-registry";
+const VERSION: u32 = 1;
+/// No line that is written is longer: an `nhsAs` has some hundred interactions.
+const LONGEST_LINE: u64 = 4 << 20;
+
+/// What stands before the records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Header {
+    format: String,
+    version: u32,
+    source: Source,
+    /// What was asked: a snapshot of another server, or of another part of it, is no snapshot of this one.
+    origin: String,
+    /// When it was fetched, in seconds since 1970.
+    fetched: u64,
+    /// When everything was fetched, not only the changes.
+    full: u64,
+    /// The latest change that the directory tells.
+    mark: Option<String>,
+    sets: usize,
+    parties: usize,
+    systems: usize,
+}
+
+/// The last line: of all bytes before it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trailer {
+    sha256: String,
+}
+
+/// A system's line: ASID, ODS code, the position of its interactions among the sets, party key.
+type SystemLine<'l> = (&'l str, &'l str, usize, Option<&'l str>);
+
+/// What a snapshot was fetched from, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) origin: String,
+    pub(crate) fetched: SystemTime,
+    pub(crate) full: SystemTime,
+    pub(crate) mark: Option<String>,
+}
+
+/// Why there is no snapshot to be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("none is kept")]
+    Absent,
+    #[error("{}: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
+    #[error("{} is not taken: {fault}", path.display())]
+    Unsound { path: PathBuf, fault: String },
+}
+
+/// The folder of snapshots.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// The file of a source.
+    pub(crate) fn file(&self, source: Source) -> PathBuf {
+        self.folder.join(source.as_str()).with_extension("jsonl")
+    }
+
+    /// Puts a snapshot in the place of the one that is kept: readers see the old one or the new one, also after a power cut.
+    pub(crate) fn write(&self, source: Source, stamp: &Stamp, records: &Records) -> Result<(), StoreError> {
+        let path = self.file(source);
+        let draft = self.folder.join(format!(".{source}.draft"));
+        let writing = || -> io::Result<()> {
+            fs::create_dir_all(&self.folder)?;
+            let mut file = Hashing::new(BufWriter::new(File::create(&draft)?));
+            write_lines(&mut file, source, stamp, records)?;
+            let sha256 = file.digest();
+            let mut inner = file.inner;
+            line(&mut inner, &Trailer { sha256 })?;
+            inner.into_inner()?.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        writing().map_err(|error| StoreError::File { path, error })
+    }
+
+    /// The systems of what is kept, without holding the records.
+    pub(crate) fn systems(
+        &self,
+        source: Source,
+        origin: &str,
+        rule: Fqdns,
+    ) -> Result<(Stamp, Systems, Aside), StoreError> {
+        let mut joiner = Joiner::new(rule);
+        let stamp = self.read(source, origin, |record| {
+            match record {
+                Record::Party(party, fqdns) => joiner.party(party, &fqdns),
+                Record::System(asid, system) => joiner.system(asid, system),
+            }
+            Ok(())
+        })?;
+        let (systems, aside) = joiner.finish();
+        Ok((stamp, systems, aside))
+    }
+
+    /// The records of what is kept, to be changed.
+    pub(crate) fn records(&self, source: Source, origin: &str) -> Result<(Stamp, Records), StoreError> {
+        let mut records = Records::default();
+        let stamp = self.read(source, origin, |record| match record {
+            Record::Party(party, fqdns) => records.put_fqdns(party, fqdns),
+            Record::System(asid, system) => {
+                records.put(&asid, system);
+                Ok(())
+            }
+        })?;
+        Ok((stamp, records))
+    }
+
+    fn read(
+        &self,
+        source: Source,
+        origin: &str,
+        each: impl FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<Stamp, StoreError> {
+        let path = self.file(source);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Absent),
+            Err(error) => return Err(StoreError::File { path, error }),
+        };
+        read_lines(BufReader::with_capacity(1 << 20, file), (source, origin), each)
+            .map_err(|fault| StoreError::Unsound { path, fault })
+    }
+}
+
+fn write_lines(out: &mut impl Write, source: Source, stamp: &Stamp, records: &Records) -> io::Result<()> {
+    let systems = records.systems();
+    let mut positions = HashMap::new();
+    let mut sets = Vec::new();
+    for (_, system) in &systems {
+        positions.entry(&system.interactions).or_insert_with(|| {
+            sets.push(&system.interactions);
+            sets.len() - 1
+        });
+    }
+    line(
+        out,
+        &Header {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            source,
+            origin: stamp.origin.clone(),
+            fetched: seconds(stamp.fetched),
+            full: seconds(stamp.full),
+            mark: stamp.mark.clone(),
+            sets: sets.len(),
+            parties: records.fqdns().count(),
+            systems: systems.len(),
+        },
+    )?;
+    for set in sets {
+        let ids: Vec<&str> = set.iter().map(InteractionId::as_str).collect();
+        line(out, &ids)?;
+    }
+    for (party, fqdns) in records.fqdns() {
+        let fqdns: Vec<&str> = fqdns.iter().map(Fqdn::as_str).collect();
+        line(out, &(party, fqdns))?;
+    }
+    for (asid, system) in &systems {
+        let set = positions.get(&system.interactions).copied().unwrap_or_default();
+        let written: SystemLine<'_> = (asid.as_str(), system.ods.as_str(), set, system.party.as_deref());
+        line(out, &written)?;
+    }
+    Ok(())
+}
+
+enum Record<'r> {
+    Party(&'r str, BTreeSet<Fqdn>),
+    System(Asid, Accredited),
+}
+
+fn read_lines(
+    file: impl BufRead,
+    (source, origin): (Source, &str),
+    mut each: impl FnMut(Record<'_>) -> Result<(), String>,
+) -> Result<Stamp, String> {
+    let mut lines = Lines::new(file);
+    let header: Header = json(lines.next()?)?;
+    if header.format != FORMAT || header.version != VERSION {
+        return Err(format!("it is of format {} {}", header.format, header.version));
+    }
+    if header.source != source || header.origin != origin {
+        return Err(format!(
+            "it was fetched from {}, not from {origin}",
+            header.origin
+        ));
+    }
+    let mut sets = Vec::new();
+    for _ in 0..header.sets {
+        let ids: Vec<String> = json(lines.next()?)?;
+        let set: Result<Interactions, _> = ids.iter().map(|id| InteractionId::parse(id)).collect();
+        sets.push(set.map_err(|error| error.to_string())?);
+    }
+    for _ in 0..header.parties {
+        let (party, fqdns): (&str, Vec<&str>) = json(lines.next()?)?;
+        let fqdns: Result<_, _> = fqdns.into_iter().map(Fqdn::parse).collect();
+        each(Record::Party(party, fqdns.map_err(|error| error.to_string())?))?;
+    }
+    let mut before = None;
+    for _ in 0..header.systems {
+        let (asid, ods, set, party): SystemLine<'_> = json(lines.next()?)?;
+        let asid = Asid::parse(asid).map_err(|error| error.to_string())?;
+        if before.replace(asid) >= Some(asid) {
+            return Err(format!("ASID {asid} is out of order"));
+        }
+        let ods = OdsCode::parse(ods).map_err(|error| error.to_string())?;
+        let interactions = sets.get(set).cloned().ok_or("a set of interactions is missing")?;
+        let system = Accredited::new(ods, interactions, party.map(Arc::from));
+        each(Record::System(asid, system))?;
+    }
+    lines.end()?;
+    Ok(Stamp {
+        origin: header.origin,
+        fetched: time(header.fetched)?,
+        full: time(header.full)?,
+        mark: header.mark,
+    })
+}
+
+/// The lines of a file, each counted into the checksum.
+struct Lines<R> {
+    file: R,
+    hash: Sha256,
+    text: String,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(file: R) -> Self {
+        Self {
+            file,
+            hash: Sha256::new(),
+            text: String::new(),
+        }
+    }
+
+    fn next(&mut self) -> Result<&str, String> {
+        self.fill()?;
+        self.hash.update(self.text.as_bytes());
+        Ok(&self.text)
+    }
+
+    fn end(mut self) -> Result<(), String> {
+        self.fill()?;
+        let trailer: Trailer = json(&self.text)?;
+        if trailer.sha256 != hex(&self.hash.finish()) {
+            return Err("its checksum is wrong".to_owned());
+        }
+        let mut more = [0];
+        match self.file.read(&mut more) {
+            Ok(0) => Ok(()),
+            _ => Err("there is something after its end".to_owned()),
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), String> {
+        self.text.clear();
+        let read = self.file.by_ref().take(LONGEST_LINE).read_line(&mut self.text);
+        read.map_err(|error| error.to_string())?;
+        if self.text.ends_with('\n') {
+            Ok(())
+        } else {
+            Err("it is not whole".to_owned())
+        }
+    }
+}
+
+/// Writes on, and counts what passes into the checksum.
+struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+}
+
+impl<W> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            hash: Sha256::new(),
+        }
+    }
+
+    fn digest(&self) -> String {
+        hex(&self.hash.clone().finish())
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write_all(bytes)?;
+        self.hash.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    out.write_all(&text)
+}
+
+fn json<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+fn time(seconds: u64) -> Result<SystemTime, String> {
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .ok_or_else(|| format!("{seconds} is no time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::records::SystemRecord;
+
+    const ORIGIN: &str = "ldaps://a ou=services,o=nhs";
+
+    fn records() -> Records {
+        let mut records = Records::default();
+        let ids = ["urn:a".to_owned(), "urn:b".to_owned()];
+        for (asid, party) in [
+            ("200000000002", "p"),
+            ("200000000001", "q"),
+            ("200000000003", "p"),
+        ] {
+            records.take_system(&SystemRecord {
+                asid,
+                ods: "RR8",
+                party: Some(party),
+                interactions: &ids,
+            });
+        }
+        records.take_fqdn("p", "p.nhs.uk");
+        records
+    }
+
+    fn stamp() -> Stamp {
+        let fetched = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        Stamp {
+            origin: ORIGIN.to_owned(),
+            fetched,
+            full: fetched - Duration::from_secs(60),
+            mark: Some("20260101000000Z".to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_with_its_time() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::new(place.path().join("new"));
+        assert!(matches!(
+            store.records(Source::Ldap, ORIGIN),
+            Err(StoreError::Absent)
+        ));
+        store.write(Source::Ldap, &stamp(), &records()).unwrap();
+        let (found, again) = store.records(Source::Ldap, ORIGIN).unwrap();
+        assert_eq!(found, stamp());
+        assert_eq!(again.systems(), records().systems());
+        let (_, systems, aside) = store.systems(Source::Ldap, ORIGIN, Fqdns::Require).unwrap();
+        assert_eq!((systems.len(), aside.count), (2, 1));
+        let (_, systems, _) = store.systems(Source::Ldap, ORIGIN, Fqdns::Ignore).unwrap();
+        assert_eq!(systems.len(), 3);
+        let left: Vec<_> = fs::read_dir(place.path().join("new")).unwrap().collect();
+        assert_eq!(left.len(), 1, "a draft is left: {left:?}");
+    }
+
+    #[test]
+    fn a_snapshot_of_another_server_or_source_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::new(place.path());
+        store.write(Source::Ldap, &stamp(), &records()).unwrap();
+        let fault = store.records(Source::Ldap, "ldaps://b o=nhs").unwrap_err();
+        assert!(fault.to_string().contains("fetched from"), "{fault}");
+        fs::rename(store.file(Source::Ldap), store.file(Source::Sds)).unwrap();
+        assert!(store.records(Source::Sds, ORIGIN).is_err());
+    }
+
+    #[test]
+    fn no_cut_and_no_changed_byte_is_taken() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::new(place.path());
+        store.write(Source::Ldap, &stamp(), &records()).unwrap();
+        let file = store.file(Source::Ldap);
+        let whole = fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            fs::write(&file, &whole[..at]).unwrap();
+            assert!(store.records(Source::Ldap, ORIGIN).is_err(), "cut at {at}");
+            let mut changed = whole.clone();
+            changed[at] ^= 0x01;
+            fs::write(&file, &changed).unwrap();
+            assert!(store.records(Source::Ldap, ORIGIN).is_err(), "changed at {at}");
+        }
+        fs::write(&file, [whole.as_slice(), b"\n"].concat()).unwrap();
+        assert!(store.records(Source::Ldap, ORIGIN).is_err());
+        fs::write(&file, &whole).unwrap();
+        assert!(store.records(Source::Ldap, ORIGIN).is_ok());
+    }
+}
