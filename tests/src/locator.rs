@@ -9,19 +9,23 @@
 //! | `GET /STU3/DocumentReference/{id}` | read |
 //! | `GET /STU3/DocumentReference?…` | search |
 //! | `POST /STU3/DocumentReference` | create; with `relatesTo`, supersede |
-//! | `PATCH /STU3/DocumentReference/{id}` | update |
-//! | `DELETE /STU3/DocumentReference/{id}` | delete |
+//! | `PATCH /STU3/DocumentReference/{id}`, `PATCH …?subject=…&identifier=…` | update |
+//! | `DELETE /STU3/DocumentReference/{id}`, `DELETE …?_id=…`, `DELETE …?subject=…&identifier=…` | delete |
+//!
+//! A read has an ETag, which is the pointer's version, and updates and deletes obey If-Match.
 //!
 //! The database can be read while the locator runs; [`Store`] documents its tables.
 
 mod answer;
 mod interaction;
+mod naming;
 mod pointer;
 mod query;
 mod server;
 mod store;
 
 pub use answer::Refusal;
+pub use naming::{Condition, Naming};
 pub use pointer::{Identifier, NewPointer, NhsNumber, Target};
 pub use server::{Locator, serve};
 pub use store::{Change, Status, Store, StoreError, StoredPointer};

@@ -54,6 +54,9 @@ pub enum Refusal {
     /// 405: the NRL's table has no row for it.
     #[error("The method is not one of this path.")]
     MethodNotAllowed(&'static str),
+    /// 412: the NRL's table has no row for it.
+    #[error("The DocumentReference has another version.")]
+    OtherVersion,
     /// 413: the NRL's table has no row for it.
     #[error("The body is larger than this record locator takes.")]
     TooLarge,
@@ -90,6 +93,7 @@ impl Refusal {
             }
             Self::NoSuchPath => (404, "not-found", "BAD_REQUEST", "Bad request"),
             Self::MethodNotAllowed(_) => (405, "not-supported", "BAD_REQUEST", "Bad request"),
+            Self::OtherVersion => (412, "conflict", "BAD_REQUEST", "Bad request"),
             Self::TooLarge => (413, "too-long", "BAD_REQUEST", "Bad request"),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);

@@ -5,13 +5,14 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, Request,
-    header::{ACCEPT, CONTENT_TYPE, HeaderName},
+    header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value, json};
 
 use super::{
     BASE_PATH,
     answer::{self, Answer, Refusal},
+    naming::Condition,
     pointer::{self, NewPointer},
     query::{self, Search},
     store::{Store, StoreError, StoredPointer},
@@ -76,21 +77,28 @@ fn perform(
         }
         (Some(id), &Method::GET) => {
             wants_json(request.headers(), query::format_only(query)?.as_deref())?;
-            Ok(answer::resource(&store.read(id)?.resource()))
+            let pointer = store.read(id)?;
+            let mut read = answer::resource(&pointer.resource());
+            if let Ok(tag) = HeaderValue::try_from(format!("W/\"{}\"", pointer.version)) {
+                read.headers_mut().insert(ETAG, tag);
+            }
+            Ok(read)
         }
-        (Some(id), &Method::PATCH) => {
-            wants_json(request.headers(), query::format_only(query)?.as_deref())?;
+        (id, &Method::PATCH) => {
+            let (naming, format) = query::naming(id, query, false)?;
+            wants_json(request.headers(), format.as_deref())?;
             sends_json(request.headers())?;
             pointer::parse_update(request.body())?;
-            store.withdraw(id, now)?;
-            Ok(answer::updated(&url(id)))
+            let id = store.withdraw(&naming, &Condition::of(request.headers()), now)?;
+            Ok(answer::updated(&url(&id)))
         }
-        (Some(id), &Method::DELETE) => {
-            wants_json(request.headers(), query::format_only(query)?.as_deref())?;
-            store.delete(id, now)?;
-            Ok(answer::deleted(&url(id)))
+        (id, &Method::DELETE) => {
+            let (naming, format) = query::naming(id, query, true)?;
+            wants_json(request.headers(), format.as_deref())?;
+            let id = store.delete(&naming, &Condition::of(request.headers()), now)?;
+            Ok(answer::deleted(&url(&id)))
         }
-        (None, _) => Err(Refusal::MethodNotAllowed("GET, POST").into()),
+        (None, _) => Err(Refusal::MethodNotAllowed("GET, POST, PATCH, DELETE").into()),
         (Some(_), _) => Err(Refusal::MethodNotAllowed("GET, PATCH, DELETE").into()),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     answer::Refusal,
+    naming::Naming,
     pointer::{self, NhsNumber},
 };
 
@@ -96,8 +97,26 @@ impl Kind {
 
 /// `_format` of a request that has no other parameter.
 pub(super) fn format_only(query: &str) -> Result<Option<String>, Refusal> {
+    format_alone(parameters(query)?)
+}
+
+/// How an update or a delete names its pointer, by an id in its path or by parameters, and `_format`.
+pub(super) fn naming(
+    id: Option<&str>,
+    query: &str,
+    by_id: bool,
+) -> Result<(Naming, Option<String>), Refusal> {
+    let mut parameters = parameters(query)?;
+    let naming = match id {
+        Some(id) => Naming::Id(id.to_owned()),
+        None => Naming::from_parameters(&mut parameters, by_id)?,
+    };
+    Ok((naming, format_alone(parameters)?))
+}
+
+fn format_alone(parameters: Vec<(String, String)>) -> Result<Option<String>, Refusal> {
     let mut format = None;
-    for (name, value) in parameters(query)? {
+    for (name, value) in parameters {
         if name != "_format" || format.replace(value).is_some() {
             return Err(invalid(format!("The parameter is not supported here - {name}")));
         }

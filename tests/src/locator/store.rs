@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     answer::Refusal,
+    naming::{Condition, Naming},
     pointer::{Identifier, NewPointer, Target},
     query::{Kind, Selection},
 };
@@ -162,14 +163,19 @@ impl Store {
         Ok(id)
     }
 
-    /// Sets a current pointer to `entered-in-error`, as its next version.
+    /// Sets a current pointer to `entered-in-error`, as its next version. Gives its id.
     ///
     /// # Errors
-    /// If it does not exist or is not current.
-    pub fn withdraw(&self, id: &str, now: SystemTime) -> Result<(), StoreError> {
+    /// If it does not exist, is not current or of another version.
+    pub fn withdraw(
+        &self,
+        naming: &Naming,
+        condition: &Condition,
+        now: SystemTime,
+    ) -> Result<String, StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let old = current(&transaction, id)?;
+        let old = named(&transaction, naming, condition)?;
         change(
             &transaction,
             &old,
@@ -178,21 +184,26 @@ impl Store {
             &timestamp(now),
         )?;
         transaction.commit()?;
-        Ok(())
+        Ok(old.id)
     }
 
-    /// Deletes a current pointer: it is found by nobody any more, but its row stays.
+    /// Deletes a current pointer: it is found by nobody any more, but its row stays. Gives its id.
     ///
     /// # Errors
-    /// If it does not exist or is not current.
-    pub fn delete(&self, id: &str, now: SystemTime) -> Result<(), StoreError> {
+    /// If it does not exist, is not current or of another version.
+    pub fn delete(
+        &self,
+        naming: &Naming,
+        condition: &Condition,
+        now: SystemTime,
+    ) -> Result<String, StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let old = current(&transaction, id)?;
+        let old = named(&transaction, naming, condition)?;
         transaction.execute("UPDATE pointer SET deleted = 1 WHERE id = ?1", [&old.id])?;
         record(&transaction, &old.id, "delete", &timestamp(now))?;
         transaction.commit()?;
-        Ok(())
+        Ok(old.id)
     }
 
     /// A current pointer.
@@ -285,16 +296,45 @@ fn current(connection: &Connection, id: &str) -> Result<StoredPointer, StoreErro
     }
 }
 
+/// The current pointer that a request names, in a version that it takes.
+fn named(
+    connection: &Connection,
+    naming: &Naming,
+    condition: &Condition,
+) -> Result<StoredPointer, StoreError> {
+    let pointer = match naming {
+        Naming::Id(id) => current(connection, id)?,
+        Naming::Identifier(nhs_number, identifier) => {
+            match by_identifier(connection, nhs_number.as_str(), identifier)? {
+                Some(found) => current(connection, &found.id)?,
+                None => return Err(Refusal::NoRecordFound(identifier.value.clone()).into()),
+            }
+        }
+    };
+    if !condition.takes(pointer.version) {
+        return Err(Refusal::OtherVersion.into());
+    }
+    Ok(pointer)
+}
+
+fn by_identifier(
+    connection: &Connection,
+    nhs_number: &str,
+    Identifier { system, value }: &Identifier,
+) -> Result<Option<StoredPointer>, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT * FROM pointer WHERE nhs_number = ?1 AND master_system = ?2 AND master_value = ?3",
+        )?
+        .query_row([nhs_number, system, value], StoredPointer::from_row)
+        .optional()?)
+}
+
 fn resolve(connection: &Connection, target: &Target, nhs_number: &str) -> Result<StoredPointer, StoreError> {
     let refuse = |why| Refusal::resource("relatesTo.target", why);
     let found = match target {
         Target::Reference(id) | Target::Both(id, _) => find(connection, id)?,
-        Target::Identifier(Identifier { system, value }) => connection
-            .prepare_cached(
-                "SELECT * FROM pointer WHERE nhs_number = ?1 AND master_system = ?2 AND master_value = ?3",
-            )?
-            .query_row([nhs_number, system, value], StoredPointer::from_row)
-            .optional()?,
+        Target::Identifier(identifier) => by_identifier(connection, nhs_number, identifier)?,
     };
     let Some(pointer) = found.filter(|pointer| !pointer.deleted) else {
         return Err(refuse("Referenced DocumentReference does not exist.").into());

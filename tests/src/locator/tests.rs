@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{NewPointer, Status, Store};
+use super::{Condition, Naming, NewPointer, Status, Store};
 use fixture::{
     Answered, COLLECTION, Lab, OTHER_PATIENT, PATIENT, PUBLIC, identifier, pointer, replacing, withdrawal,
 };
@@ -246,6 +246,80 @@ async fn an_update_withdraws_a_pointer_once() {
 }
 
 #[tokio::test]
+async fn a_pointer_is_also_named_by_its_patient_and_identifier_and_to_be_deleted_by_a_parameter() {
+    let lab = Lab::start().await;
+    let by_name = |value: &str| {
+        format!(
+            "{COLLECTION}?subject=https%3A%2F%2Fdemographics.spineservices.nhs.uk%2FSTU3%2FPatient%2F{PATIENT}\
+             &identifier=urn%3Aietf%3Arfc%3A3986%7C{value}"
+        )
+    };
+    let json = Some("application/fhir+json");
+    let [a, b, c] = ["urn:uuid:a", "urn:uuid:b", "urn:uuid:c"].map(|name| pointer(PATIENT, "RR8", name));
+    let (a, b, c) = (
+        lab.post(&a).await.id(),
+        lab.post(&b).await.id(),
+        lab.post(&c).await.id(),
+    );
+    let update = async |target: String| lab.send("PATCH", &target, json, withdrawal().to_string()).await;
+    let delete = async |target: String| lab.send("DELETE", &target, None, String::new()).await;
+    assert_eq!(update(by_name("urn:uuid:a")).await.code(), "RESOURCE_UPDATED");
+    assert_eq!(lab.stored(&a).status, Status::EnteredInError);
+    assert_eq!(update(by_name("urn:uuid:a")).await.code(), "BAD_REQUEST");
+    assert_eq!(delete(by_name("urn:uuid:b")).await.code(), "RESOURCE_DELETED");
+    assert_eq!(delete(by_name("urn:uuid:b")).await.code(), "NO_RECORD_FOUND");
+    assert_eq!(
+        delete(format!("{COLLECTION}?_id={c}")).await.code(),
+        "RESOURCE_DELETED"
+    );
+    assert!(lab.stored(&b).deleted && lab.stored(&c).deleted);
+    for (method, target, code) in [
+        ("PATCH", by_name("urn:uuid:none"), "NO_RECORD_FOUND"),
+        ("PATCH", format!("{COLLECTION}?_id={a}"), "INVALID_PARAMETER"),
+        ("DELETE", format!("{}&_id={a}", by_name("x")), "INVALID_PARAMETER"),
+        ("DELETE", format!("{COLLECTION}/{a}?_id={a}"), "INVALID_PARAMETER"),
+        ("DELETE", COLLECTION.to_owned(), "INVALID_PARAMETER"),
+    ] {
+        let body = if method == "PATCH" {
+            withdrawal().to_string()
+        } else {
+            String::new()
+        };
+        let refused = lab.send(method, &target, json, body).await;
+        assert_eq!(refused.code(), code, "{method} {target}");
+    }
+}
+
+#[test]
+fn a_change_is_made_to_the_version_that_it_asks_for_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("pointers.db")).unwrap();
+    let new = NewPointer::parse(pointer(PATIENT, "RR8", "urn:uuid:a").to_string().as_bytes()).unwrap();
+    let id = store.create(&new, SystemTime::UNIX_EPOCH).unwrap();
+    let naming = Naming::Id(id.clone());
+    let of = |if_match: &'static str| {
+        let mut headers = hyper::HeaderMap::new();
+        headers.insert("if-match", hyper::header::HeaderValue::from_static(if_match));
+        Condition::of(&headers)
+    };
+    for other in ["W/\"2\"", "\"11\"", "1", ""] {
+        let refused = store.withdraw(&naming, &of(other), SystemTime::UNIX_EPOCH);
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "The DocumentReference has another version.",
+            "{other}"
+        );
+        assert!(store.delete(&naming, &of(other), SystemTime::UNIX_EPOCH).is_err());
+    }
+    assert_eq!(store.stored(&id).unwrap().unwrap().version, 1);
+    store
+        .withdraw(&naming, &of("\"0\", W/\"1\""), SystemTime::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(Condition::of(&hyper::HeaderMap::new()), Condition::Any);
+    assert_eq!(of("*"), Condition::Any);
+}
+
+#[tokio::test]
 async fn a_deleted_pointer_is_found_by_nobody_and_its_row_stays() {
     let lab = Lab::start().await;
     let id = lab.post(&pointer(PATIENT, "RR8", "urn:uuid:a")).await.id();
@@ -389,7 +463,8 @@ async fn what_is_malformed_is_refused_with_the_row_of_the_error_table() {
         ("GET", "/STU3/DocumentReference/", None, "", 404, "BAD_REQUEST"),
         ("GET", "/", None, "", 404, "BAD_REQUEST"),
         ("PUT", "/STU3/DocumentReference/a", json, "{}", 405, "BAD_REQUEST"),
-        ("DELETE", COLLECTION, None, "", 405, "BAD_REQUEST"),
+        ("DELETE", COLLECTION, None, "", 400, "INVALID_PARAMETER"),
+        ("PUT", COLLECTION, None, "", 405, "BAD_REQUEST"),
     ] {
         let refused = lab.send(method, target, media_type, body.to_owned()).await;
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior};
 use serde_json::Value;
 
 /// A database that the record locator writes.
@@ -60,6 +60,20 @@ impl Database {
         let mut statement = connection
             .prepare("SELECT id, version, status, deleted, custodian, body FROM pointer ORDER BY id")?;
         statement.query_map([], stored)?.map(|row| row?).collect()
+    }
+
+    /// Changes a pointer's version behind everybody's back, after something was done while nobody could write: what reads
+    /// before the change and writes after it has a version that is no longer the newest.
+    ///
+    /// # Errors
+    /// The database can't be written, or what was to be done failed.
+    pub fn overtake<T>(&self, id: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut connection = self.open()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = act()?;
+        transaction.execute("UPDATE pointer SET version = version + 1 WHERE id = ?1", [id])?;
+        transaction.commit()?;
+        Ok(done)
     }
 
     fn open(&self) -> Result<Connection> {
