@@ -19,17 +19,17 @@ use std::{sync::Arc, time::SystemTime};
 use http::{HeaderMap, Method, Uri};
 
 use crate::{
-    nrl::{Asid, ClaimRules, Claims, Format, Fqdn, Refusal, Route, Token, bearer, body_format},
+    nrl::{Asid, ClaimRules, Claims, Dialect, Format, Fqdn, Refusal, Route, Token, bearer, body_format},
     registry::{Registry, System},
     tls::VerifiedClient,
 };
 
 pub use checks::{Check, Checks};
-pub use denial::{Denial, Subject};
+pub use denial::{Action, Denial, Subject};
 pub use explain::{Checked, Described, Explanation, Verdict, explain};
 pub use leave::Leave;
 pub use provider::{Provider, Retrieval};
-pub use stages::{Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, Judged, Permit};
+pub use stages::{Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, ByOwner, Judged, Permit, Stored};
 
 /// What the gateway's configuration says about requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +40,24 @@ pub struct Rules {
     pub base_path: String,
     /// `[gateway.jwt]`
     pub claims: ClaimRules,
+    /// `gateway.compat.double_encoded`: whether conditional forms may be spelt as in the NRL's examples.
+    pub double_encoded: bool,
+    /// `gateway.hide_existence`: whether a stranger is told that a pointer does not exist.
+    pub hide_existence: bool,
     /// `[gateway.provider]`, in the provider profile; none in the locator's.
     pub provider: Option<Provider>,
 }
 
 impl Rules {
+    /// How request lines are spelt.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect<'_> {
+        Dialect {
+            base_path: &self.base_path,
+            double_encoded: self.double_encoded,
+        }
+    }
+
     const fn names(&self) -> &'static checks::Names {
         match self.provider {
             None => &checks::Names::LOCATOR,
@@ -104,13 +117,20 @@ pub fn admit(
         &mut subject,
     );
     match judged {
-        Ok((system, read)) => Ok(stages::admitted(subject, system, read, method, uri)),
+        Ok((system, read)) => Ok(stages::admitted(
+            rules,
+            subject,
+            system,
+            read,
+            (method, uri, headers),
+        )),
         Err((check, refusal)) => {
             Err(Denial::by(check, refusal, subject).for_path(&rules.base_path, uri.path()))
         }
     }
 }
 
+/// A request's line and fields.
 type Head<'r> = (&'r Method, &'r Uri, &'r HeaderMap);
 
 /// The checks in their order. The subject is filled as far as they got, since the audit wants to know who was
@@ -126,10 +146,11 @@ fn judge_head(
     let at = |check: Check| move |refusal: Refusal| (check, refusal);
     let names = &checks::Names::LOCATOR;
 
-    let route = Route::classify(&rules.base_path, method, uri.path(), uri.query());
+    let route = Route::classify(rules.dialect(), method, uri.path(), uri.query());
     let route = subject.made(Check::MethodAndPath, route)?;
     let interaction = route.interaction();
     subject.interaction = Some(interaction);
+    subject.action = Some(Action::of(interaction));
     subject.pointer = route.pointer().cloned();
 
     let from = checks::from_asid(names, headers).map_err(at(Check::Headers))?;

@@ -6,6 +6,7 @@ mod errors;
 mod farewell;
 mod listener;
 mod load;
+mod owners;
 mod record;
 mod request;
 mod screen;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     burst::Burst,
+    owners::Owners,
     screen::{Limits, Times},
     unauthenticated::{Place, Unauthenticated},
     upstream::Upstream,
@@ -65,6 +67,7 @@ pub struct Gateway {
 pub struct Policy {
     rules: Rules,
     upstream: Upstream,
+    owners: Owners,
     settings: config::Gateway,
     limits: config::Unauthenticated,
 }
@@ -91,10 +94,13 @@ impl Policy {
                     registered: settings.provider.requester == Requester::Registered,
                 }),
             },
+            double_encoded: settings.compat.double_encoded,
+            hide_existence: settings.hide_existence,
         };
         Ok(Self {
             rules,
             upstream,
+            owners: Owners::new(settings.owner_cache, settings.owner_cache_age),
             settings,
             limits: config.tls.unauthenticated,
         })

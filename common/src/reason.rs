@@ -377,11 +377,23 @@ reasons! {
         "The pointer to be superseded belongs to another patient (R3).",
         "A pointer replaces one of the same patient.";
     PointerNotFound = 99, Authorisation, "pointer_not_found",
-        "The pointer to be changed does not exist or is not current.",
+        "The pointer to be changed does not exist.",
         "Search for the pointer's current id.";
     TargetNotFound = 100, Authorisation, "target_not_found",
         "The pointer to be superseded does not exist, is not current, or is not named unambiguously (R3).",
         "Search for the pointer's current id.";
+    PointerNotCurrent = 101, Authorisation, "pointer_not_current",
+        "The pointer to be changed is superseded or withdrawn; the client is told that there is none.",
+        "Search for the pointer's current id.";
+    PointerAmbiguous = 102, Authorisation, "pointer_ambiguous",
+        "More than one pointer of the patient has the masterIdentifier that names the one to be changed.",
+        "Name the pointer by its id, and look in the record locator for why the identifier is not unique.";
+    VersionMismatch = 103, Authorisation, "version_mismatch",
+        "If-Match names another version of the pointer than the one that the record locator has.",
+        "Read the pointer again, and decide anew.";
+    PointerChanged = 104, Authorisation, "pointer_changed",
+        "The pointer was changed after it was judged and before the record locator had the request.",
+        "Send the request again: it is then judged on the new version.";
 
     UpstreamUnreachable = 110, Upstream, "upstream_unreachable",
         "The record locator could not be reached.",

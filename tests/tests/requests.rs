@@ -166,24 +166,14 @@ fn another_owners_pointer_cannot_be_superseded(lab: &mut Lab) -> Result<()> {
 
 fn another_owners_pointer_cannot_be_updated(lab: &mut Lab) -> Result<()> {
     let id = created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
-    not_owned(&refused_unchanged(
-        lab,
-        &Message::update(&id).from(&OTHER_PROVIDER),
-        400,
-        "not_owner",
-    )?)?;
+    refused_unchanged(lab, &Message::update(&id).from(&OTHER_PROVIDER), 404, "not_owner")?;
     ensure!(stored_status(lab, &id)? == "current");
     Ok(())
 }
 
 fn another_owners_pointer_cannot_be_deleted(lab: &mut Lab) -> Result<()> {
     let id = created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
-    not_owned(&refused_unchanged(
-        lab,
-        &Message::delete(&id).from(&OTHER_PROVIDER),
-        400,
-        "not_owner",
-    )?)?;
+    refused_unchanged(lab, &Message::delete(&id).from(&OTHER_PROVIDER), 404, "not_owner")?;
     ensure!(stored_status(lab, &id)? == "current");
     Ok(())
 }

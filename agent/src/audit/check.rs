@@ -29,6 +29,7 @@ pub(super) const fn of(reason: Reason) -> &'static str {
         Reason::BodyTooLarge | Reason::BodyTimeout | Reason::BodyIdle => "body_arrival",
         Reason::AnswerStalled => "answer_taken",
         Reason::AuditFailed => "audit",
+        Reason::PointerChanged => "ownership",
 
         _ => match reason.layer() {
             Layer::Filter => "filter",

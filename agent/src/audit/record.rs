@@ -211,15 +211,21 @@ pub struct Request {
     /// The interaction that method and path stand for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interaction: Option<String>,
+    /// What the request does: the interaction, or `supersede` for a create in place of another pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'static str>,
+    /// The id of the pointer that is read, changed or replaced, as far as it is found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The ODS code of the pointer's owner, or of the new pointer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custodian: Option<String>,
     /// The requester's ASID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asid: Option<String>,
     /// The ODS code registered for it; to a provider that asks no registry, the one in the JWT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ods: Option<String>,
-    /// The owner of the pointer concerned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub custodian: Option<String>,
     /// On whose behalf, as the JWT says: the id of a professional's role profile, `citizen` or `unattended`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -302,6 +308,8 @@ impl Request {
             method: method.into(),
             path: path.to_owned(),
             interaction: None,
+            action: None,
+            pointer: None,
             asid: None,
             ods: None,
             custodian: None,

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use spinegate_common::Reason;
 
 use crate::{
     nrl::{
-        Asid, Claims, Format, Fqdn, Interaction, InteractionId, OdsCode, Pointer, PointerId, Refusal, Status,
-        TargetRef,
+        Asid, Claims, EntityTag, Format, Fqdn, Interaction, InteractionId, OdsCode, Pointer, Refusal,
+        Selector, Status, TargetRef,
     },
     registry::{Registry, System},
 };
@@ -299,61 +299,106 @@ pub(super) fn new_pointer(format: Format, body: &[u8]) -> Result<Pointer, Refusa
     Ok(pointer)
 }
 
-/// R4 and R5, on the pointer that the locator has under the id. Ownership comes before status: a stranger
-/// learns no status.
-pub(super) fn stored_pointer(
-    system: &System,
-    id: &PointerId,
-    stored: Option<&Pointer>,
-) -> Result<(), Refusal> {
-    let missing = || {
-        let why = format!("No record found for supplied DocumentReference identifier - {id}.");
-        Refusal::new(Reason::PointerNotFound, why)
+/// The pointer that a request names is not there.
+pub(super) fn not_found(selector: &Selector) -> Refusal {
+    not_there(Reason::PointerNotFound, selector)
+}
+
+/// Or is not current: for the client there is no difference.
+pub(super) fn not_current(selector: &Selector) -> Refusal {
+    not_there(Reason::PointerNotCurrent, selector)
+}
+
+fn not_there(reason: Reason, selector: &Selector) -> Refusal {
+    let named = match selector {
+        Selector::Id(id) => id.to_string(),
+        Selector::Identifier { identifier, .. } => format!("{}|{}", identifier.system, identifier.value),
     };
-    let stored = stored.ok_or_else(missing)?;
-    if stored.id.as_ref() != Some(id) {
-        return Err(Refusal::new(
-            Reason::UpstreamInvalid,
-            "The record locator answered with another pointer",
-        ));
+    let why = format!("No record found for supplied DocumentReference identifier - {named}.");
+    Refusal::new(reason, why)
+}
+
+/// The one pointer that a request names, among those that the locator answered with.
+pub(super) fn stored_pointer<'p>(selector: &Selector, stored: &'p [Pointer]) -> Result<&'p Pointer, Refusal> {
+    match selector {
+        Selector::Id(id) => {
+            let stored = stored.first().ok_or_else(|| not_found(selector))?;
+            if stored.id.as_ref() != Some(id) {
+                return Err(Refusal::new(
+                    Reason::UpstreamInvalid,
+                    "The record locator answered with another pointer",
+                ));
+            }
+            Ok(stored)
+        }
+        Selector::Identifier { subject, identifier } => {
+            // A search gives current pointers alone; one that is not is none that could be changed.
+            let mut named = stored.iter().filter(|pointer| {
+                pointer.subject == *subject
+                    && pointer.master_identifier.as_ref() == Some(identifier)
+                    && pointer.status == Status::Current
+            });
+            match (named.next(), named.next()) {
+                (Some(pointer), None) if pointer.id.is_some() => Ok(pointer),
+                (Some(_), None) => Err(Refusal::new(
+                    Reason::UpstreamInvalid,
+                    "The record locator answered with a pointer without an id",
+                )),
+                (None, _) => Err(not_found(selector)),
+                (Some(_), Some(_)) => Err(Refusal::new(
+                    Reason::PointerAmbiguous,
+                    "The subject has more than one DocumentReference with this identifier",
+                )),
+            }
+        }
     }
-    owner(system, &stored.custodian)?;
-    if stored.status != Status::Current {
-        return Err(missing());
+}
+
+/// What the client's If-Match, where it sent one, says of the version that was judged.
+pub(super) fn version(if_match: Option<&HeaderValue>, judged: &EntityTag) -> Result<(), Refusal> {
+    if if_match.is_none_or(|if_match| judged.is_taken_by(if_match)) {
+        return Ok(());
     }
-    Ok(())
+    let why = format!("If-Match does not name the version of the DocumentReference, {judged}");
+    Err(Refusal::new(Reason::VersionMismatch, why))
+}
+
+/// The pointer to be superseded is not there.
+pub(super) fn target_not_found() -> Refusal {
+    Refusal::new(
+        Reason::TargetNotFound,
+        "Referenced DocumentReference does not exist.",
+    )
 }
 
 /// R3, on the pointer to be superseded: exactly one, of the same owner and patient, and current.
-pub(super) fn target(
+pub(super) fn target<'p>(
     system: &System,
     new: &Pointer,
     target: &TargetRef,
-    candidates: &[Pointer],
-) -> Result<(), Refusal> {
+    candidates: &'p [Pointer],
+) -> Result<&'p Pointer, (Refusal, Option<&'p Pointer>)> {
     let mut named = candidates.iter().filter(|candidate| target.names(candidate));
     let (Some(old), None) = (named.next(), named.next()) else {
-        return Err(Refusal::new(
-            Reason::TargetNotFound,
-            "Referenced DocumentReference does not exist.",
-        ));
+        return Err((target_not_found(), None));
     };
+    let refuse = |reason, why: &str| Err((Refusal::new(reason, why), Some(old)));
     if old.custodian != system.ods {
         let why = format!(
             "Resolved DocumentReference is not associated with custodian {}",
             new.custodian
         );
-        return Err(Refusal::new(Reason::TargetNotOwner, why));
+        return refuse(Reason::TargetNotOwner, &why);
     }
     if old.subject != new.subject {
         let why = "Resolved DocumentReference is not associated with the same patient";
-        return Err(Refusal::new(Reason::TargetPatientMismatch, why));
+        return refuse(Reason::TargetPatientMismatch, why);
     }
     if old.status != Status::Current {
-        return Err(Refusal::new(
+        return refuse(
             Reason::TargetNotFound,
             "Referenced DocumentReference is not current.",
-        ));
+        );
     }
-    Ok(())
+    Ok(old)
 }

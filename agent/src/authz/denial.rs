@@ -18,9 +18,11 @@ pub struct Subject {
     pub ods: Option<OdsCode>,
     /// What the request does.
     pub interaction: Option<Interaction>,
+    /// The same, where a supersede has a name of its own.
+    pub action: Option<Action>,
     /// The ID under which the registry associates the interaction with the ASID.
     pub interaction_id: Option<InteractionId>,
-    /// The pointer that the path or `_id` names.
+    /// The pointer that is read, changed or replaced, as far as it is found.
     pub pointer: Option<PointerId>,
     /// The owner of the pointer concerned.
     pub custodian: Option<OdsCode>,
@@ -49,11 +51,48 @@ impl Subject {
     }
 }
 
+/// What a request does to pointers, as the audit has it. Supersede is an action without an interaction of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// What its interaction says.
+    Plain(Interaction),
+    /// Create a pointer in place of another.
+    Supersede,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 7] = [
+        Self::Plain(Interaction::Read),
+        Self::Plain(Interaction::Search),
+        Self::Plain(Interaction::Create),
+        Self::Supersede,
+        Self::Plain(Interaction::Update),
+        Self::Plain(Interaction::Delete),
+        Self::Plain(Interaction::Retrieve),
+    ];
+
+    pub(super) const fn of(interaction: Interaction) -> Self {
+        Self::Plain(interaction)
+    }
+
+    /// Its name in the audit log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain(interaction) => interaction.as_str(),
+            Self::Supersede => "supersede",
+        }
+    }
+}
+
 /// A request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {refusal}", refusal.reason().as_str())]
 pub struct Denial {
     refusal: Refusal,
+    /// What the client is told instead.
+    shown: Option<Refusal>,
     check: Option<Check>,
     subject: Box<Subject>,
     allow: Option<&'static str>,
@@ -66,6 +105,7 @@ impl Denial {
     pub fn new(refusal: Refusal, subject: Subject) -> Self {
         Self {
             refusal,
+            shown: None,
             check: None,
             subject: Box::new(subject),
             allow: None,
@@ -93,7 +133,15 @@ impl Denial {
         }
     }
 
-    /// The reason.
+    /// The client is told this, and the truth is the audit's alone.
+    pub(super) fn shown_as(self, refusal: Refusal) -> Self {
+        Self {
+            shown: Some(refusal),
+            ..self
+        }
+    }
+
+    /// The reason: the true one.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.refusal.reason()
@@ -102,7 +150,23 @@ impl Denial {
     /// What the client is told; of values, only those that it sent itself.
     #[must_use]
     pub fn diagnostics(&self) -> &str {
+        self.told().diagnostics()
+    }
+
+    /// The reason that the answer seems to have.
+    #[must_use]
+    pub fn told_reason(&self) -> Reason {
+        self.told().reason()
+    }
+
+    /// What the audit records of it: the truth, whatever the client is told.
+    #[must_use]
+    pub fn detail(&self) -> &str {
         self.refusal.diagnostics()
+    }
+
+    fn told(&self) -> &Refusal {
+        self.shown.as_ref().unwrap_or(&self.refusal)
     }
 
     /// The check that failed.
@@ -120,7 +184,7 @@ impl Denial {
     /// Status and codes of the answer.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        Outcome::of(self.reason())
+        Outcome::of(self.told_reason())
     }
 
     /// The header that the answer's status asks for: `Allow` with 405, `WWW-Authenticate` with 401 (RFC 9110

@@ -1,7 +1,7 @@
 //! Leave to forward a request. The forwarder takes nothing else.
 
 use bytes::Bytes;
-use http::{Method, uri::PathAndQuery};
+use http::{HeaderValue, Method, uri::PathAndQuery};
 
 use super::{Permit, Retrieval, Subject};
 
@@ -40,6 +40,24 @@ impl Leave {
         match self {
             Self::Permit(permit) => permit.body().clone(),
             Self::Retrieval(_) => Bytes::new(),
+        }
+    }
+
+    /// The If-Match to forward.
+    #[must_use]
+    pub fn if_match(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Permit(permit) => permit.if_match(),
+            Self::Retrieval(_) => None,
+        }
+    }
+
+    /// Whether that is none that the client asked for.
+    #[must_use]
+    pub const fn adds_if_match(&self) -> bool {
+        match self {
+            Self::Permit(permit) => permit.adds_if_match(),
+            Self::Retrieval(_) => false,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     registry::Registry,
 };
 
-use super::{Check, Denial, Head, Requester, Rules, Subject, checks};
+use super::{Action, Check, Denial, Head, Requester, Rules, Subject, checks};
 
 /// `[gateway.provider]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,6 +89,7 @@ fn judge_head(
     subject.made(Check::MethodAndPath, line)?;
     let interaction = Interaction::Retrieve;
     subject.interaction = Some(interaction);
+    subject.action = Some(Action::of(interaction));
 
     let from = checks::from_asid(names, headers).map_err(at(Check::Headers))?;
     subject.asid = Some(from);

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Uri, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, header, uri::PathAndQuery};
+use spinegate_common::Reason;
 
 use crate::{
-    nrl::{Format, NhsNumber, Pointer, PointerId, Refusal, Route, TargetRef, check_status_update},
+    nrl::{
+        EntityTag, Format, NhsNumber, OdsCode, Pointer, PointerId, Refusal, Route, Selector, Status,
+        TargetRef, check_status_update,
+    },
     registry::System,
 };
 
-use super::{Check, Denial, Subject, checks};
+use super::{Action, Check, Denial, Head, Rules, Subject, checks};
 
 /// A request whose head is in order, and what is needed to judge the rest.
 #[derive(Debug)]
@@ -41,6 +45,26 @@ pub enum Judged {
 pub struct Permit {
     case: Case,
     body: Bytes,
+    /// The version of the stored pointer on which the permit rests.
+    judged: Option<EntityTag>,
+}
+
+/// What the locator answers about the pointers that a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// These: none, the one with the id, or all of the patient's.
+    Pointers(Vec<Pointer>),
+    /// There is one, but it is not current, and so it is not shown.
+    NotCurrent,
+}
+
+/// What the owner of a pointer alone decides.
+#[derive(Debug)]
+pub enum ByOwner {
+    /// It is the requester's.
+    Permitted(Permit),
+    /// Nothing: the stored pointer itself is needed.
+    NeedsStored(AwaitingStored),
 }
 
 /// A request that waits for its body.
@@ -52,12 +76,12 @@ pub struct AwaitingBody {
     format: Format,
 }
 
-/// A request that waits for the pointer that the locator has under an id.
+/// A request that waits for the stored pointer that it names.
 #[derive(Debug)]
 #[must_use]
 pub struct AwaitingStored {
     case: Case,
-    id: PointerId,
+    selector: Selector,
     body: Bytes,
 }
 
@@ -74,7 +98,7 @@ pub struct AwaitingTarget {
 #[derive(Debug)]
 enum BodyKind {
     NewPointer,
-    StatusUpdate(PointerId),
+    StatusUpdate(Selector),
 }
 
 /// What every stage hands to the next.
@@ -84,54 +108,121 @@ struct Case {
     system: Arc<System>,
     method: Method,
     target: PathAndQuery,
-}
-
-pub(super) fn admitted(
-    subject: Subject,
-    system: Arc<System>,
-    (route, format): (Route, Format),
-    method: &Method,
-    uri: &Uri,
-) -> Admitted {
-    let target = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let case = Case {
-        subject,
-        system,
-        method: method.clone(),
-        target,
-    };
-    match route {
-        Route::Read(_) | Route::Search(_) => Admitted::Permitted(Permit {
-            case,
-            body: Bytes::new(),
-        }),
-        Route::CreateOrSupersede => Admitted::NeedsBody(AwaitingBody {
-            case,
-            kind: BodyKind::NewPointer,
-            format,
-        }),
-        Route::Update(id) => Admitted::NeedsBody(AwaitingBody {
-            case,
-            kind: BodyKind::StatusUpdate(id),
-            format,
-        }),
-        Route::Delete(id) => Admitted::NeedsStored(AwaitingStored {
-            case,
-            id,
-            body: Bytes::new(),
-        }),
-    }
+    base_path: String,
+    /// `_format` as the client sent it.
+    format_parameter: Option<String>,
+    /// The client's own.
+    if_match: Option<HeaderValue>,
+    hide_existence: bool,
 }
 
 impl Case {
+    fn permit(self, body: Bytes) -> Permit {
+        Permit {
+            case: self,
+            body,
+            judged: None,
+        }
+    }
+
+    /// A permit for a change, after all that it touches has proven to be the requester's.
+    fn permit_owner(mut self, body: Bytes) -> Permit {
+        self.subject.passed.insert(Check::Ownership);
+        self.permit(body)
+    }
+
     /// Notes what a check came to. One that failed ends the case.
     fn make<T>(&mut self, check: Check, result: Result<T, Refusal>) -> Result<T, Denial> {
         let made = self.subject.made(check, result);
         made.map_err(|(check, refusal)| Denial::by(check, refusal, std::mem::take(&mut self.subject)))
     }
+
+    fn deny(self, refusal: Refusal) -> Denial {
+        Denial::by(Check::Ownership, refusal, self.subject)
+    }
+
+    /// A denial that would tell of a pointer which is not the requester's: it is shown as one of a pointer that does
+    /// not exist.
+    fn deny_stranger(self, refusal: Refusal, not_found: Refusal) -> Denial {
+        let hidden = self.hide_existence;
+        let denial = self.deny(refusal);
+        if hidden {
+            denial.shown_as(not_found)
+        } else {
+            denial
+        }
+    }
+
+    /// Names the pointer by its id, whatever the request named it by: between the check and the use no other pointer
+    /// can come to be the one that is meant.
+    fn resolve(&mut self, id: &PointerId) -> Result<(), Refusal> {
+        let query = match &self.format_parameter {
+            Some(format) => format!("?{format}"),
+            None => String::new(),
+        };
+        let line = format!("{}/DocumentReference/{id}{query}", self.base_path);
+        self.target = PathAndQuery::try_from(line)
+            .map_err(|error| Refusal::new(Reason::UpstreamInvalid, error.to_string()))?;
+        Ok(())
+    }
+}
+
+pub(super) fn admitted(
+    rules: &Rules,
+    subject: Subject,
+    system: Arc<System>,
+    (route, format): (Route, Format),
+    (method, uri, headers): Head<'_>,
+) -> Admitted {
+    let target = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut parameters = uri.query().unwrap_or_default().split('&');
+    let case = Case {
+        subject,
+        system,
+        method: method.clone(),
+        target,
+        base_path: rules.base_path.trim_end_matches('/').to_owned(),
+        format_parameter: parameters
+            .find(|parameter| parameter.starts_with("_format="))
+            .map(str::to_owned),
+        if_match: if_match(headers),
+        hide_existence: rules.hide_existence,
+    };
+    match route {
+        Route::Read(_) | Route::Search(_) => Admitted::Permitted(case.permit(Bytes::new())),
+        Route::CreateOrSupersede => Admitted::NeedsBody(AwaitingBody {
+            case,
+            kind: BodyKind::NewPointer,
+            format,
+        }),
+        Route::Update(selector) => Admitted::NeedsBody(AwaitingBody {
+            case,
+            kind: BodyKind::StatusUpdate(selector),
+            format,
+        }),
+        Route::Delete(selector) => Admitted::NeedsStored(AwaitingStored {
+            case,
+            selector,
+            body: Bytes::new(),
+        }),
+    }
+}
+
+/// If-Match as one field: several lines of it are one list (RFC 9110 section 5.3).
+fn if_match(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines: Vec<&[u8]> = headers
+        .get_all(header::IF_MATCH)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.is_empty() {
+        return None;
+    }
+    // An empty field takes no version.
+    Some(HeaderValue::from_bytes(&lines.join(&b", "[..])).unwrap_or_else(|_| HeaderValue::from_static("")))
 }
 
 impl AwaitingBody {
@@ -145,32 +236,34 @@ impl AwaitingBody {
             kind,
             format,
         } = self;
-        let id = match kind {
+        let selector = match kind {
             BodyKind::NewPointer => return Self::judge_new_pointer(case, format, body),
-            BodyKind::StatusUpdate(id) => id,
+            BodyKind::StatusUpdate(selector) => selector,
         };
         case.make(Check::Body, check_status_update(format, &body))?;
-        Ok(Judged::NeedsStored(AwaitingStored { case, id, body }))
+        Ok(Judged::NeedsStored(AwaitingStored { case, selector, body }))
     }
 
     fn judge_new_pointer(mut case: Case, format: Format, body: Bytes) -> Result<Judged, Denial> {
         let new = case.make(Check::Body, checks::new_pointer(format, &body))?;
         case.subject.custodian = Some(new.custodian.clone());
-        let owner = checks::owner(&case.system, &new.custodian);
-        let Some(target) = new.replaces.clone() else {
-            case.make(Check::Ownership, owner)?;
-            return Ok(Judged::Permitted(Permit { case, body }));
-        };
-        match owner {
+        if let Some(target) = &new.replaces {
+            case.subject.action = Some(Action::Supersede);
+            case.subject.pointer = target.id().cloned();
+        }
+        if let Err(refusal) = checks::owner(&case.system, &new.custodian) {
+            return Err(case.deny(refusal));
+        }
+        Ok(match new.replaces.clone() {
+            None => Judged::Permitted(case.permit_owner(body)),
             // Half of the check: the other pointer is still to be seen.
-            Ok(()) => Ok(Judged::NeedsTarget(AwaitingTarget {
+            Some(target) => Judged::NeedsTarget(AwaitingTarget {
                 case,
                 new: Box::new(new),
                 target,
                 body,
-            })),
-            Err(refusal) => Err(Denial::by(Check::Ownership, refusal, case.subject)),
-        }
+            }),
+        })
     }
 
     /// What is known of the request, for a denial when the body does not arrive.
@@ -183,21 +276,80 @@ impl AwaitingBody {
 impl AwaitingStored {
     /// The pointer to fetch.
     #[must_use]
-    pub fn id(&self) -> &PointerId {
-        &self.id
+    pub fn selector(&self) -> &Selector {
+        &self.selector
     }
 
-    /// Judges the pointer that the locator has (R4, R5); `None` if it has none that is current.
+    /// Judges by the owner alone, as it was fetched before: a pointer's custodian never changes. Whether the pointer
+    /// is still there and current is then the locator's to say, and to its owner alone.
     ///
     /// # Errors
-    /// [`Check::Ownership`] failed: the pointer is missing, is another one, belongs to somebody else or is
-    /// not current.
-    pub fn judge_stored(self, stored: Option<&Pointer>) -> Result<Permit, Denial> {
-        let Self { mut case, id, body } = self;
-        case.subject.custodian = stored.map(|stored| stored.custodian.clone());
-        let owner = checks::stored_pointer(&case.system, &id, stored);
-        case.make(Check::Ownership, owner)?;
-        Ok(Permit { case, body })
+    /// [`Check::Ownership`] failed: the pointer belongs to somebody else. Where existence is hidden that is for
+    /// [`Self::judge_stored`] to say, which takes as long as it does for a pointer that does not exist.
+    pub fn judge_owner(mut self, custodian: &OdsCode) -> Result<ByOwner, Denial> {
+        let Selector::Id(id) = &self.selector else {
+            return Ok(ByOwner::NeedsStored(self));
+        };
+        let resolved = self.case.resolve(id);
+        match (resolved, checks::owner(&self.case.system, custodian)) {
+            (Ok(()), Ok(())) => {
+                self.case.subject.custodian = Some(custodian.clone());
+                Ok(ByOwner::Permitted(self.case.permit_owner(self.body)))
+            }
+            (Ok(()), Err(refusal)) if !self.case.hide_existence => {
+                self.case.subject.custodian = Some(custodian.clone());
+                Err(self.case.deny(refusal))
+            }
+            _ => Ok(ByOwner::NeedsStored(self)),
+        }
+    }
+
+    /// Judges the pointer that the locator has (R4, R5), among those that it answered with.
+    ///
+    /// # Errors
+    /// [`Check::Ownership`] failed: the pointer is missing, is another one, belongs to somebody else, is not
+    /// current, or is of another version than the client takes.
+    pub fn judge_stored(self, stored: &Stored) -> Result<Permit, Denial> {
+        let Self {
+            mut case,
+            selector,
+            body,
+        } = self;
+        let stored = match stored {
+            Stored::Pointers(stored) => stored,
+            Stored::NotCurrent => return Err(case.deny(checks::not_current(&selector))),
+        };
+        let pointer = match checks::stored_pointer(&selector, stored) {
+            Ok(pointer) => pointer,
+            Err(refusal) if refusal.reason() == Reason::PointerAmbiguous => {
+                let not_found = checks::not_found(&selector);
+                return Err(case.deny_stranger(refusal, not_found));
+            }
+            Err(refusal) => return Err(case.deny(refusal)),
+        };
+        case.subject.custodian = Some(pointer.custodian.clone());
+        case.subject.pointer = pointer.id.clone();
+        // Ownership comes before status: a stranger learns no status.
+        if let Err(refusal) = checks::owner(&case.system, &pointer.custodian) {
+            return Err(case.deny_stranger(refusal, checks::not_found(&selector)));
+        }
+        if pointer.status != Status::Current {
+            return Err(case.deny(checks::not_current(&selector)));
+        }
+        if let Some(version) = &pointer.version
+            && let Err(refusal) = checks::version(case.if_match.as_ref(), version)
+        {
+            return Err(case.deny(refusal));
+        }
+        if let Some(id) = &pointer.id
+            && let Err(refusal) = case.resolve(id)
+        {
+            return Err(case.deny(refusal));
+        }
+        Ok(Permit {
+            judged: pointer.version.clone(),
+            ..case.permit_owner(body)
+        })
     }
 
     /// What is known of the request, for a denial when the locator does not answer.
@@ -227,16 +379,38 @@ impl AwaitingTarget {
     /// # Errors
     /// [`Check::Ownership`] failed: not exactly one candidate is named, or it belongs to another owner or
     /// patient, or is not current.
-    pub fn judge_target(self, candidates: &[Pointer]) -> Result<Permit, Denial> {
+    pub fn judge_target(self, candidates: &Stored) -> Result<Permit, Denial> {
         let Self {
             mut case,
             new,
             target,
             body,
         } = self;
-        let owner = checks::target(&case.system, &new, &target, candidates);
-        case.make(Check::Ownership, owner)?;
-        Ok(Permit { case, body })
+        let candidates = match candidates {
+            Stored::Pointers(candidates) => candidates,
+            Stored::NotCurrent => {
+                let refusal = Refusal::new(
+                    Reason::TargetNotFound,
+                    "Referenced DocumentReference is not current.",
+                );
+                return Err(case.deny_stranger(refusal, checks::target_not_found()));
+            }
+        };
+        let (refusal, found) = match checks::target(&case.system, &new, &target, candidates) {
+            Ok(old) => {
+                case.subject.pointer = old.id.clone();
+                return Ok(case.permit_owner(body));
+            }
+            Err(refused) => refused,
+        };
+        if let Some(old) = found {
+            case.subject.pointer = old.id.clone();
+            case.subject.custodian = Some(old.custodian.clone());
+        }
+        if refusal.reason() == Reason::TargetNotOwner {
+            return Err(case.deny_stranger(refusal, checks::target_not_found()));
+        }
+        Err(case.deny(refusal))
     }
 
     /// What is known of the request, for a denial when the locator does not answer.
@@ -253,10 +427,27 @@ impl Permit {
         &self.case.method
     }
 
-    /// The path and query to forward, as they were judged.
+    /// The path and query to forward, as they were judged: of an update or a delete with the pointer's id in the
+    /// path, whatever the client named it by.
     #[must_use]
     pub fn path_and_query(&self) -> &PathAndQuery {
         &self.case.target
+    }
+
+    /// The If-Match to forward: the version that was judged, or where the locator has no versions what the client
+    /// sent.
+    #[must_use]
+    pub fn if_match(&self) -> Option<HeaderValue> {
+        let judged = self.judged.as_ref();
+        judged
+            .and_then(|version| HeaderValue::try_from(version.to_string()).ok())
+            .or_else(|| self.case.if_match.clone())
+    }
+
+    /// Whether the If-Match to forward is none that the client asked for.
+    #[must_use]
+    pub const fn adds_if_match(&self) -> bool {
+        self.judged.is_some() && self.case.if_match.is_none()
     }
 
     /// The body to forward, as it was judged; empty for a read, a search and a delete.

@@ -1,11 +1,14 @@
 //! A request that passes, for the tests to break in one place at a time.
 
 mod explained;
+mod hidden;
 mod order;
 mod ownership;
 mod properties;
 mod provider;
+mod sequences;
 mod table;
+mod versions;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,13 +19,13 @@ use serde_json::{Value, json};
 
 use crate::{
     nrl::{
-        Asid, ClaimRules, Fqdn, Identifier, Interaction, InteractionId, NhsNumber, ORGANISATION_PREFIX,
-        OdsCode, Pointer, PointerId, Status,
+        Asid, ClaimRules, EntityTag, Fqdn, Identifier, Interaction, InteractionId, NhsNumber,
+        ORGANISATION_PREFIX, OdsCode, Pointer, PointerId, Status,
     },
     registry::{Registry, System},
 };
 
-use super::{Admitted, Denial, Judged, Permit, Requester, Rules, admit};
+use super::{Admitted, Denial, Judged, Permit, Requester, Rules, Stored, admit};
 
 const ASID: &str = "200000000205";
 const GATEWAY: &str = "999999999999";
@@ -45,6 +48,7 @@ struct Case {
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
     stored: Vec<Pointer>,
+    rules: Rules,
 }
 
 impl Case {
@@ -87,6 +91,7 @@ impl Case {
             headers: vec![("content-type", "application/fhir+json".to_owned())],
             body,
             stored: vec![stored("p1", ODS)],
+            rules: rules(),
         }
     }
 
@@ -97,6 +102,16 @@ impl Case {
             body: document(ODS, Some(&target)),
             ..Self::of(Interaction::Create)
         }
+    }
+
+    /// The same request in the conditional form: by the patient and masterIdentifier of `p1`.
+    fn conditional(interaction: Interaction) -> Self {
+        Self::of(interaction).with(|c| {
+            c.target = format!(
+                "/STU3/DocumentReference?subject={}{PATIENT}&identifier=urn:ietf:rfc:3986%7Curn:oid:1.2.3",
+                NhsNumber::REFERENCE_PREFIX
+            );
+        })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -129,12 +144,21 @@ impl Case {
 
     /// Takes the request through every stage, with the locator's pointers as the gateway would fetch them.
     fn judge(&self) -> Result<Permit, Denial> {
-        let registry = Registry::of(self.system.clone());
+        self.judge_answered(&Stored::Pointers(self.stored.clone()))
+    }
+
+    /// The same, with what the locator answers about the pointer that the request names.
+    fn judge_answered(&self, answer: &Stored) -> Result<Permit, Denial> {
+        self.judge_by(&Registry::of(self.system.clone()), answer)
+    }
+
+    /// The same, by a registry of more than its own system.
+    fn judge_by(&self, registry: &Registry, answer: &Stored) -> Result<Permit, Denial> {
         let method: Method = self.method.parse().unwrap();
         let uri: Uri = self.target.parse().unwrap();
         let admitted = admit(
-            &rules(),
-            &registry,
+            &self.rules,
+            registry,
             &self.requester,
             &method,
             &uri,
@@ -146,11 +170,13 @@ impl Case {
             Admitted::NeedsStored(waiting) => waiting,
             Admitted::NeedsBody(waiting) => match waiting.judge_body(Bytes::from(self.body.clone()))? {
                 Judged::Permitted(permit) => return Ok(permit),
-                Judged::NeedsTarget(waiting) => return waiting.judge_target(&self.stored),
+                Judged::NeedsTarget(waiting) => {
+                    return waiting.judge_target(answer);
+                }
                 Judged::NeedsStored(waiting) => waiting,
             },
         };
-        waiting.judge_stored(self.stored.first())
+        waiting.judge_stored(answer)
     }
 }
 
@@ -160,6 +186,8 @@ fn rules() -> Rules {
         base_path: "/STU3".to_owned(),
         claims: ClaimRules::default(),
         provider: None,
+        double_encoded: false,
+        hide_existence: false,
     }
 }
 
@@ -189,6 +217,7 @@ fn stored(id: &str, custodian: &str) -> Pointer {
         subject: NhsNumber::parse(PATIENT).unwrap(),
         master_identifier: Some(identifier("urn:oid:1.2.3")),
         replaces: None,
+        version: EntityTag::of_version("1"),
     }
 }
 

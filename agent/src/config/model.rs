@@ -546,6 +546,23 @@ pub struct Gateway {
     pub health: Health,
     /// How long SIGTERM waits for requests under way. Default 10 s.
     pub drain_timeout: Duration,
+    /// The gateway's organisation: with it, what the gateway itself asks of the guarded service has a JWT. Default none.
+    pub ods: Option<crate::nrl::OdsCode>,
+    /// Whether a stranger is told of another's pointer that it does not exist. Default true.
+    pub hide_existence: bool,
+    /// Pointers whose owner is remembered. Default 65536.
+    pub owner_cache: usize,
+    /// How long it is. Default 1 h.
+    pub owner_cache_age: Duration,
+    /// `[gateway.compat]`
+    pub compat: Compat,
+}
+
+/// `[gateway.compat]`: what clients do that is not right, and is taken all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compat {
+    /// Conditional updates and deletes may be encoded as in the examples on the NRL's pages. Default false.
+    pub double_encoded: bool,
 }
 
 /// `[gateway.upstream_tls]`: TLS to upstreams of scheme `https`.

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderValue, Request, Response, Uri,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
     header::{self, HeaderName},
     uri::PathAndQuery,
 };
@@ -19,15 +19,15 @@ use super::{
     Policy,
     connection::Connection,
     load::Share,
-    upstream::{AnswerBody, Body, Origin, Stored, UpstreamError, whole},
+    upstream::{AnswerBody, Body, Fetched, Origin, UpstreamError, whole},
 };
 use crate::{
     audit::{self, Decision, Record},
     authz::{
-        self, Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, Denial, Judged, Leave, Permit,
-        Retrieval, Subject,
+        self, Action, Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, ByOwner, Denial, Judged, Leave,
+        Permit, Retrieval, Stored, Subject,
     },
-    nrl::{Actor, Format, Outcome, Pointer, Refusal, answer_format},
+    nrl::{Actor, Format, NhsNumber, Outcome, Pointer, PointerId, Refusal, Selector, answer_format},
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -60,6 +60,7 @@ pub(super) async fn answer(
         None => Err(overloaded(Reason::Overloaded, Subject::default())),
     };
     let mut close = false;
+    let mut told = None;
     let (mut answer, subject) = match permitted {
         Ok(leave) => {
             let subject = leave.subject().clone();
@@ -69,6 +70,12 @@ pub(super) async fn answer(
                 client: &connection.client.fqdn().to_string(),
             };
             match policy.upstream.forward(&leave, &head.headers, &origin).await {
+                // The version that was judged is no longer the newest, and the client has not asked for that one.
+                Ok(answer) if leave.adds_if_match() && answer.status() == StatusCode::PRECONDITION_FAILED => {
+                    let denial = changed(subject);
+                    told = note_refusal(connection, &mut record, &denial, denial.detail().to_owned());
+                    (outcome(&denial, format, &id), denial.subject().clone())
+                }
                 Ok(answer) => {
                     describe(&mut seen, &subject);
                     seen.version = version(answer.headers());
@@ -76,7 +83,7 @@ pub(super) async fn answer(
                 }
                 Err(error) => {
                     let denial = unavailable(&error, subject);
-                    note_refusal(connection, &mut record, &denial, error.detail);
+                    told = note_refusal(connection, &mut record, &denial, error.detail);
                     (outcome(&denial, format, &id), denial.subject().clone())
                 }
             }
@@ -93,7 +100,7 @@ pub(super) async fn answer(
                         | Reason::FramingAmbiguous
                 )
                 || !is_read_off(body, head.headers.contains_key(header::EXPECT)).await;
-            note_refusal(connection, &mut record, &denial, denial.diagnostics().to_owned());
+            told = note_refusal(connection, &mut record, &denial, denial.detail().to_owned());
             (outcome(&denial, format, &id), denial.subject().clone())
         }
     };
@@ -107,10 +114,15 @@ pub(super) async fn answer(
     }
     match record.reason {
         None => connection.gateway.counters.request_allowed(),
-        Some(reason) => {
-            connection.gateway.counters.request_refused(reason);
-            connection.gateway.strike(connection.peer, reason);
-        }
+        Some(reason) => connection.gateway.counters.request_refused(reason),
+    }
+    if let Some(action) = subject.action {
+        let refused = record.reason.is_some();
+        connection.gateway.counters.action_decided(action, refused);
+    }
+    // What is hidden from a client must not weigh otherwise than what it is told.
+    if let Some(told) = told {
+        connection.gateway.strike(connection.peer, told);
     }
     let served = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
     if served == policy.settings.requests_per_connection && !close {
@@ -185,11 +197,11 @@ async fn judge(
             };
             match awaiting.judge_body(body)? {
                 Judged::Permitted(permit) => Ok(permit),
-                Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
-                Judged::NeedsTarget(awaiting) => judge_target(policy, awaiting).await,
+                Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting, now).await,
+                Judged::NeedsTarget(awaiting) => judge_target(policy, awaiting, now).await,
             }
         }
-        Admitted::NeedsStored(awaiting) => judge_stored(policy, awaiting).await,
+        Admitted::NeedsStored(awaiting) => judge_stored(policy, awaiting, now).await,
     };
     permit.map(Leave::Permit)
 }
@@ -272,20 +284,32 @@ async fn is_read_off(body: Option<Incoming>, expects: bool) -> bool {
     matches!(tokio::time::timeout(UNREAD_TIME, reading).await, Ok(Ok(_)))
 }
 
-async fn judge_stored(policy: &Policy, awaiting: AwaitingStored) -> Result<Permit, Denial> {
-    let stored = match fetch_pointer(policy, awaiting.id().as_str()).await {
-        Ok(stored) => stored,
-        Err(error) => return Err(unavailable(&error, awaiting.subject().clone())),
+async fn judge_stored(policy: &Policy, awaiting: AwaitingStored, now: SystemTime) -> Result<Permit, Denial> {
+    let known = match awaiting.selector() {
+        Selector::Id(id) => policy.owners.of(id, Instant::now()),
+        Selector::Identifier { .. } => None,
     };
-    awaiting.judge_stored(stored.as_ref())
+    let awaiting = match known {
+        None => awaiting,
+        Some(custodian) => match awaiting.judge_owner(&custodian)? {
+            ByOwner::Permitted(permit) => return Ok(permit),
+            ByOwner::NeedsStored(awaiting) => awaiting,
+        },
+    };
+    let stored = match awaiting.selector() {
+        Selector::Id(id) => fetch_pointer(policy, id, now).await,
+        Selector::Identifier { subject, .. } => fetch_pointers_of(policy, subject, now).await,
+    };
+    match stored {
+        Ok(stored) => awaiting.judge_stored(&stored),
+        Err(error) => Err(unavailable(&error, awaiting.subject().clone())),
+    }
 }
 
-async fn judge_target(policy: &Policy, awaiting: AwaitingTarget) -> Result<Permit, Denial> {
+async fn judge_target(policy: &Policy, awaiting: AwaitingTarget, now: SystemTime) -> Result<Permit, Denial> {
     let candidates = match awaiting.target().id() {
-        Some(id) => fetch_pointer(policy, id.as_str())
-            .await
-            .map(|found| found.into_iter().collect()),
-        None => fetch_pointers_of(policy, awaiting.patient().as_str()).await,
+        Some(id) => fetch_pointer(policy, id, now).await,
+        None => fetch_pointers_of(policy, awaiting.patient(), now).await,
     };
     match candidates {
         Ok(candidates) => awaiting.judge_target(&candidates),
@@ -293,37 +317,60 @@ async fn judge_target(policy: &Policy, awaiting: AwaitingTarget) -> Result<Permi
     }
 }
 
-async fn fetch_pointer(policy: &Policy, id: &str) -> Result<Option<Pointer>, UpstreamError> {
-    let path = format!("{}/DocumentReference/{id}", policy.rules.base_path);
-    match fetch(policy, path).await? {
-        Stored::Absent => Ok(None),
-        Stored::Found(format, body) => Pointer::read(format, &body)
-            .map(Some)
-            .map_err(|error| invalid(&error)),
+async fn fetch_pointer(policy: &Policy, id: &PointerId, now: SystemTime) -> Result<Stored, UpstreamError> {
+    let path = format!(
+        "{}/DocumentReference/{id}",
+        policy.rules.base_path.trim_end_matches('/')
+    );
+    let (format, body, version) = match fetch(policy, path, now).await? {
+        Fetched::Absent => return Ok(Stored::Pointers(Vec::new())),
+        Fetched::NotCurrent => return Ok(Stored::NotCurrent),
+        Fetched::Found(format, body, version) => (format, body, version),
+    };
+    let mut pointer = Pointer::read(format, &body).map_err(|error| invalid(&error))?;
+    // What ETag says is what If-Match is compared with.
+    pointer.version = version.or(pointer.version);
+    if pointer.id.as_ref() == Some(id) {
+        policy.owners.learn(&pointer, Instant::now());
     }
+    Ok(Stored::Pointers(vec![pointer]))
 }
 
-async fn fetch_pointers_of(policy: &Policy, nhs_number: &str) -> Result<Vec<Pointer>, UpstreamError> {
+async fn fetch_pointers_of(
+    policy: &Policy,
+    patient: &NhsNumber,
+    now: SystemTime,
+) -> Result<Stored, UpstreamError> {
     // The number is digits alone, so this is the encoded form of the reference.
     const PATIENT: &str = "https%3A%2F%2Fdemographics.spineservices.nhs.uk%2FSTU3%2FPatient%2F";
     let path = format!(
-        "{}/DocumentReference?subject={PATIENT}{nhs_number}",
-        policy.rules.base_path
+        "{}/DocumentReference?subject={PATIENT}{}",
+        policy.rules.base_path.trim_end_matches('/'),
+        patient.as_str()
     );
-    match fetch(policy, path).await? {
-        Stored::Absent => Ok(Vec::new()),
-        Stored::Found(format, body) => {
-            Pointer::read_searchset(format, &body).map_err(|error| invalid(&error))
+    let pointers = match fetch(policy, path, now).await? {
+        Fetched::Absent => Vec::new(),
+        Fetched::NotCurrent => {
+            return Err(invalid(
+                &"the search of a patient's pointers was answered with BAD_REQUEST",
+            ));
         }
-    }
+        Fetched::Found(format, body, _) => {
+            Pointer::read_searchset(format, &body).map_err(|error| invalid(&error))?
+        }
+    };
+    Ok(Stored::Pointers(pointers))
 }
 
-async fn fetch(policy: &Policy, path: String) -> Result<Stored, UpstreamError> {
+async fn fetch(policy: &Policy, path: String, now: SystemTime) -> Result<Fetched, UpstreamError> {
     let target = PathAndQuery::try_from(path).map_err(|error| invalid(&error))?;
-    policy
-        .upstream
-        .fetch(target, policy.rules.gateway_asid.as_str())
-        .await
+    policy.upstream.fetch(target, now).await
+}
+
+/// Another request has changed the pointer between its check and this one's arrival.
+fn changed(subject: Subject) -> Denial {
+    let reason = Reason::PointerChanged;
+    Denial::new(Refusal::new(reason, reason.meaning()), subject)
 }
 
 fn invalid(error: &dyn std::fmt::Display) -> UpstreamError {
@@ -349,7 +396,13 @@ fn unavailable(error: &UpstreamError, subject: Subject) -> Denial {
     Denial::new(Refusal::new(error.reason, error.reason.meaning()), subject)
 }
 
-fn note_refusal(connection: &Connection, record: &mut Record, denial: &Denial, detail: String) {
+/// Gives the reason that the client is told.
+fn note_refusal(
+    connection: &Connection,
+    record: &mut Record,
+    denial: &Denial,
+    detail: String,
+) -> Option<Reason> {
     let reason = denial.reason();
     record.refuse(reason);
     if let Some(check) = denial.check() {
@@ -357,6 +410,7 @@ fn note_refusal(connection: &Connection, record: &mut Record, denial: &Denial, d
     }
     record.detail = Some(detail);
     tracing::debug!(peer = %connection.peer, reason = reason.as_str(), "request refused");
+    Some(denial.told_reason())
 }
 
 fn outcome(denial: &Denial, format: Format, id: &str) -> Response<Body> {
@@ -405,6 +459,8 @@ fn describe(seen: &mut audit::Request, subject: &Subject) {
     let claimed = subject.claims.as_ref().map(|claims| &claims.ods);
     let claimed = claimed.filter(|_| subject.trace.is_some());
     seen.ods = subject.ods.as_ref().or(claimed).map(ToString::to_string);
+    seen.action = subject.action.map(Action::as_str);
+    seen.pointer = subject.pointer.as_ref().map(ToString::to_string);
     seen.custodian = subject.custodian.as_ref().map(ToString::to_string);
     seen.interaction = subject
         .interaction_id

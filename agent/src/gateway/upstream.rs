@@ -10,7 +10,12 @@ mod member;
 mod probe;
 mod wire;
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{
@@ -33,7 +38,7 @@ use crate::{
     authz::{Leave, Subject},
     config,
     control::UpstreamStatus,
-    nrl::{Format, Refusal, body_format},
+    nrl::{Asid, EntityTag, Format, OdsCode, Refusal, body_format, spine_codes, unattended},
     tls::Connector,
 };
 
@@ -41,11 +46,10 @@ use crate::{
 pub(super) type Body = UnsyncBoxBody<Bytes, UpstreamError>;
 
 /// What of a client's head goes upstream. Everything else, framing and hop-by-hop headers with it, ends here.
-const FORWARDED: [HeaderName; 6] = [
+const FORWARDED: [HeaderName; 5] = [
     header::ACCEPT,
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
-    header::IF_MATCH,
     HeaderName::from_static("fromasid"),
     HeaderName::from_static("toasid"),
 ];
@@ -75,6 +79,7 @@ pub(super) struct Upstream {
     timeout: Duration,
     idle_timeout: Duration,
     largest_answer: usize,
+    own: Own,
     health: config::Health,
     probes: probe::Clock,
 }
@@ -87,11 +92,21 @@ pub(super) struct Origin<'r> {
     pub(super) client: &'r str,
 }
 
+/// Who the gateway is when it asks for itself.
+struct Own {
+    asid: Asid,
+    /// Where it is known, requests have a JWT.
+    ods: Option<OdsCode>,
+    /// What the JWT is made for: the first upstream.
+    audience: String,
+}
+
 /// A stored resource as the guarded service answers for it.
-pub(super) enum Stored {
-    Found(Format, Bytes),
-    /// It does not exist or is not current.
+pub(super) enum Fetched {
+    /// With its ETag.
+    Found(Format, Bytes, Option<EntityTag>),
     Absent,
+    NotCurrent,
 }
 
 /// A request that ended without an answer, and whether it may be made again.
@@ -129,6 +144,13 @@ impl Upstream {
             timeout: config.upstream_timeout,
             idle_timeout: config.upstream_idle_timeout,
             largest_answer: config.max_body,
+            own: Own {
+                asid: config.asid,
+                ods: config.ods.clone(),
+                audience: config.upstreams.first().map_or_else(String::new, |uri| {
+                    format!("{}{}", uri.to_string().trim_end_matches('/'), config.base_path)
+                }),
+            },
             health: config.health.clone(),
             probes: probe::Clock::default(),
         })
@@ -153,6 +175,9 @@ impl Upstream {
                 request.headers_mut().insert(name.clone(), value.clone());
             }
         }
+        if let Some(version) = leave.if_match() {
+            request.headers_mut().insert(header::IF_MATCH, version);
+        }
         for (name, value) in identity(leave.subject(), origin) {
             let value = HeaderValue::try_from(value).map_err(|error| UpstreamError {
                 reason: Reason::UpstreamInvalid,
@@ -166,18 +191,29 @@ impl Upstream {
     }
 
     /// Fetches a resource under the gateway's own ASID.
-    pub(super) async fn fetch(&self, target: PathAndQuery, asid: &str) -> Result<Stored, UpstreamError> {
+    pub(super) async fn fetch(
+        &self,
+        target: PathAndQuery,
+        now: SystemTime,
+    ) -> Result<Fetched, UpstreamError> {
         let mut request = request(Method::GET, target, Bytes::new());
         let headers = request.headers_mut();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
-        if let Ok(asid) = HeaderValue::from_str(asid) {
+        if let Ok(asid) = HeaderValue::from_str(self.own.asid.as_str()) {
             headers.insert("fromasid", asid.clone());
             headers.insert("toasid", asid);
+        }
+        if let Some(ods) = &self.own.ods {
+            let token = unattended(&self.own.asid, ods, &self.own.audience, now);
+            if let Ok(bearer) = HeaderValue::try_from(format!("Bearer {token}")) {
+                headers.insert(header::AUTHORIZATION, bearer);
+            }
         }
         let deadline = Instant::now() + self.timeout;
         let answer = self.exchange(request, deadline).await?;
         let status = answer.status();
         let format = stored_format(answer.headers());
+        let version = EntityTag::of_answer(answer.headers());
         let reading = Limited::new(answer.into_body(), self.largest_answer).collect();
         let Ok(body) = tokio::time::timeout_at(deadline, reading).await else {
             return Err(self.timed_out());
@@ -193,19 +229,28 @@ impl Upstream {
                 },
             ),
         })?;
+        let body = body.to_bytes();
+        let codes = || {
+            let format = format.as_ref().ok().copied();
+            format.map_or_else(Vec::new, |format| spine_codes(format, &body))
+        };
         match status.as_u16() {
             200 => match format {
-                Ok(format) => Ok(Stored::Found(format, body.to_bytes())),
+                Ok(format) => Ok(Fetched::Found(format, body, version)),
                 Err(refusal) => Err(UpstreamError::new(
                     Reason::UpstreamInvalid,
                     format!("the stored pointer can't be read: {}", refusal.diagnostics()),
                 )),
             },
-            // NRL answers 404 for an unknown id and 400 for a pointer that is not current.
-            400 | 404 | 410 => Ok(Stored::Absent),
+            404 | 410 => Ok(Fetched::Absent),
+            // NRL "Read" page: a pointer that is not current. Every other 400 finds fault with the gateway's request.
+            400 if codes().iter().any(|code| code == "BAD_REQUEST") => Ok(Fetched::NotCurrent),
             other => Err(UpstreamError::new(
                 Reason::UpstreamInvalid,
-                format!("the stored pointer was answered with status {other}"),
+                format!(
+                    "the stored pointer was answered with status {other} {}",
+                    codes().join(" ")
+                ),
             )),
         }
     }

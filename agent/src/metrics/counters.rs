@@ -9,6 +9,7 @@ use std::{
 use spinegate_common::{Layer, Reason, Side};
 
 use crate::{
+    authz::Action,
     control::{FilterStats, Handshakes, Requests, Stats},
     tls::Session,
 };
@@ -25,6 +26,8 @@ pub struct Counters {
     handshakes_refused: AtomicU64,
     requests_allowed: AtomicU64,
     requests_refused: AtomicU64,
+    /// Allowed and refused, in the order of [`Action::ALL`].
+    actions: [[AtomicU64; 2]; Action::ALL.len()],
     answers_broken: AtomicU64,
     verdicts_issued: AtomicU64,
 }
@@ -43,6 +46,7 @@ impl Counters {
             handshakes_refused: AtomicU64::new(0),
             requests_allowed: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
+            actions: array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0))),
             answers_broken: AtomicU64::new(0),
             verdicts_issued: AtomicU64::new(0),
         }
@@ -88,6 +92,15 @@ impl Counters {
     pub fn request_refused(&self, reason: Reason) {
         add(&self.requests_refused);
         self.refused(reason);
+    }
+
+    /// And this is what the request was to do, whether it was refused or not.
+    pub fn action_decided(&self, action: Action, refused: bool) {
+        let place = Action::ALL.iter().position(|known| *known == action);
+        let counters = place.and_then(|place| self.actions.get(place));
+        if let Some(counter) = counters.and_then(|decisions| decisions.get(usize::from(refused))) {
+            add(counter);
+        }
     }
 
     /// The answer to a request that was passed on broke off.
@@ -163,6 +176,14 @@ impl Counters {
 
     pub(super) fn decided_requests(&self) -> (u64, u64) {
         (get(&self.requests_allowed), get(&self.requests_refused))
+    }
+
+    /// Each action, how often it was allowed and how often refused.
+    pub(super) fn decided_actions(&self) -> impl Iterator<Item = (Action, u64, u64)> {
+        Action::ALL
+            .into_iter()
+            .zip(&self.actions)
+            .map(|(action, [allowed, refused])| (action, get(allowed), get(refused)))
     }
 
     pub(super) fn broken_answers(&self) -> u64 {

@@ -100,6 +100,21 @@ impl Collector for Everything {
             ([("decision", "refuse")], refused),
         ];
         family(&mut encoder, "requests", "Decided requests", &requests)?;
+        let actions: Vec<_> = counters
+            .decided_actions()
+            .flat_map(|(action, allowed, refused)| {
+                [("allow", allowed), ("refuse", refused)].map(|(decision, count)| {
+                    let labels = [("action", action.as_str()), ("decision", decision)];
+                    (labels, count)
+                })
+            })
+            .collect();
+        family(
+            &mut encoder,
+            "actions",
+            "Decided requests that are known to be one of the NRL's, by what they do; a supersede has its own name",
+            &actions,
+        )?;
         let handshakes = [
             ([("outcome", "accepted")], counters.accepted_handshakes()),
             ([("outcome", "refused")], counters.refused_handshakes()),
@@ -309,7 +324,7 @@ fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::Session;
+    use crate::{authz::Action, nrl::Interaction, tls::Session};
 
     fn tally(packets: u64) -> Tally {
         Tally {
@@ -328,6 +343,8 @@ mod tests {
             ..Session::default()
         });
         counters.request_allowed();
+        counters.action_decided(Action::Supersede, false);
+        counters.action_decided(Action::Plain(Interaction::Delete), true);
         counters.verdict_issued();
         let exporter = Exporter::new(counters, || {
             let mut filter = FilterStats {
@@ -379,6 +396,9 @@ mod tests {
             "spinegate_registry_failures_total{source=\"ldap\"} 3",
             "spinegate_requests_total{decision=\"allow\"} 1",
             "spinegate_requests_total{decision=\"refuse\"} 0",
+            "spinegate_actions_total{action=\"supersede\",decision=\"allow\"} 1",
+            "spinegate_actions_total{action=\"create\",decision=\"allow\"} 0",
+            "spinegate_actions_total{action=\"delete\",decision=\"refuse\"} 1",
             "spinegate_handshakes_total{outcome=\"accepted\"} 1",
             "spinegate_handshakes_total{outcome=\"refused\"} 1",
             "spinegate_verdicts_issued_total 1",

@@ -2,12 +2,14 @@
 //! anything.
 
 mod claims;
+mod unattended;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, header};
 use spinegate_common::Reason;
 
 pub use claims::{Actor, ClaimRules, Claims};
+pub use unattended::unattended;
 
 use super::{
     Refusal,

@@ -115,11 +115,17 @@ impl Outcome {
             Reason::TargetNotOwner | Reason::TargetPatientMismatch | Reason::TargetNotFound => {
                 resource_fault("Resource is invalid : relatesTo.target")
             }
-            Reason::PointerNotFound => (
+            Reason::PointerNotFound | Reason::PointerNotCurrent => (
                 StatusCode::NOT_FOUND,
                 "not-found",
                 "NO_RECORD_FOUND",
                 "No record found",
+            ),
+            Reason::PointerAmbiguous | Reason::VersionMismatch | Reason::PointerChanged => (
+                StatusCode::PRECONDITION_FAILED,
+                "conflict",
+                "BAD_REQUEST",
+                "Bad request",
             ),
             Reason::AsidFqdnMismatch => access_denied(StatusCode::UNAUTHORIZED),
             Reason::AuditFailed => server_fault(StatusCode::INTERNAL_SERVER_ERROR, "exception"),
@@ -501,6 +507,16 @@ mod tests {
                 "NO_RECORD_FOUND",
                 "No record found",
             ),
+            (
+                PointerNotCurrent,
+                404,
+                "not-found",
+                "NO_RECORD_FOUND",
+                "No record found",
+            ),
+            (PointerAmbiguous, 412, "conflict", "BAD_REQUEST", "Bad request"),
+            (VersionMismatch, 412, "conflict", "BAD_REQUEST", "Bad request"),
+            (PointerChanged, 412, "conflict", "BAD_REQUEST", "Bad request"),
             (
                 UpstreamUnreachable,
                 502,

@@ -3,7 +3,7 @@
 use spinegate_common::Reason;
 
 use super::{
-    Format, NhsNumber, OdsCode, PointerId, Refusal,
+    EntityTag, Format, NhsNumber, OdsCode, PointerId, Refusal,
     nhs_number::PatientError,
     tree::{Document, Element, Fault},
 };
@@ -26,6 +26,8 @@ pub struct Pointer {
     pub master_identifier: Option<Identifier>,
     /// The pointer that it supersedes: the only entry of `relatesTo`.
     pub replaces: Option<TargetRef>,
+    /// `meta.versionId`, which the locator sets.
+    pub version: Option<EntityTag>,
 }
 
 /// `DocumentReference.status`
@@ -157,6 +159,10 @@ impl Pointer {
                 ));
             }
         };
+        let version = match pointer.object("meta")? {
+            None => None,
+            Some(meta) => meta.string("versionId")?.map(version).transpose()?,
+        };
         Ok(Self {
             id,
             status,
@@ -164,8 +170,14 @@ impl Pointer {
             subject,
             master_identifier,
             replaces,
+            version,
         })
     }
+}
+
+fn version(id: &str) -> Result<EntityTag, PointerError> {
+    EntityTag::of_version(id)
+        .ok_or_else(|| PointerError::Element(format!("meta.versionId {id:?} is not a version's id")))
 }
 
 /// The owner. An identifier beside the reference is not part of the NRL's profile; where one is sent it must
@@ -272,7 +284,9 @@ fn id_of_reference(reference: &str) -> Result<PointerId, PointerError> {
         .ok_or_else(wrong)?;
     let (place, id) = rest.rsplit_once('/').ok_or_else(wrong)?;
     let host = place.strip_suffix("/DocumentReference").ok_or_else(wrong)?;
-    if host.is_empty() || host.starts_with('/') || host.contains(['?', '#', '\\']) {
+    // Whatever two parsers could split differently has no place before the id.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte);
+    if host.is_empty() || host.starts_with('/') || !host.bytes().all(plain) {
         return Err(wrong());
     }
     PointerId::parse(id).map_err(|_| wrong())
@@ -339,8 +353,8 @@ mod tests {
         assert_eq!(pointer.custodian, OdsCode::parse("RR8").unwrap());
         assert_eq!(pointer.subject, NhsNumber::parse("9876543210").unwrap());
         assert_eq!(
-            (pointer.id, pointer.status, pointer.replaces),
-            (None, Status::Current, None)
+            (pointer.id, pointer.status, pointer.replaces, pointer.version),
+            (None, Status::Current, None, None)
         );
     }
 
@@ -392,6 +406,8 @@ mod tests {
     fn elements_of_another_kind_are_refused_by_name() {
         for (path, value, named) in [
             ("resourceType", json!("Patient"), "resourceType"),
+            ("meta.versionId", json!("1\""), "meta.versionId"),
+            ("meta.versionId", json!(1), "meta.versionId"),
             ("id", json!("a/b"), "id"),
             ("id", json!(1), "id"),
             ("status", json!("draft"), "status"),
@@ -450,6 +466,10 @@ mod tests {
             json!({"reference": "https://h/DocumentReference/1/_history/1"}),
             json!({"reference": "https://h/DocumentReference/1?x"}),
             json!({"reference": "https://h/?/DocumentReference/1"}),
+            json!({"reference": "https://h/%3f/DocumentReference/1"}),
+            json!({"reference": "https://a@h/DocumentReference/1"}),
+            json!({"reference": "https://h /DocumentReference/1"}),
+            json!({"reference": " https://h/DocumentReference/1"}),
             json!({"reference": "https://h/Patient/1"}),
             json!({"reference": "ftp://h/DocumentReference/1"}),
             json!({"identifier": {"value": "urn:oid:1"}}),

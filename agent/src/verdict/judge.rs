@@ -234,6 +234,8 @@ mod tests {
             Reason::CrlMissing,
             Reason::UpstreamUnreachable,
             Reason::ConnectionLimit,
+            Reason::PointerChanged,
+            Reason::VersionMismatch,
         ] {
             let sentence = failures_until_sentence(&mut judge, SourceKind::System, reason, now);
             assert_eq!(sentence, None, "{}", reason.as_str());

@@ -44,6 +44,8 @@ fn certificate(reason: Reason) -> u32 {
 
 fn authorisation(reason: Reason) -> u32 {
     match reason {
+        // Another request came first.
+        Reason::PointerChanged | Reason::VersionMismatch => 0,
         Reason::NotOwner | Reason::TargetNotOwner | Reason::AsidFqdnMismatch => 2,
         _ => 1,
     }

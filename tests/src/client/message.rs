@@ -85,6 +85,26 @@ impl Message {
             .token(&token)
     }
 
+    /// The same request for the pointer that has this one's patient and masterIdentifier, which it names by these.
+    #[must_use]
+    pub fn by_identifier_of(self, pointer: &Value) -> Self {
+        let part = |path: &str| encoded(pointer.pointer(path).and_then(Value::as_str).unwrap_or_default());
+        let (system, value) = (part("/masterIdentifier/system"), part("/masterIdentifier/value"));
+        let subject = part("/subject/reference");
+        self.at(&format!(
+            "{POINTERS}?subject={subject}&identifier={system}%7C{value}"
+        ))
+    }
+
+    /// The same request to another target.
+    #[must_use]
+    pub fn at(self, target: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            ..self
+        }
+    }
+
     /// A request of any method and target, for the scope `read` or `write`.
     #[must_use]
     pub fn new(method: &str, target: &str, scope: &'static str) -> Self {
@@ -173,7 +193,9 @@ impl Message {
         &self.method
     }
 
-    pub(super) fn target(&self) -> &str {
+    /// Its path and query.
+    #[must_use]
+    pub fn target(&self) -> &str {
         &self.target
     }
 

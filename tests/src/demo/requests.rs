@@ -72,26 +72,31 @@ pub(super) fn play(story: &mut Story, lab: &Lab) -> Result<()> {
 /// What the other provider tries on RR8's pointer.
 fn strangers_hands(story: &mut Story, lab: &Lab, id: &str, plan: &serde_json::Value) -> Result<()> {
     let new = pointer(OTHER_PROVIDER.ods, NHS_NUMBER);
-    for (what, message, reason) in [
+    // Of what is not its own, a stranger is told that it does not exist.
+    const ABSENT: (u16, &str) = (404, "NO_RECORD_FOUND");
+    const INVALID: (u16, &str) = (400, "INVALID_RESOURCE");
+    for (what, message, (status, code), reason) in [
         (
             "creates a pointer in RR8's name",
             Message::create(&pointer(PROVIDER.ods, NHS_NUMBER)),
+            INVALID,
             "not_owner",
         ),
         (
             "supersedes RR8's pointer",
             Message::create(&superseding(new, plan)),
+            INVALID,
             "target_not_owner",
         ),
-        ("updates RR8's pointer", Message::update(id), "not_owner"),
-        ("deletes RR8's pointer", Message::delete(id), "not_owner"),
+        ("updates RR8's pointer", Message::update(id), ABSENT, "not_owner"),
+        ("deletes RR8's pointer", Message::delete(id), ABSENT, "not_owner"),
     ] {
-        let expected = format!("400 INVALID_RESOURCE: {reason}; the database unchanged");
+        let expected = format!("{status} {code}: {reason}; the database unchanged");
         story.step(format!("Provider RGD {what}"), expected, || {
             let before = lab.database().pointers()?;
-            let mut seen = refused(lab, &message.from(&OTHER_PROVIDER), 400, reason)?;
+            let mut seen = refused(lab, &message.from(&OTHER_PROVIDER), status, reason)?;
             let unchanged = lab.database().pointers()? == before;
-            seen.held &= unchanged && seen.observed.contains("INVALID_RESOURCE");
+            seen.held &= unchanged && seen.observed.contains(code);
             seen.observed += if unchanged {
                 "; the database unchanged"
             } else {

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::{
     authz::{Admitted, Judged, Requester, admit},
-    nrl::{Interaction, NhsNumber, OdsCode, Pointer, Status, answer_format},
-    registry::Registry,
+    nrl::{Asid, Fqdn, Interaction, NhsNumber, OdsCode, Pointer, Status, answer_format},
+    registry::{Registry, System},
 };
 
 use super::{Case, document, now, rules, stored, system};
@@ -151,6 +151,36 @@ proptest! {
         if let Err(denial) = case.judge() {
             prop_assert!(denial.diagnostics().chars().count() <= 401);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_further_system_changes_no_decision_about_another(
+        (interaction, supersedes) in kind(),
+        owner in code(),
+        others in vec((200_000_000_300_u64..200_000_000_400, code(), any::<bool>()), 1..6),
+        same_name in any::<bool>(),
+    ) {
+        let target = json!({"reference": "https://nrl.nhs.uk/DocumentReference/p1"});
+        let case = Case::of(interaction).with(|c| {
+            if supersedes {
+                c.body = document("RR8", Some(&target));
+            }
+            c.stored = vec![stored("p1", owner)];
+        });
+        let alone = case.judge().map(|permit| (permit.path_and_query().clone(), permit.subject().clone()));
+        let further = others.iter().map(|(asid, ods, active)| System {
+            asid: Asid::parse(&asid.to_string()).unwrap(),
+            ods: OdsCode::parse(ods).unwrap(),
+            fqdn: same_name.then(|| Fqdn::parse("ssp.example.nhs.uk").unwrap()),
+            active: *active,
+            ..system(Interaction::LOCATOR.iter().flat_map(|interaction| interaction.ids()))
+        });
+        let registry = Registry::of(case.system.clone().into_iter().chain(further));
+        let among = case.judge_by(&registry, &crate::authz::Stored::Pointers(case.stored.clone()));
+        let among = among.map(|permit| (permit.path_and_query().clone(), permit.subject().clone()));
+        prop_assert_eq!(among, alone);
     }
 }
 

@@ -34,12 +34,12 @@ fn rows() -> Vec<Row> {
             "The method PUT is not supported for the path /STU3/DocumentReference/p1",
         ),
         (
-            "conditional delete",
-            Case::of(Delete).with(|c| c.target = "/STU3/DocumentReference?_id=p1".to_owned()),
+            "conditional delete without an identifier",
+            Case::of(Delete).with(|c| c.target = "/STU3/DocumentReference?subject=x".to_owned()),
             Reason::ParameterInvalid,
             400,
             "INVALID_PARAMETER",
-            "Conditional update and delete are not supported: name the pointer by its id in the path",
+            "Without an id in the path the parameters subject and identifier must name the pointer",
         ),
         (
             "search without subject",
@@ -267,7 +267,7 @@ fn rows() -> Vec<Row> {
         (
             "delete of a pointer that is not current",
             Case::of(Delete).with(|c| c.stored[0].status = Status::Superseded),
-            Reason::PointerNotFound,
+            Reason::PointerNotCurrent,
             404,
             "NO_RECORD_FOUND",
             "No record found for supplied DocumentReference identifier - p1.",

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     config::{
-        Gateway, Health, Profile, Provider, Requester, UpstreamTls, Verdicts,
+        Compat, Gateway, Health, Profile, Provider, Requester, UpstreamTls, Verdicts,
         reader::{Example, Section},
         values::{self, Fault},
     },
@@ -61,6 +61,12 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
     let provider = provider(section.section("provider"), profile);
     let drain = values::duration(Duration::ZERO..=Duration::from_mins(10));
     let drain_timeout = section.or("drain_timeout", Duration::from_secs(10), drain);
+    let ods = section.optional("ods", values::ods_code);
+    let hide_existence = section.or("hide_existence", true, values::flag);
+    let owner_cache = section.or("owner_cache", 1 << 16, values::integer(0..=1_000_000));
+    let owner_age = values::duration(Duration::from_secs(1)..=DAY);
+    let owner_cache_age = section.or("owner_cache_age", Duration::from_hours(1), owner_age);
+    let compat = compat(section.section("compat"));
     if let (Some(line), Some(head)) = (max_request_line, max_head)
         && line > head
     {
@@ -102,6 +108,20 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
         upstream_tls: upstream_tls?,
         health: health?,
         drain_timeout: drain_timeout?,
+        ods: ods?,
+        hide_existence: hide_existence?,
+        owner_cache: owner_cache?,
+        owner_cache_age: owner_cache_age?,
+        compat: compat?,
+    })
+}
+
+fn compat(mut section: Section<'_>) -> Option<Compat> {
+    let double_encoded = section.or("double_encoded", false, values::flag);
+    section.finish();
+
+    Some(Compat {
+        double_encoded: double_encoded?,
     })
 }
 

@@ -11,10 +11,15 @@ use std::{
 use http::Method;
 use http_body_util::BodyExt as _;
 use spinegate_common::Reason;
-use tokio::time::sleep;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    time::sleep,
+};
 
 use super::testing::{Peer, answering, nobody, server, settings, upstream};
 use super::*;
+use crate::nrl::{ClaimRules, Claims, Interaction, Token};
 
 const SOUND: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -464,9 +469,94 @@ async fn an_upstream_that_does_not_answer_what_it_is_asked_for_is_down_until_it_
 #[tokio::test]
 async fn a_service_that_does_not_listen_is_unreachable() {
     let fetched = upstream(&[nobody().await])
-        .fetch(PathAndQuery::from_static("/x"), "999999999999")
+        .fetch(PathAndQuery::from_static("/x"), SystemTime::now())
         .await;
     assert_eq!(reason(fetched), Some(Reason::UpstreamUnreachable));
+}
+
+#[tokio::test]
+async fn what_the_upstream_answers_for_a_stored_pointer_is_told_apart() {
+    let answer = |status: &str, fields: &str, body: &str| {
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{fields}\r\n{body}",
+            body.len()
+        )
+    };
+    let outcome = |code: &str| {
+        format!(
+            r#"{{"resourceType":"OperationOutcome","issue":[{{"details":{{"coding":[{{"code":"{code}"}}]}}}}]}}"#
+        )
+    };
+    for (answer, wanted) in [
+        (answer("200 OK", "", "{}"), "found None"),
+        (
+            answer("200 OK", "ETag: W/\"3\"\r\n", "{}"),
+            "found Some(\"W/\\\"3\\\"\")",
+        ),
+        (answer("404 Not Found", "", ""), "absent"),
+        (answer("410 Gone", "", ""), "absent"),
+        (
+            answer("400 Bad Request", "", &outcome("BAD_REQUEST")),
+            "not current",
+        ),
+        (
+            answer("400 Bad Request", "", &outcome("MISSING_OR_INVALID_HEADER")),
+            "upstream_invalid",
+        ),
+        (answer("400 Bad Request", "", ""), "upstream_invalid"),
+        (answer("403 Forbidden", "", ""), "upstream_invalid"),
+        (answer("500 Internal Server Error", "", ""), "upstream_invalid"),
+    ] {
+        let (address, _) = answering(answer.clone()).await;
+        let fetched = upstream(&[address])
+            .fetch(PathAndQuery::from_static("/x"), SystemTime::now())
+            .await;
+        let said = match fetched {
+            Ok(Fetched::Found(_, _, version)) => format!("found {:?}", version.map(|tag| tag.to_string())),
+            Ok(Fetched::Absent) => "absent".to_owned(),
+            Ok(Fetched::NotCurrent) => "not current".to_owned(),
+            Err(error) => error.reason.as_str().to_owned(),
+        };
+        assert_eq!(said, wanted, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_gateway_asks_for_itself_has_its_own_asid_and_with_its_organisation_a_jwt() {
+    for ods in [None, OdsCode::parse("X26").ok()] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut settings = settings(&[listener.local_addr().unwrap()]);
+        settings.ods = ods.clone();
+        let upstream = Upstream::new(&settings, None).unwrap();
+        let hears = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let length = stream.read(&mut head).await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                .await
+                .unwrap();
+            String::from_utf8(head[..length].to_vec()).unwrap()
+        };
+        let asked = upstream.fetch(PathAndQuery::from_static("/x"), SystemTime::now());
+        let (head, fetched) = tokio::join!(hears, asked);
+        assert!(matches!(fetched, Ok(Fetched::Absent)));
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+        let asid = settings.asid.as_str();
+        assert_eq!((field("fromasid: "), field("toasid: ")), (Some(asid), Some(asid)));
+        let token = field("authorization: Bearer ").map(|token| Token::parse(token).unwrap());
+        assert_eq!(token.is_some(), ods.is_some(), "{head}");
+        if let Some(token) = token {
+            let claims = Claims::check(
+                &token,
+                Interaction::Read,
+                &ClaimRules::default(),
+                SystemTime::now(),
+            )
+            .unwrap();
+            assert_eq!((claims.asid, Some(claims.ods)), (settings.asid, ods));
+        }
+    }
 }
 
 #[tokio::test]
@@ -480,7 +570,7 @@ async fn a_stored_pointer_that_is_too_large_or_cut_off_allows_nothing() {
     settings.max_body = 100;
     let fetched = Upstream::new(&settings, None)
         .unwrap()
-        .fetch(PathAndQuery::from_static("/x"), "999999999999")
+        .fetch(PathAndQuery::from_static("/x"), SystemTime::now())
         .await;
     assert_eq!(reason(fetched), Some(Reason::UpstreamInvalid));
     let (cut, _) = server(|mut peer| async move {
@@ -490,7 +580,7 @@ async fn a_stored_pointer_that_is_too_large_or_cut_off_allows_nothing() {
     })
     .await;
     let fetched = upstream(&[cut])
-        .fetch(PathAndQuery::from_static("/x"), "999999999999")
+        .fetch(PathAndQuery::from_static("/x"), SystemTime::now())
         .await;
     assert_eq!(reason(fetched), Some(Reason::UpstreamReset));
 }
