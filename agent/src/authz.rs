@@ -10,6 +10,7 @@ mod denial;
 mod explain;
 mod leave;
 mod provider;
+mod shadow;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use denial::{Action, Denial, Subject};
 pub use explain::{Checked, Described, Explanation, Verdict, explain};
 pub use leave::Leave;
 pub use provider::{Provider, Retrieval};
+pub use shadow::{Shadow, ShadowCase, Shadowed};
 pub use stages::{Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, ByOwner, Judged, Permit, Stored};
 
 /// What the gateway's configuration says about requests.
@@ -46,6 +48,8 @@ pub struct Rules {
     pub hide_existence: bool,
     /// `[gateway.provider]`, in the provider profile; none in the locator's.
     pub provider: Option<Provider>,
+    /// `[authz]`: on which requests permission is only tried.
+    pub shadow: Shadow,
 }
 
 impl Rules {

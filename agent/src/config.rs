@@ -17,11 +17,11 @@ pub use diagnostic::Diagnostic;
 pub use document::Document;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
-    Audit, ClientTls, Compat, Config, Control, CrlFetch, DhGroup, Durability, Failsafe, Filter, FilterMode,
-    Fqdns, Gateway, GuardedService, HandshakeBudgets, Health, Ldap, Listen, MaxShrink, Metrics, Ocsp,
-    OcspMode, OnFailure, OnStale, Profile, Provider, Registry, Requester, Revocation, Scope, Sds, Service,
-    ServiceMode, ServiceProtocol, Source, SourceKind, Suites, Tls, Unauthenticated, UpstreamTls, Verdicts,
-    XdpAttach,
+    Audit, Authz, AuthzMode, ClientTls, Compat, Config, Control, CrlFetch, DhGroup, Durability, Failsafe,
+    Filter, FilterMode, Fqdns, Gateway, GuardedService, HandshakeBudgets, Health, Ldap, Listen, MaxShrink,
+    Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile, Provider, Registry, Requester, Revocation, Scope,
+    Sds, Service, ServiceMode, ServiceProtocol, ShadowCase, Source, SourceKind, Suites, Tls, Unauthenticated,
+    UpstreamTls, Verdicts, XdpAttach,
 };
 pub use problem::Problem;
 pub use secure_url::SecureUrl;

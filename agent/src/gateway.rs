@@ -35,12 +35,12 @@ use self::{
 };
 use crate::{
     audit,
-    authz::{Provider, Rules},
-    config::{self, Config, Problem, Profile, Requester},
+    authz::{Provider, Rules, Shadow, ShadowCase},
+    config::{self, AuthzMode, Config, Problem, Profile, Requester},
     control::{Errors, UpstreamStatus},
     fetch::OcspClient,
     metrics::Counters,
-    registry,
+    registry::{self, Registry},
     tls::{Acceptor, Connector},
     verdict::Verdicts,
 };
@@ -96,6 +96,18 @@ impl Policy {
             },
             double_encoded: settings.compat.double_encoded,
             hide_existence: settings.hide_existence,
+            shadow: Shadow {
+                everything: config.authz.mode == AuthzMode::Shadow,
+                cases: config
+                    .authz
+                    .shadow
+                    .iter()
+                    .map(|case| ShadowCase {
+                        interaction: case.interaction,
+                        asid: case.asid,
+                    })
+                    .collect(),
+            },
         };
         Ok(Self {
             rules,
@@ -110,6 +122,23 @@ impl Policy {
     #[must_use]
     pub const fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// What is in shadow, in words; empty where everything is enforced.
+    #[must_use]
+    pub fn in_shadow(&self, registry: &Registry) -> Vec<String> {
+        let shadow = &self.rules.shadow;
+        let everything = shadow.everything.then(|| "all requests".to_owned());
+        let cases = shadow.cases.iter().map(|case| match case.asid {
+            None => format!("every {}", case.interaction),
+            Some(asid) => format!("every {} of {asid}", case.interaction),
+        });
+        let systems = match registry.in_shadow() {
+            0 => None,
+            1 => Some("1 system of the registry".to_owned()),
+            many => Some(format!("{many} systems of the registry")),
+        };
+        everything.into_iter().chain(cases).chain(systems).collect()
     }
 }
 

@@ -118,6 +118,15 @@ impl Registry {
         Self { snapshots, len }
     }
 
+    /// How many systems are in shadow.
+    #[must_use]
+    pub fn in_shadow(&self) -> usize {
+        self.snapshots
+            .iter()
+            .map(|snapshot| snapshot.systems.in_shadow())
+            .sum()
+    }
+
     /// The system with an ASID, as the first snapshot knows it that counts at a time and knows it at all.
     #[must_use]
     pub fn system(&self, asid: &Asid, now: SystemTime) -> Option<Arc<System>> {

@@ -395,6 +395,7 @@ fn status() -> Status {
         config: "a.toml".into(),
         mode: "enforce".to_owned(),
         scope: "services".to_owned(),
+        shadow: Vec::new(),
         interfaces: Vec::new(),
         listen: vec!["127.0.0.1:8443".parse().unwrap()],
         refusals_by_side: BTreeMap::from([("client".to_owned(), 7)]),

@@ -121,6 +121,8 @@ pub enum Event {
 pub enum Decision {
     /// The connection or request goes on.
     Allow,
+    /// The request goes on, though a check of permission refused it for the reason given: it is in shadow.
+    Shadow,
     /// It does not, or the order is not carried out.
     Refuse,
     /// The source's packets are dropped from now on.

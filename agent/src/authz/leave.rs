@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, uri::PathAndQuery};
 
-use super::{Permit, Retrieval, Subject};
+use super::{Denial, Permit, Retrieval, Shadowed, Subject};
 
 /// Leave to forward one request, exactly as it was judged.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub enum Leave {
     Permit(Permit),
     /// It passed every check of a provider's.
     Retrieval(Retrieval),
+    /// It failed one, and goes on as it would have gone without the gateway.
+    Shadowed(Shadowed),
 }
 
 impl Leave {
@@ -22,6 +24,7 @@ impl Leave {
         match self {
             Self::Permit(permit) => permit.method(),
             Self::Retrieval(_) => &Method::GET,
+            Self::Shadowed(shadowed) => shadowed.method(),
         }
     }
 
@@ -31,6 +34,7 @@ impl Leave {
         match self {
             Self::Permit(permit) => permit.path_and_query(),
             Self::Retrieval(retrieval) => retrieval.path_and_query(),
+            Self::Shadowed(shadowed) => shadowed.path_and_query(),
         }
     }
 
@@ -40,6 +44,7 @@ impl Leave {
         match self {
             Self::Permit(permit) => permit.body().clone(),
             Self::Retrieval(_) => Bytes::new(),
+            Self::Shadowed(shadowed) => shadowed.body().clone(),
         }
     }
 
@@ -49,6 +54,7 @@ impl Leave {
         match self {
             Self::Permit(permit) => permit.if_match(),
             Self::Retrieval(_) => None,
+            Self::Shadowed(shadowed) => shadowed.if_match().cloned(),
         }
     }
 
@@ -57,7 +63,7 @@ impl Leave {
     pub const fn adds_if_match(&self) -> bool {
         match self {
             Self::Permit(permit) => permit.adds_if_match(),
-            Self::Retrieval(_) => false,
+            Self::Retrieval(_) | Self::Shadowed(_) => false,
         }
     }
 
@@ -67,6 +73,16 @@ impl Leave {
         match self {
             Self::Permit(permit) => permit.subject(),
             Self::Retrieval(retrieval) => retrieval.subject(),
+            Self::Shadowed(shadowed) => shadowed.denial().subject(),
+        }
+    }
+
+    /// Why it would have been refused; none where it passed every check.
+    #[must_use]
+    pub fn denial(&self) -> Option<&Denial> {
+        match self {
+            Self::Permit(_) | Self::Retrieval(_) => None,
+            Self::Shadowed(shadowed) => Some(shadowed.denial()),
         }
     }
 }

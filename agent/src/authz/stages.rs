@@ -212,7 +212,7 @@ pub(super) fn admitted(
 }
 
 /// If-Match as one field: several lines of it are one list (RFC 9110 section 5.3).
-fn if_match(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn if_match(headers: &HeaderMap) -> Option<HeaderValue> {
     let lines: Vec<&[u8]> = headers
         .get_all(header::IF_MATCH)
         .iter()

@@ -7,6 +7,7 @@ mod ownership;
 mod properties;
 mod provider;
 mod sequences;
+mod shadow;
 mod table;
 mod versions;
 
@@ -25,7 +26,7 @@ use crate::{
     registry::{Registry, System},
 };
 
-use super::{Admitted, Denial, Judged, Permit, Requester, Rules, Stored, admit};
+use super::{Admitted, Denial, Judged, Permit, Requester, Rules, Shadow, Stored, admit};
 
 const ASID: &str = "200000000205";
 const GATEWAY: &str = "999999999999";
@@ -188,6 +189,7 @@ fn rules() -> Rules {
         provider: None,
         double_encoded: false,
         hide_existence: false,
+        shadow: Shadow::default(),
     }
 }
 
@@ -206,6 +208,7 @@ fn system<'a>(interactions: impl IntoIterator<Item = &'a str>) -> System {
         name: None,
         fqdn: None,
         active: true,
+        shadow: false,
     }
 }
 

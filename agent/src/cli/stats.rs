@@ -53,6 +53,7 @@ fn render(stats: &Stats) -> String {
     sum("handshakes accepted", stats.handshakes.accepted);
     sum("requests allowed", stats.requests.allowed);
     sum("requests refused", stats.requests.refused);
+    sum("requests in shadow", stats.requests.shadowed);
     sum("verdicts issued", stats.verdicts_issued);
     sum("drop events lost", stats.filter.lost_events);
 

@@ -33,6 +33,12 @@ fn render(status: &Status) -> String {
             status.mode, status.scope, status.policy_generation
         ),
     );
+    if !status.shadow.is_empty() {
+        fact(
+            "permission",
+            format!("IN SHADOW, not enforced: {}", joined(&status.shadow)),
+        );
+    }
     fact(
         "policy memory",
         format!("{} KiB", status.policy_bytes.div_ceil(1024)),

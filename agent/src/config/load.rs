@@ -1,5 +1,6 @@
 //! Loading: from a file to a [`Config`], or to everything that is wrong with the file.
 
+mod authz;
 mod filter;
 mod gateway;
 mod registry;
@@ -76,6 +77,7 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
     let listen = listen(root.section("listen"));
     let tls = tls::read(root.section("tls"), folder);
     let gateway = gateway::read(root.section("gateway"), folder);
+    let authz = authz::read(root.section("authz"));
     let registry = registry::read(root.section("registry"), folder);
     let verdict = gateway::verdicts(root.section("verdict"));
     let control = control(root.section("control"), folder);
@@ -98,6 +100,7 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
         listen,
         tls: tls?,
         gateway: gateway?,
+        authz: authz?,
         registry: registry?,
         verdict: verdict?,
         control: control?,

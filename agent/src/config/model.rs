@@ -26,6 +26,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[gateway]`
     pub gateway: Gateway,
+    /// `[authz]`
+    pub authz: Authz,
     /// `[registry]`
     pub registry: Registry,
     /// `[verdict]`
@@ -625,6 +627,33 @@ pub enum Profile {
     Locator,
     /// In front of a provider's record endpoint, behind the Spine Secure Proxy.
     Provider,
+}
+
+/// `[authz]`: what becomes of requests that a check of permission refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authz {
+    /// Default `enforce`.
+    pub mode: AuthzMode,
+    /// `[[authz.shadow]]`: what is in shadow all the same.
+    pub shadow: Vec<ShadowCase>,
+}
+
+/// `authz.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthzMode {
+    /// They are refused.
+    Enforce,
+    /// They go on, and are recorded.
+    Shadow,
+}
+
+/// `[[authz.shadow]]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShadowCase {
+    /// What they perform.
+    pub interaction: crate::nrl::Interaction,
+    /// The requester; none: anybody. Default none.
+    pub asid: Option<crate::nrl::Asid>,
 }
 
 /// `[registry]`

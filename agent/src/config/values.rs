@@ -395,6 +395,20 @@ pub(super) fn endpoint_path(given: Given<'_>) -> Result<String, Fault> {
     }
 }
 
+/// The ID of an interaction that the gateway knows.
+pub(super) fn interaction(given: Given<'_>) -> Result<Interaction, Fault> {
+    let text = given.text("\"urn:nhs:names:services:nrl:DocumentReference.create\"")?;
+    InteractionId::parse(text)
+        .ok()
+        .and_then(|id| id.interaction())
+        .ok_or_else(|| {
+            Fault::new(
+                format!("{text:?} is not the ID of an interaction of the NRL"),
+                "write the whole ID, as in \"urn:nhs:names:services:nrl:DocumentReference.create\"",
+            )
+        })
+}
+
 /// A spelling of the ID under which records are retrieved.
 pub(super) fn retrieval(given: Given<'_>) -> Result<InteractionId, Fault> {
     let [declared, registered] = Interaction::Retrieve.ids();

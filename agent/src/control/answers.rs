@@ -33,6 +33,9 @@ pub struct Status {
     pub mode: String,
     /// `filter.scope`
     pub scope: String,
+    /// What is in shadow; empty where every check is enforced.
+    #[serde(default)]
+    pub shadow: Vec<String>,
     /// Where the filter is attached.
     pub interfaces: Vec<InterfaceStatus>,
     /// Where the gateway accepts connections.
@@ -229,6 +232,9 @@ pub struct Requests {
     pub allowed: u64,
     /// Refused.
     pub refused: u64,
+    /// Passed on, though they would have been refused: they are in shadow.
+    #[serde(default)]
+    pub shadowed: u64,
 }
 
 /// An entry of the allowlist.

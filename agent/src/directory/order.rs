@@ -80,6 +80,7 @@ impl Order {
         if !problems.is_empty() {
             return Err(problems);
         }
+        warnings.extend(listed.as_deref().and_then(in_shadow));
         let order = Self {
             settings: settings.clone(),
             listed,
@@ -183,4 +184,16 @@ impl Order {
             _ => Err(format!("{source} is not fetched")),
         }
     }
+}
+
+/// Systems whose permissions are only tried.
+fn in_shadow(listed: &Snapshot) -> Option<Problem> {
+    let count = listed.systems.in_shadow();
+    (count > 0).then(|| {
+        let message = format!(
+            "SHADOW: {count} of its systems are never refused for want of permission (R2 to R5), it is only recorded"
+        );
+        let mend = "take their mode = \"shadow\" out when the records say what they should";
+        Problem::new("registry.file", message, mend)
+    })
 }

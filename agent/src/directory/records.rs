@@ -300,6 +300,8 @@ impl Joiner {
             name: None,
             fqdn,
             active: true,
+            // Only the operator's own file puts a system in shadow.
+            shadow: false,
         });
     }
 

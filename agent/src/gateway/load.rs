@@ -69,6 +69,11 @@ impl Share {
         true
     }
 
+    /// Whether it is counted for a client.
+    pub(super) const fn is_counted(&self) -> bool {
+        self.client.is_some()
+    }
+
     /// The body, with which it ends.
     pub(super) fn until_sent(self, body: Body) -> Body {
         Sent { body, _share: self }.boxed_unsync()

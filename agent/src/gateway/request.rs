@@ -24,10 +24,11 @@ use super::{
 use crate::{
     audit::{self, Decision, Record},
     authz::{
-        self, Action, Admitted, AwaitingBody, AwaitingStored, AwaitingTarget, ByOwner, Denial, Judged, Leave,
-        Permit, Retrieval, Stored, Subject,
+        self, Action, Admitted, AwaitingStored, AwaitingTarget, ByOwner, Check, Denial, Judged, Leave,
+        Permit, Retrieval, Shadowed, Stored, Subject,
     },
     nrl::{Actor, Format, NhsNumber, Outcome, Pointer, PointerId, Refusal, Selector, answer_format},
+    registry::Registry,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -55,8 +56,17 @@ pub(super) async fn answer(
 
     let mut body = Some(body);
     let mut share = connection.gateway.load.enter(policy.settings.max_requests);
+    let mut read = None;
+    // One snapshot for all that is decided of a request.
+    let registry = connection.gateway.registry.load();
     let permitted = match &mut share {
-        Some(share) => judge(connection, &policy, &head, &mut body, (now, share)).await,
+        Some(share) => {
+            let by = (&*policy, &*registry, now);
+            match judge(connection, by, &head, (&mut body, &mut read), share).await {
+                Err(denial) => shadowed(connection, by, &head, (&mut body, read), (denial, share)).await,
+                permitted => permitted,
+            }
+        }
         None => Err(overloaded(Reason::Overloaded, Subject::default())),
     };
     let mut close = false;
@@ -77,6 +87,9 @@ pub(super) async fn answer(
                     (outcome(&denial, format, &id), denial.subject().clone())
                 }
                 Ok(answer) => {
+                    if let Some(denial) = leave.denial() {
+                        note_shadow(connection, &mut record, denial);
+                    }
                     describe(&mut seen, &subject);
                     seen.version = version(answer.headers());
                     (answer.map(|body| watched(connection, body, &seen)), subject)
@@ -114,10 +127,13 @@ pub(super) async fn answer(
     }
     match record.reason {
         None => connection.gateway.counters.request_allowed(),
+        Some(reason) if record.decision == Decision::Shadow => {
+            connection.gateway.counters.request_shadowed(reason);
+        }
         Some(reason) => connection.gateway.counters.request_refused(reason),
     }
     if let Some(action) = subject.action {
-        let refused = record.reason.is_some();
+        let refused = record.decision == Decision::Refuse;
         connection.gateway.counters.action_decided(action, refused);
     }
     // What is hidden from a client must not weigh otherwise than what it is told.
@@ -138,13 +154,16 @@ pub(super) async fn answer(
     }
 }
 
+/// What a request is judged by.
+type By<'r> = (&'r Policy, &'r Registry, SystemTime);
+
 /// All checks in their order, with what each stage waits for fetched in between.
 async fn judge(
     connection: &Connection,
-    policy: &Policy,
+    (policy, registry, now): By<'_>,
     head: &http::request::Parts,
-    body: &mut Option<Incoming>,
-    (now, share): (SystemTime, &mut Share),
+    (body, read): (&mut Option<Incoming>, &mut Option<Bytes>),
+    share: &mut Share,
 ) -> Result<Leave, Denial> {
     // The certificate may have expired or been revoked since the handshake (R10, R11).
     if let Err(refusal) = connection
@@ -158,43 +177,36 @@ async fn judge(
             Subject::default(),
         ));
     }
-    let mut take_share = |subject: &Subject| {
-        let Some(asid) = subject.asid else { return Ok(()) };
-        let client = (asid, connection.client.fqdn().clone());
-        if share.of(client, policy.settings.max_requests_per_client) {
-            return Ok(());
-        }
-        Err(overloaded(Reason::ClientOverloaded, subject.clone()))
-    };
-    let registry = connection.gateway.registry.load();
     let (rules, requester) = (&policy.rules, (&connection.client).into());
     if let Some(provider) = &rules.provider {
         let line = (&head.method, &head.uri, &head.headers);
-        let retrieval = Retrieval::admit((rules, provider), &registry, &requester, line, now)?;
-        take_share(retrieval.subject())?;
+        let retrieval = Retrieval::admit((rules, provider), registry, &requester, line, now)?;
+        take_share(connection, policy, share, retrieval.subject())?;
         return Ok(Leave::Retrieval(retrieval));
     }
     let admitted = authz::admit(
         rules,
-        &registry,
+        registry,
         &requester,
         &head.method,
         &head.uri,
         &head.headers,
         now,
     )?;
-    take_share(match &admitted {
+    let subject = match &admitted {
         Admitted::Permitted(permit) => permit.subject(),
         Admitted::NeedsBody(awaiting) => awaiting.subject(),
         Admitted::NeedsStored(awaiting) => awaiting.subject(),
-    })?;
+    };
+    take_share(connection, policy, share, subject)?;
     let permit = match admitted {
         Admitted::Permitted(permit) => Ok(permit),
         Admitted::NeedsBody(awaiting) => {
             let body = match body.take() {
-                Some(body) => read_body(connection, policy, body, &awaiting).await?,
+                Some(body) => read_body(connection, policy, body, awaiting.subject()).await?,
                 None => Bytes::new(),
             };
+            *read = Some(body.clone());
             match awaiting.judge_body(body)? {
                 Judged::Permitted(permit) => Ok(permit),
                 Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting, now).await,
@@ -206,15 +218,54 @@ async fn judge(
     permit.map(Leave::Permit)
 }
 
+/// Counts a request for its client, if that may have one more under way.
+fn take_share(
+    connection: &Connection,
+    policy: &Policy,
+    share: &mut Share,
+    subject: &Subject,
+) -> Result<(), Denial> {
+    let Some(asid) = subject.asid else { return Ok(()) };
+    let client = (asid, connection.client.fqdn().clone());
+    if share.of(client, policy.settings.max_requests_per_client) {
+        return Ok(());
+    }
+    Err(overloaded(Reason::ClientOverloaded, subject.clone()))
+}
+
+/// Leave for a refused request that is in shadow; else what refused it. `read` is its body, where that was read already.
+async fn shadowed(
+    connection: &Connection,
+    (policy, registry, now): By<'_>,
+    head: &http::request::Parts,
+    (body, read): (&mut Option<Incoming>, Option<Bytes>),
+    (denial, share): (Denial, &mut Share),
+) -> Result<Leave, Denial> {
+    let shadow = &policy.rules.shadow;
+    if !shadow.covers((registry, now), &denial) {
+        return Err(denial);
+    }
+    if !share.is_counted() {
+        take_share(connection, policy, share, denial.subject())?;
+    }
+    let whole = match (read, body.take()) {
+        (Some(read), _) => read,
+        (None, Some(body)) => read_body(connection, policy, body, denial.subject()).await?,
+        (None, None) => Bytes::new(),
+    };
+    let line = (&head.method, &head.uri, &head.headers);
+    Shadowed::of((shadow, registry, now), denial, line, whole).map(Leave::Shadowed)
+}
+
 /// Asks for the body: with the first poll of it hyper sends 100 Continue to a client that waits for that.
 async fn read_body(
     connection: &Connection,
     policy: &Policy,
     body: Incoming,
-    awaiting: &AwaitingBody,
+    subject: &Subject,
 ) -> Result<Bytes, Denial> {
     let limit = policy.settings.max_body;
-    let refuse = |reason, text: String| Denial::new(Refusal::new(reason, text), awaiting.subject().clone());
+    let refuse = |reason, text: String| Denial::new(Refusal::new(reason, text), subject.clone());
     let too_large = || {
         refuse(
             Reason::BodyTooLarge,
@@ -411,6 +462,15 @@ fn note_refusal(
     record.detail = Some(detail);
     tracing::debug!(peer = %connection.peer, reason = reason.as_str(), "request refused");
     Some(denial.told_reason())
+}
+
+/// A request in shadow goes on: no refusal, and no strike.
+fn note_shadow(connection: &Connection, record: &mut Record, denial: &Denial) {
+    record.decision = Decision::Shadow;
+    record.reason = Some(denial.reason());
+    record.check = Some(denial.check().unwrap_or(Check::Ownership).as_str());
+    record.detail = Some(denial.detail().to_owned());
+    tracing::debug!(peer = %connection.peer, reason = denial.reason().as_str(), "request in shadow");
 }
 
 fn outcome(denial: &Denial, format: Format, id: &str) -> Response<Body> {

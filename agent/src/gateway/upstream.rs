@@ -38,7 +38,7 @@ use crate::{
     authz::{Leave, Subject},
     config,
     control::UpstreamStatus,
-    nrl::{Asid, EntityTag, Format, OdsCode, Refusal, body_format, spine_codes, unattended},
+    nrl::{Asid, EntityTag, Format, Interaction, OdsCode, Refusal, body_format, spine_codes, unattended},
     tls::Connector,
 };
 
@@ -166,9 +166,9 @@ impl Upstream {
     ) -> Result<Response<AnswerBody>, UpstreamError> {
         let target = leave.path_and_query().clone();
         let mut request = request(leave.method().clone(), target, leave.body());
-        let forwarded: &[HeaderName] = match leave {
-            Leave::Permit(_) => &FORWARDED,
-            Leave::Retrieval(_) => &FORWARDED_TO_PROVIDER,
+        let forwarded: &[HeaderName] = match leave.subject().interaction {
+            Some(Interaction::Retrieve) => &FORWARDED_TO_PROVIDER,
+            _ => &FORWARDED,
         };
         for name in forwarded {
             if let Some(value) = headers.get(name) {
@@ -178,7 +178,7 @@ impl Upstream {
         if let Some(version) = leave.if_match() {
             request.headers_mut().insert(header::IF_MATCH, version);
         }
-        for (name, value) in identity(leave.subject(), origin) {
+        for (name, value) in identity(leave, origin) {
             let value = HeaderValue::try_from(value).map_err(|error| UpstreamError {
                 reason: Reason::UpstreamInvalid,
                 detail: format!("{name}: {error}"),
@@ -426,8 +426,13 @@ fn request(method: Method, target: PathAndQuery, body: Bytes) -> Request<Full<By
     request
 }
 
-/// Who sent a request, as the checks have proven it.
-fn identity(subject: &Subject, origin: &Origin<'_>) -> Vec<(HeaderName, String)> {
+/// Who sent a request, as the checks have proven it: of one that failed a check, its certificate alone.
+fn identity(leave: &Leave, origin: &Origin<'_>) -> Vec<(HeaderName, String)> {
+    let unproven = Subject::default();
+    let subject = match leave.denial() {
+        None => leave.subject(),
+        Some(_) => &unproven,
+    };
     let peer = origin.peer.to_canonical();
     // RFC 7239 section 6: an IPv6 address stands in brackets and quotes.
     let node = match peer {

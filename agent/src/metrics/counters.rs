@@ -28,6 +28,8 @@ pub struct Counters {
     requests_refused: AtomicU64,
     /// Allowed and refused, in the order of [`Action::ALL`].
     actions: [[AtomicU64; 2]; Action::ALL.len()],
+    requests_shadowed: AtomicU64,
+    shadowed: [AtomicU64; Reason::SLOTS as usize],
     answers_broken: AtomicU64,
     verdicts_issued: AtomicU64,
 }
@@ -47,6 +49,8 @@ impl Counters {
             requests_allowed: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
             actions: array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0))),
+            requests_shadowed: AtomicU64::new(0),
+            shadowed: array::from_fn(|_| AtomicU64::new(0)),
             answers_broken: AtomicU64::new(0),
             verdicts_issued: AtomicU64::new(0),
         }
@@ -94,6 +98,14 @@ impl Counters {
         self.refused(reason);
     }
 
+    /// A request was passed on that would have been refused.
+    pub fn request_shadowed(&self, reason: Reason) {
+        add(&self.requests_shadowed);
+        if let Some(counter) = self.shadowed.get(usize::from(reason as u8)) {
+            add(counter);
+        }
+    }
+
     /// And this is what the request was to do, whether it was refused or not.
     pub fn action_decided(&self, action: Action, refused: bool) {
         let place = Action::ALL.iter().position(|known| *known == action);
@@ -126,6 +138,7 @@ impl Counters {
             requests: Requests {
                 allowed: get(&self.requests_allowed),
                 refused: get(&self.requests_refused),
+                shadowed: get(&self.requests_shadowed),
             },
             refusals: self
                 .refusals()
@@ -151,6 +164,18 @@ impl Counters {
             .iter()
             .filter(|reason| !matches!(reason.layer(), Layer::Filter | Layer::Operator))
             .filter_map(|reason| Some((*reason, get(self.refusals.get(usize::from(*reason as u8))?))))
+    }
+
+    /// Requests that were passed on though refused, by each reason of a check that can be in shadow.
+    pub(super) fn shadowed(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL
+            .iter()
+            .filter(|reason| matches!(reason.layer(), Layer::Authorisation | Layer::Upstream))
+            .filter_map(|reason| Some((*reason, get(self.shadowed.get(usize::from(*reason as u8))?))))
+    }
+
+    pub(super) fn shadowed_requests(&self) -> u64 {
+        get(&self.requests_shadowed)
     }
 
     pub(super) fn accepted_handshakes(&self) -> u64 {
@@ -249,6 +274,24 @@ mod tests {
             sides,
             [("client", 3), ("gateway", 1), ("upstream", 1)].map(|(side, count)| (side.to_owned(), count))
         );
+    }
+
+    #[test]
+    fn what_is_in_shadow_is_no_refusal() {
+        let counters = Counters::new();
+        counters.request_shadowed(Reason::NotOwner);
+        let stats = counters.stats(FilterStats::default());
+        assert_eq!(
+            (
+                stats.requests.allowed,
+                stats.requests.refused,
+                stats.requests.shadowed
+            ),
+            (0, 0, 1)
+        );
+        assert_eq!(stats.refusals["not_owner"], 0);
+        let counted: Vec<_> = counters.shadowed().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(Reason::NotOwner, 1)]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Observed {
     pub filter: Option<FilterStats>,
     /// Records that the audit log could not take.
     pub audit_write_failures: u64,
+    /// Whether anything is in shadow.
+    pub in_shadow: bool,
     /// How each upstream is.
     pub upstreams: Vec<UpstreamStatus>,
     /// How it goes with each source of the registry.
@@ -98,6 +100,7 @@ impl Collector for Everything {
         let requests = [
             ([("decision", "allow")], allowed),
             ([("decision", "refuse")], refused),
+            ([("decision", "shadow")], counters.shadowed_requests()),
         ];
         family(&mut encoder, "requests", "Decided requests", &requests)?;
         let actions: Vec<_> = counters
@@ -115,6 +118,23 @@ impl Collector for Everything {
             "Decided requests that are known to be one of the NRL's, by what they do; a supersede has its own name",
             &actions,
         )?;
+        let shadowed: Vec<_> = counters
+            .shadowed()
+            .map(|(reason, count)| ([("reason", reason.as_str())], count))
+            .collect();
+        family(
+            &mut encoder,
+            "shadowed",
+            "Requests in shadow that were passed on, by the reason for which they would have been refused",
+            &shadowed,
+        )?;
+        let gauge = encoder.encode_descriptor(
+            "shadow",
+            "Whether any request is in shadow, so that permission is only tried on it",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(u64::from(observed.in_shadow)).encode(gauge)?;
         let handshakes = [
             ([("outcome", "accepted")], counters.accepted_handshakes()),
             ([("outcome", "refused")], counters.refused_handshakes()),
@@ -345,6 +365,7 @@ mod tests {
         counters.request_allowed();
         counters.action_decided(Action::Supersede, false);
         counters.action_decided(Action::Plain(Interaction::Delete), true);
+        counters.request_shadowed(Reason::NotOwner);
         counters.verdict_issued();
         let exporter = Exporter::new(counters, || {
             let mut filter = FilterStats {
@@ -356,6 +377,7 @@ mod tests {
             Observed {
                 filter: Some(filter),
                 audit_write_failures: 2,
+                in_shadow: true,
                 upstreams: vec![UpstreamStatus {
                     address: "http://127.0.0.1:8080".to_owned(),
                     state: "ejected".to_owned(),
@@ -399,6 +421,9 @@ mod tests {
             "spinegate_actions_total{action=\"supersede\",decision=\"allow\"} 1",
             "spinegate_actions_total{action=\"create\",decision=\"allow\"} 0",
             "spinegate_actions_total{action=\"delete\",decision=\"refuse\"} 1",
+            "spinegate_requests_total{decision=\"shadow\"} 1",
+            "spinegate_shadowed_total{reason=\"not_owner\"} 1",
+            "spinegate_shadow 1",
             "spinegate_handshakes_total{outcome=\"accepted\"} 1",
             "spinegate_handshakes_total{outcome=\"refused\"} 1",
             "spinegate_verdicts_issued_total 1",

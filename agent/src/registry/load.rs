@@ -97,7 +97,7 @@ struct Entry<'t> {
 }
 
 impl Entry<'_> {
-    const KEYS: &'static [&'static str] = &["asid", "ods", "interactions", "name", "fqdn", "active"];
+    const KEYS: &'static [&'static str] = &["asid", "ods", "interactions", "name", "fqdn", "active", "mode"];
 
     fn asid(&self, report: &mut Report<'_>) -> Option<Asid> {
         let text = self.text(report, "asid", "twelve digits, in quotes")?;
@@ -145,6 +145,16 @@ impl Entry<'_> {
                 false
             }),
         };
+        let shadow = match self.optional_text(report, "mode") {
+            None | Some("enforce") => false,
+            Some("shadow") => true,
+            Some(other) => {
+                let message = format!("{other:?} is none of its values");
+                let mend = "write \"enforce\" or \"shadow\"";
+                self.fault(report, "mode", self.span_of("mode"), message, mend);
+                false
+            }
+        };
         Some(System {
             asid: asid?,
             ods: ods?,
@@ -152,6 +162,7 @@ impl Entry<'_> {
             name,
             fqdn,
             active,
+            shadow,
         })
     }
 
@@ -415,6 +426,30 @@ interactions = "urn:a"
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.starts_with(expected), "{found}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn a_system_is_in_shadow_if_its_mode_says_so_and_no_other_word_does() {
+        let with = |mode: &str| GOOD.replace("active = false", &format!("mode = {mode}"));
+        for (mode, count) in [("\"shadow\"", 1), ("\"enforce\"", 0)] {
+            assert_eq!(
+                parse("registry.toml", &with(mode)).unwrap().in_shadow(),
+                count,
+                "{mode}"
+            );
+        }
+        assert_eq!(parse("registry.toml", GOOD).unwrap().in_shadow(), 0);
+        for (mode, said) in [
+            (
+                "\"Shadow\"",
+                "\"Shadow\" is none of its values (write \"enforce\" or \"shadow\")",
+            ),
+            ("true", "is a boolean, and must be a string"),
+        ] {
+            let found = problems(&with(mode));
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].contains(&format!("system[1].mode: {said}")), "{found:?}");
         }
     }
 

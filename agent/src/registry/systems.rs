@@ -27,6 +27,8 @@ pub struct System {
     pub fqdn: Option<Fqdn>,
     /// `active`: whether it has access. Default true.
     pub active: bool,
+    /// `mode`: whether its permissions are only tried. Default false.
+    pub shadow: bool,
 }
 
 /// A set of interaction IDs; copies share it, since most systems have one of few sets.
@@ -60,6 +62,7 @@ pub struct Systems {
     index: HashMap<u64, u32, FxBuildHasher>,
     /// In the order of their ASIDs.
     entries: Box<[Entry]>,
+    in_shadow: usize,
     interactions: Box<[Interactions]>,
     fqdns: Box<[Fqdn]>,
     names: Box<[Arc<str>]>,
@@ -74,6 +77,7 @@ struct Entry {
     fqdn: u32,
     name: u32,
     active: bool,
+    shadow: bool,
 }
 
 const NONE: u32 = u32::MAX;
@@ -131,6 +135,12 @@ impl Systems {
         self.entries.len()
     }
 
+    /// How many of them are in shadow.
+    #[must_use]
+    pub const fn in_shadow(&self) -> usize {
+        self.in_shadow
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -152,6 +162,7 @@ impl Systems {
             name: self.names.get(entry.name as usize).cloned(),
             fqdn: self.fqdns.get(entry.fqdn as usize).cloned(),
             active: entry.active,
+            shadow: entry.shadow,
         })
     }
 }
@@ -166,6 +177,7 @@ impl Packer {
             fqdn: system.fqdn.map_or(NONE, |fqdn| self.fqdns.position(fqdn)),
             name: system.name.map_or(NONE, |name| self.names.position(name)),
             active: system.active,
+            shadow: system.shadow,
         };
         self.entries.push(entry);
     }
@@ -181,6 +193,7 @@ impl Packer {
         let positions = (0..NONE).zip(&entries);
         index.extend(positions.map(|(position, entry)| (entry.asid, position)));
         Systems {
+            in_shadow: entries.iter().filter(|entry| entry.shadow).count(),
             index,
             entries: entries.into(),
             interactions: self.interactions.values.into(),
@@ -236,6 +249,7 @@ mod tests {
             name: None,
             fqdn: (number % 2 == 0).then(|| Fqdn::parse(&format!("s{}.nhs.uk", number % 4)).unwrap()),
             active: number % 3 != 0,
+            shadow: number % 5 == 0,
         }
     }
 
@@ -246,7 +260,7 @@ mod tests {
             .map(|number| system(number, &["urn:a", "urn:b"]))
             .collect();
         let systems: Systems = all.iter().cloned().collect();
-        assert_eq!(systems.len(), 99);
+        assert_eq!((systems.len(), systems.in_shadow()), (99, 19));
         for system in &all {
             assert_eq!(systems.get(&system.asid).as_ref(), Some(system));
         }

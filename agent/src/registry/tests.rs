@@ -13,6 +13,7 @@ fn system(number: u64, ods: &str) -> System {
         name: None,
         fqdn: None,
         active: true,
+        shadow: false,
     }
 }
 

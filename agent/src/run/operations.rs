@@ -257,6 +257,7 @@ impl Agent {
             config: self.source.clone(),
             mode: config.filter.mode.as_str().to_owned(),
             scope: config.filter.scope.as_str().to_owned(),
+            shadow: self.gateway.policy().in_shadow(&self.registry.load()),
             interfaces,
             listen: config.listen.addresses.clone(),
             upstreams: self.gateway.upstreams(),
@@ -308,6 +309,7 @@ impl Agent {
             audit_write_failures: self.audit.failures(),
             upstreams: self.gateway.upstreams(),
             registry: self.directory.status(),
+            in_shadow: !self.gateway.policy().in_shadow(&self.registry.load()).is_empty(),
         }
     }
 

@@ -225,9 +225,17 @@ fn each_bad_value_gets_its_diagnostic() {
         ),
         (
             "[audit]",
+            "[authz]\nmode = \"monitor\"\n[[authz.shadow]]\nasid = \"1\"\n[[authz.shadow]]\ninteraction = \"urn:x\"\n[audit]",
+            "dir/a.toml:28: authz.mode: \"monitor\" is none of its values; write one of \"enforce\", \"shadow\"\n\
+             dir/a.toml:29: authz.shadow[0].interaction: is missing; add `interaction = \"urn:nhs:names:services:nrl:DocumentReference.create\"` under its [[authz.shadow]]\n\
+             dir/a.toml:30: authz.shadow[0].asid: \"1\" is not an ASID; write its twelve digits in quotes\n\
+             dir/a.toml:32: authz.shadow[1].interaction: \"urn:x\" is not the ID of an interaction of the NRL; write the whole ID, as in \"urn:nhs:names:services:nrl:DocumentReference.create\"",
+        ),
+        (
+            "[audit]",
             "[whatever]",
             "dir/a.toml:1: audit.file: is missing; add `file = \"/var/log/spinegate/audit.jsonl\"` under [audit]\n\
-             dir/a.toml:27: whatever: is not a known key; take it out; known here: filter, listen, tls, gateway, registry, verdict, control, metrics, audit",
+             dir/a.toml:27: whatever: is not a known key; take it out; known here: filter, listen, tls, gateway, authz, registry, verdict, control, metrics, audit",
         ),
         (
             "[registry]",
@@ -272,6 +280,7 @@ fn an_empty_file_is_told_every_key_that_it_must_have() {
                 "filter.failsafe.",
                 "registry.ldap.",
                 "registry.sds.",
+                "authz.shadow.",
             ];
             !entries.iter().any(|entry| key.starts_with(entry))
         })
@@ -435,6 +444,7 @@ fn every_section() -> String {
         + "[registry.ldap]\nurl = \"ldaps://a.nhs.uk\"\nca = \"ca.pem\"\n"
         + "[registry.sds]\nurl = \"https://a.nhs.uk\"\nca = \"ca.pem\"\norganizations = [\"RR8\"]\n"
         + "interactions = [\"urn:a\"]\n"
+        + "[[authz.shadow]]\ninteraction = \"urn:nhs:names:services:nrl:DocumentReference.read\"\n"
 }
 
 #[test]
