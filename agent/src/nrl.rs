@@ -31,7 +31,7 @@ pub use jwt::{Actor, ClaimRules, Claims, Token, bearer, unattended};
 pub use media::{Format, answer as answer_format, of_body as body_format};
 pub use nhs_number::{NhsNumber, NhsNumberError};
 pub use ods::{OdsCode, OdsCodeError};
-pub use outcome::Outcome;
+pub use outcome::{ErrorTable, Outcome};
 pub use parameters::check_status_update;
 pub use pointer::{Identifier, ORGANISATION_PREFIX, Pointer, PointerError, Status, TargetRef};
 pub use pointer_id::{PointerId, PointerIdError};

@@ -1,10 +1,11 @@
 //! A denial: what is answered, and what the audit records of it.
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use spinegate_common::Reason;
 
 use crate::nrl::{
-    Asid, Claims, Interaction, InteractionId, OdsCode, Outcome, PointerId, Refusal, TraceId, allowed_methods,
+    Asid, Claims, ErrorTable, Interaction, InteractionId, OdsCode, Outcome, PointerId, Refusal, TraceId,
+    allowed_methods,
 };
 
 use super::{Check, Checks};
@@ -159,10 +160,14 @@ impl Denial {
         self.told().reason()
     }
 
-    /// What the audit records of it: the truth, whatever the client is told.
+    /// What the audit records of it: the truth, whatever the client is told. A patient's number that is malformed may
+    /// still be a patient's: it goes back to its sender alone.
     #[must_use]
     pub fn detail(&self) -> &str {
-        self.refusal.diagnostics()
+        match self.reason() {
+            Reason::NhsNumberInvalid => self.reason().meaning(),
+            _ => self.refusal.diagnostics(),
+        }
     }
 
     fn told(&self) -> &Refusal {
@@ -183,19 +188,19 @@ impl Denial {
 
     /// Status and codes of the answer.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        Outcome::of(self.told_reason())
+    pub fn outcome(&self, table: ErrorTable) -> Outcome {
+        Outcome::by(table, self.told_reason())
     }
 
     /// The header that the answer's status asks for: `Allow` with 405, `WWW-Authenticate` with 401 (RFC 9110
     /// sections 15.5.6 and 15.5.2), `Retry-After` with 503 and 429.
     #[must_use]
-    pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+    pub fn header(&self, status: StatusCode) -> Option<(HeaderName, HeaderValue)> {
         match (self.reason(), self.allow) {
             (Reason::MethodUnknown, Some(methods)) => {
                 Some((header::ALLOW, HeaderValue::from_static(methods)))
             }
-            (Reason::AsidFqdnMismatch, _) => {
+            _ if status == StatusCode::UNAUTHORIZED => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             // RFC 9110 section 10.2.3, in seconds.

@@ -498,6 +498,8 @@ pub struct Gateway {
     pub upstreams: Vec<http::Uri>,
     /// What stands before `/DocumentReference` in the paths of both sides. Default `/STU3`.
     pub base_path: String,
+    /// Whose codes answer a refusal. Default `nrl`.
+    pub errors: crate::nrl::ErrorTable,
     /// Connections open at once. Default 4096.
     pub max_connections: usize,
     /// Requests under way at once. Default 2048.

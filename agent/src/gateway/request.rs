@@ -84,7 +84,7 @@ pub(super) async fn answer(
                 Ok(answer) if leave.adds_if_match() && answer.status() == StatusCode::PRECONDITION_FAILED => {
                     let denial = changed(subject);
                     told = note_refusal(connection, &mut record, &denial, denial.detail().to_owned());
-                    (outcome(&denial, format, &id), denial.subject().clone())
+                    (outcome(&denial, &policy, format, &id), denial.subject().clone())
                 }
                 Ok(answer) => {
                     if let Some(denial) = leave.denial() {
@@ -97,7 +97,7 @@ pub(super) async fn answer(
                 Err(error) => {
                     let denial = unavailable(&error, subject);
                     told = note_refusal(connection, &mut record, &denial, error.detail);
-                    (outcome(&denial, format, &id), denial.subject().clone())
+                    (outcome(&denial, &policy, format, &id), denial.subject().clone())
                 }
             }
         }
@@ -114,7 +114,7 @@ pub(super) async fn answer(
                 )
                 || !is_read_off(body, head.headers.contains_key(header::EXPECT)).await;
             told = note_refusal(connection, &mut record, &denial, denial.detail().to_owned());
-            (outcome(&denial, format, &id), denial.subject().clone())
+            (outcome(&denial, &policy, format, &id), denial.subject().clone())
         }
     };
 
@@ -473,10 +473,10 @@ fn note_shadow(connection: &Connection, record: &mut Record, denial: &Denial) {
     tracing::debug!(peer = %connection.peer, reason = denial.reason().as_str(), "request in shadow");
 }
 
-fn outcome(denial: &Denial, format: Format, id: &str) -> Response<Body> {
-    let outcome = denial.outcome();
+fn outcome(denial: &Denial, policy: &Policy, format: Format, id: &str) -> Response<Body> {
+    let outcome = denial.outcome(policy.settings.errors);
     let mut answer = resource(&outcome, format, id, denial.diagnostics());
-    if let Some((name, value)) = denial.header() {
+    if let Some((name, value)) = denial.header(outcome.status) {
         answer.headers_mut().insert(name, value);
     }
     answer

@@ -49,13 +49,9 @@ struct Strict<'c> {
 
 impl Strict<'_> {
     fn inside<E: Error>(&self) -> Result<Self, E> {
-        match (self.room.checked_sub(1), self.left.get().checked_sub(1)) {
-            (Some(room), Some(left)) => {
-                self.left.set(left);
-                Ok(Self { room, ..*self })
-            }
-            (None, _) => Err(E::custom("values are nested too deeply")),
-            (_, None) => Err(E::custom("there are too many values")),
+        match self.room.checked_sub(1) {
+            Some(room) => Ok(Self { room, ..*self }),
+            None => Err(E::custom("values are nested too deeply")),
         }
     }
 }
@@ -64,6 +60,10 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(D::Error::custom("there are too many values")),
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -199,6 +199,66 @@ mod tests {
         assert_eq!(a.string("c").unwrap_err().to_string(), "a.c must be a string");
         assert!(a.objects("d").is_err() && a.objects("e").is_err() && a.whole_number("f").is_err());
         assert_eq!(a.required_string("z").unwrap_err().to_string(), "a.z is missing");
+    }
+
+    #[test]
+    fn text_is_one_sequence_of_characters_and_a_number_one_number() {
+        for text in [
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":"\udc00\ud800"}"#,
+            r#"{"\ud800":1}"#,
+            r#"{"a":"\x41"}"#,
+            "{\"a\":\"\n\"}",
+            "{\"a\":\"\u{0}\"}",
+            r#"{"a":01}"#,
+            r#"{"a":+1}"#,
+            r#"{"a":1.}"#,
+            r#"{"a":.5}"#,
+            r#"{"a":0x10}"#,
+            r#"{"a":1e400}"#,
+            r#"{"a":-}"#,
+            r#"{"a":Infinity}"#,
+            r#"{"a":[[1]]}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":[1,]}"#,
+            r#"{"a":1 /* x */}"#,
+            r#"{a:1}"#,
+            "\u{feff}{}",
+            "<a/>",
+        ] {
+            malformed(text);
+        }
+        let sound =
+            Document::from_json(br#"{"a":"\ud83d\ude00","b":1e10,"c":18446744073709551616}"#).unwrap();
+        assert_eq!(sound.root().string("a"), Ok(Some("\u{1f600}")));
+        assert!(sound.root().whole_number("b").is_err() && sound.root().whole_number("c").is_err());
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded() {
+        let many = |count: usize| format!("{{\"a\":[{}1]}}", "1,".repeat(count));
+        assert!(Document::from_json(many(Document::MAX_NODES - 3).as_bytes()).is_ok());
+        assert!(malformed(&many(Document::MAX_NODES - 2)).contains("too many"));
+    }
+
+    #[test]
+    fn what_only_a_lenient_parser_would_find_is_refused() {
+        let document =
+            Document::from_json(br#"{"RelatesTo":[{}],"K":{},"status":"a","_status":{}}"#).unwrap();
+        let root = document.root();
+        assert_eq!(
+            root.objects("relatesTo").unwrap_err().to_string(),
+            "RelatesTo is not how relatesTo is written"
+        );
+        assert_eq!(
+            root.string("status").unwrap_err().to_string(),
+            "status must be a string without an extension"
+        );
+        assert_eq!(root.string("id"), Ok(None));
+        // The Kelvin sign is a K to parsers that fold case by Unicode.
+        let kelvin = Document::from_json("{\"\u{212a}ind\":\"x\"}".as_bytes()).unwrap();
+        assert!(kelvin.root().string("kind").is_err());
+        assert!(malformed("{\"k\":1,\"\u{212a}\":2}").contains("twice"));
     }
 
     proptest! {

@@ -28,8 +28,37 @@ pub struct Outcome {
     pub display: &'static str,
 }
 
+/// `gateway.errors`: whose codes answer, where the sources disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorTable {
+    /// The NRL's pages and, where they are silent, its reference implementation.
+    Nrl,
+    /// Spine Core's, which has one code for whatever is wrong with an ASID.
+    SpineCore,
+}
+
 impl Outcome {
-    /// The answer for a reason.
+    /// The answer for a reason, by a table.
+    #[must_use]
+    pub fn by(table: ErrorTable, reason: Reason) -> Self {
+        match (table, reason) {
+            (
+                ErrorTable::SpineCore,
+                Reason::AsidUnknown
+                | Reason::AsidInactive
+                | Reason::AsidFqdnMismatch
+                | Reason::InteractionNotAllowed,
+            ) => Self {
+                status: StatusCode::FORBIDDEN,
+                issue: "forbidden",
+                code: "ASID_CHECK_FAILED",
+                display: "The sender or receiver's ASID is not authorised for this interaction",
+            },
+            _ => Self::of(reason),
+        }
+    }
+
+    /// The answer for a reason by the NRL's table; for those that are not of an ASID it is that of both.
     #[must_use]
     pub fn of(reason: Reason) -> Self {
         let (status, issue, code, display) = match reason {
@@ -309,7 +338,7 @@ struct Coding {
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, Outcome, escaped};
+    use super::{ErrorTable, Format, Outcome, escaped};
     use proptest::prelude::*;
     use spinegate_common::{Layer, Reason};
 
@@ -571,6 +600,68 @@ mod tests {
                 reason.as_str()
             );
         }
+    }
+
+    /// `docs/nrl.md` has the table between two markers, written from the code.
+    #[test]
+    fn the_page_of_answers_says_what_the_code_says() {
+        const BEGIN: &str = "<!-- answers: written from agent/src/nrl/outcome.rs -->\n";
+        const END: &str = "<!-- end of answers -->";
+        let mut rows =
+            String::from("| reason | status | issue code | Spine code | display |\n|---|---:|---|---|---|\n");
+        for (reason, ..) in TABLE {
+            let (nrl, core) = (
+                Outcome::by(ErrorTable::Nrl, *reason),
+                Outcome::by(ErrorTable::SpineCore, *reason),
+            );
+            let mut row = |outcome: Outcome, mark: &str| {
+                let (status, issue) = (outcome.status.as_u16(), outcome.issue);
+                rows += &format!(
+                    "| `{}`{mark} | {status} | {issue} | {} | {} |\n",
+                    reason.as_str(),
+                    outcome.code,
+                    outcome.display
+                );
+            };
+            row(nrl, "");
+            if core != nrl {
+                row(core, " with `spine-core`");
+            }
+        }
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/nrl.md");
+        let page = std::fs::read_to_string(&file).unwrap();
+        let (head, rest) = page.split_once(BEGIN).unwrap();
+        let (written, tail) = rest.split_once(END).unwrap();
+        if std::env::var_os("SPINEGATE_WRITE_DOCS").is_some_and(|value| value == "1") {
+            std::fs::write(&file, format!("{head}{BEGIN}{rows}{END}{tail}")).unwrap();
+            return;
+        }
+        assert_eq!(
+            written, rows,
+            "write docs/nrl.md again with SPINEGATE_WRITE_DOCS=1 cargo test -p spinegate --lib page_of_answers"
+        );
+    }
+
+    #[test]
+    fn where_the_sources_disagree_spine_core_has_one_code_for_an_asid() {
+        for reason in Reason::ALL {
+            let (nrl, core) = (
+                Outcome::by(ErrorTable::Nrl, *reason),
+                Outcome::by(ErrorTable::SpineCore, *reason),
+            );
+            assert_eq!(nrl, Outcome::of(*reason));
+            if core != nrl {
+                assert_eq!(
+                    (core.status.as_u16(), core.issue, core.code),
+                    (403, "forbidden", "ASID_CHECK_FAILED")
+                );
+                assert_eq!(reason.layer(), Layer::Authorisation);
+            }
+        }
+        assert_ne!(
+            Outcome::by(ErrorTable::SpineCore, Reason::InteractionNotAllowed),
+            Outcome::of(Reason::InteractionNotAllowed)
+        );
     }
 
     #[test]

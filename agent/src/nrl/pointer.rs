@@ -435,6 +435,50 @@ mod tests {
     }
 
     #[test]
+    fn elements_that_a_lenient_locator_would_take_for_those_that_decide_are_refused() {
+        for (name, value) in [
+            (
+                "RelatesTo",
+                json!([{"code": "replaces", "target": {"reference": "https://h/DocumentReference/1"}}]),
+            ),
+            ("RELATESTO", json!([])),
+            ("MasterIdentifier", json!({"system": "a", "value": "b"})),
+            ("Id", json!("p1")),
+            ("_id", json!({"extension": []})),
+            (
+                "_status",
+                json!({"extension": [{"url": "x", "valueCode": "superseded"}]}),
+            ),
+        ] {
+            let mut pointer = sample();
+            pointer["id"] = json!("p2");
+            if name == "Id" || name == "MasterIdentifier" {
+                pointer.as_object_mut().unwrap().remove("id");
+                pointer.as_object_mut().unwrap().remove("masterIdentifier");
+            }
+            pointer[name] = value;
+            let read = Pointer::read(Format::Json, pointer.to_string().as_bytes());
+            assert!(read.is_err(), "{name}");
+        }
+        let mut pointer = sample();
+        pointer["custodian"]["_reference"] = json!({"id": "x"});
+        assert!(Pointer::read(Format::Json, pointer.to_string().as_bytes()).is_err());
+    }
+
+    #[test]
+    fn numbers_and_codes_that_are_none_are_refused_with_what_was_sent() {
+        let number = "https://demographics.spineservices.nhs.uk/STU3/Patient/987 654 3210";
+        assert_eq!(
+            with("subject.reference", json!(number)).unwrap_err(),
+            "The NHS number does not conform to the NHS Number format: 987 654 3210"
+        );
+        assert_eq!(
+            with("custodian.reference", json!(format!("{ORGANISATION_PREFIX}R-8"))).unwrap_err(),
+            "The ODS code in the custodian and/or author element is not resolvable - R-8"
+        );
+    }
+
+    #[test]
     fn the_superseded_pointer_is_named_by_url_by_identifier_or_by_both() {
         let id = PointerId::parse("da2b-58").unwrap();
         let identifier = Identifier {

@@ -6,7 +6,7 @@ use spinegate_common::Reason;
 
 use crate::{
     authz::{Action, Admitted, ByOwner, Denial, Stored, admit},
-    nrl::{Interaction, OdsCode, Pointer, Status},
+    nrl::{ErrorTable, Interaction, OdsCode, Pointer, Status},
     registry::Registry,
 };
 
@@ -39,13 +39,13 @@ fn denied(case: Case, hide: bool, pointers: &[Pointer]) -> Denial {
 
 /// All that is answered, but for the decision's id.
 fn answer(denial: &Denial) -> (u16, &'static str, &'static str, &'static str, String) {
-    let outcome = denial.outcome();
+    let outcome = denial.outcome(ErrorTable::Nrl);
     (
         outcome.status.as_u16(),
         outcome.issue,
         outcome.code,
         outcome.display,
-        format!("{:?} {}", denial.header(), denial.diagnostics()),
+        format!("{:?} {}", denial.header(outcome.status), denial.diagnostics()),
     )
 }
 
@@ -94,12 +94,12 @@ fn neither_status_nor_patient_nor_number_of_anothers_pointers_shows() {
         let twice = [stored("p1", "RGD"), stored("p2", "RGD")];
         let denial = denied(form, true, &twice);
         assert_eq!(denial.reason(), Reason::PointerAmbiguous);
-        assert_eq!(denial.outcome().status, 404);
+        assert_eq!(denial.outcome(ErrorTable::Nrl).status, 404);
     }
     let two = [stored("p1", "RR8"), stored("p2", "RR8")];
     let shown = denied(Case::conditional(Interaction::Delete), false, &two);
     assert_eq!(
-        (shown.reason(), shown.outcome().status.as_u16()),
+        (shown.reason(), shown.outcome(ErrorTable::Nrl).status.as_u16()),
         (Reason::PointerAmbiguous, 412)
     );
 }

@@ -7,7 +7,7 @@ use spinegate_common::Reason;
 
 use crate::{
     authz::{Check, Denial, Described, Provider, Requester, Retrieval, Rules, Verdict, checks, explain},
-    nrl::{Asid, ClaimRules, Claims, Endpoint, Fqdn, Interaction, InteractionId, Token},
+    nrl::{Asid, ClaimRules, Claims, Endpoint, ErrorTable, Fqdn, Interaction, InteractionId, Token},
     registry::{Registry, System},
 };
 
@@ -343,9 +343,10 @@ fn each_fault_has_its_check_reason_status_and_diagnostics() {
             Reason::AsidInactive | Reason::InteractionNotAllowed => 403,
             _ => 400,
         };
-        assert_eq!(denial.outcome().status.as_u16(), status, "{diagnostics}");
+        let outcome = denial.outcome(ErrorTable::Nrl);
+        assert_eq!(outcome.status.as_u16(), status, "{diagnostics}");
         if *reason == Reason::MethodUnknown {
-            assert_eq!(denial.header().unwrap().1, "GET");
+            assert_eq!(denial.header(outcome.status).unwrap().1, "GET");
         }
     }
 }

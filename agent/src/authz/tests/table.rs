@@ -5,7 +5,7 @@ use spinegate_common::Reason;
 
 use crate::{
     authz::checks,
-    nrl::{Fqdn, Interaction, InteractionId, NhsNumber, Status},
+    nrl::{ErrorTable, Fqdn, Interaction, InteractionId, NhsNumber, Status},
 };
 
 use super::{ASID, Case, document, stored, system};
@@ -311,7 +311,7 @@ fn rows() -> Vec<Row> {
 fn each_fault_has_its_reason_status_code_and_diagnostics() {
     for (name, case, reason, status, code, diagnostics) in rows() {
         let denial = case.judge().expect_err(name);
-        let outcome = denial.outcome();
+        let outcome = denial.outcome(ErrorTable::Nrl);
         assert_eq!(denial.reason(), reason, "{name}");
         assert_eq!((outcome.status.as_u16(), outcome.code), (status, code), "{name}");
         assert_eq!(denial.diagnostics(), diagnostics, "{name}");
@@ -398,7 +398,11 @@ fn a_registered_fqdn_wants_a_certificate_of_that_name() {
 
 #[test]
 fn the_answers_header_is_the_one_that_its_status_asks_for() {
-    let header = |case: Case| case.judge().unwrap_err().header();
+    let by = |table, case: Case| {
+        let denial = case.judge().unwrap_err();
+        denial.header(denial.outcome(table).status)
+    };
+    let header = |case: Case| by(ErrorTable::Nrl, case);
     let (name, value) = header(Case::of(Interaction::Read).with(|c| c.method = "PUT")).unwrap();
     assert_eq!(
         (name, value.to_str().unwrap()),
@@ -410,9 +414,51 @@ fn the_answers_header_is_the_one_that_its_status_asks_for() {
         header::WWW_AUTHENTICATE
     );
     assert_eq!(
+        by(ErrorTable::SpineCore, Case::of(Interaction::Read).with(other)),
+        None
+    );
+    assert_eq!(
         header(Case::of(Interaction::Read).with(|c| c.system = None)),
         None
     );
+}
+
+/// What is told is what was sent, or stands in the program: nothing of the registry, and nothing of stored pointers.
+#[test]
+fn no_diagnostics_name_what_the_client_did_not_send() {
+    for (name, case, ..) in rows() {
+        let denial = case.judge().expect_err(name);
+        let mut sent = vec![
+            case.method.to_owned(),
+            case.target.clone(),
+            case.claims.to_string(),
+        ];
+        sent.extend(case.from.iter().chain(&case.to).chain(&case.token).cloned());
+        sent.extend(case.headers.iter().map(|(_, value)| value.clone()));
+        sent.push(String::from_utf8_lossy(&case.body).into_owned());
+        let sent = sent.join(" ");
+        let system = case.system.iter().flat_map(|system| {
+            let fqdn = system.fqdn.iter().map(ToString::to_string);
+            let name = system.name.iter().map(ToString::to_string);
+            fqdn.chain(name).chain([system.ods.to_string()])
+        });
+        let stored = case.stored.iter().flat_map(|pointer| {
+            let identifier = pointer.master_identifier.iter().map(|one| one.value.clone());
+            let id = pointer.id.iter().map(ToString::to_string);
+            let others = [pointer.custodian.to_string(), pointer.subject.as_str().to_owned()];
+            identifier.chain(id).chain(others)
+        });
+        for secret in system
+            .chain(stored)
+            .filter(|value| !sent.contains(value.as_str()))
+        {
+            assert!(
+                !denial.diagnostics().contains(&secret),
+                "{name}: {secret} is told: {}",
+                denial.diagnostics()
+            );
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use http::{HeaderValue, header};
 use spinegate_common::Reason;
 
-use crate::nrl::{EntityTag, Interaction};
+use crate::nrl::{EntityTag, ErrorTable, Interaction};
 
 use super::{Case, stored};
 
@@ -61,7 +61,7 @@ fn a_clients_own_if_match_must_agree_with_the_version_that_was_judged() {
                 Err(denial) => {
                     assert!(!agrees, "{lines:?}: {denial}");
                     assert_eq!(denial.reason(), Reason::VersionMismatch);
-                    assert_eq!(denial.outcome().status, 412);
+                    assert_eq!(denial.outcome(ErrorTable::Nrl).status, 412);
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::{
         reader::{Example, Section},
         values::{self, Fault},
     },
-    nrl::{ClaimRules, Endpoint},
+    nrl::{ClaimRules, Endpoint, ErrorTable},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -26,6 +26,8 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
         values::http_origin,
     );
     let base_path = section.or("base_path", "/STU3".to_owned(), values::base_path);
+    let tables = &[("nrl", ErrorTable::Nrl), ("spine-core", ErrorTable::SpineCore)];
+    let errors = section.or("errors", ErrorTable::Nrl, values::choice(tables));
     let max_connections = section.or("max_connections", 4096, values::integer(1..=1_000_000));
     let max_requests = section.or("max_requests", 2048, values::integer(1..=1_000_000));
     let max_requests_per_client = section.or("max_requests_per_client", 256, values::integer(1..=1_000_000));
@@ -83,6 +85,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
         asid: asid?,
         upstreams: upstreams?,
         base_path: base_path?,
+        errors: errors?,
         max_connections: max_connections?,
         max_requests: max_requests?,
         max_requests_per_client: max_requests_per_client?,
