@@ -5,6 +5,7 @@ pub mod command;
 pub mod demo;
 pub mod echo;
 pub mod expect;
+pub mod fhir;
 pub mod frames;
 pub mod json;
 pub mod lab;

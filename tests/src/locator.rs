@@ -2,7 +2,8 @@
 //!
 //! It asks nobody who they are and checks no ownership, so whatever is blocked in a test was blocked by the gateway.
 //! All else follows the NRL pages: status codes, `OperationOutcome` answers, versions, statuses, unique master identifiers.
-//! Left out, because it has no directory of organisations: the check that an ODS code exists. Bodies are JSON only.
+//! Left out, because it has no directory of organisations: the check that an ODS code exists. It takes and gives
+//! JSON and XML; where nobody asks for one of them, JSON.
 //!
 //! | request | interaction |
 //! |---|---|
@@ -23,6 +24,7 @@ mod pointer;
 mod query;
 mod server;
 mod store;
+mod xml;
 
 pub use answer::Refusal;
 pub use naming::{Condition, Naming};

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Client, LIMIT, Message};
-use crate::{command::Run, json::at, lab::PORT, netns::Family, pki::EDGE_FQDN};
+use crate::{command::Run, fhir, json::at, lab::PORT, netns::Family, pki::EDGE_FQDN};
 
 /// What came of a request.
 #[derive(Clone, Debug)]
@@ -208,7 +208,11 @@ impl Answer {
     }
 
     fn issue(&self, pointer: &str) -> String {
-        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        let body = if self.body.starts_with('<') {
+            fhir::from_xml(&self.body).unwrap_or_default()
+        } else {
+            serde_json::from_str(&self.body).unwrap_or_default()
+        };
         at(&body, &format!("/issue/0{pointer}"))
             .as_str()
             .unwrap_or_default()

@@ -22,6 +22,7 @@ use super::{
     answer::{self, Answer, Refusal},
     interaction,
     store::Store,
+    xml,
 };
 
 /// The largest body, in bytes.
@@ -56,9 +57,17 @@ impl Locator {
             Err(error) if error.is::<LengthLimitError>() => return Ok(Refusal::TooLarge.answer()),
             Err(_) => return Ok(Refusal::InvalidMessage.answer()),
         };
-        let request = Request::from_parts(head, body);
+        let (request, wants_xml) = match xml::taken(Request::from_parts(head, body)) {
+            Ok(taken) => taken,
+            Err(refusal) => return Ok(refusal.answer()),
+        };
         let answered = tokio::task::spawn_blocking(move || self.perform(&request)).await;
-        Ok(answered.unwrap_or_else(|_| answer::internal_error()))
+        let answer = answered.unwrap_or_else(|_| answer::internal_error());
+        Ok(if wants_xml {
+            xml::given(answer).await
+        } else {
+            answer
+        })
     }
 
     fn perform(&self, request: &Request<Bytes>) -> Answer {
