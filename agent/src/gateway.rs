@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     burst::Burst,
     owners::Owners,
-    screen::{Limits, Times},
+    screen::{Hosts, Limits, Screen, Times},
     unauthenticated::{Place, Unauthenticated},
     upstream::Upstream,
 };
@@ -241,7 +241,7 @@ impl Gateway {
     }
 
     /// What a connection that begins now is screened by.
-    fn screening(&self) -> (Limits, Times) {
+    fn screening(&self) -> (Limits, Screen, Times) {
         let settings = &self.policy.load().settings;
         let limits = Limits {
             head: settings.max_head,
@@ -252,7 +252,8 @@ impl Gateway {
             head: settings.header_timeout,
             idle: settings.idle_timeout,
         };
-        (limits, times)
+        let screen = Screen::new(limits).for_hosts(Hosts::new(Arc::clone(&settings.hosts)));
+        (limits, screen, times)
     }
 }
 

@@ -337,7 +337,7 @@ reasons! {
         "The request's target could be understood as another path than it seems, or is of a form that is not served.",
         "Send the path as the NRL API has it, without dot segments and without encoded delimiters.";
     HostInvalid = 85, Request, "host_invalid",
-        "The Host header is missing, sent more than once, or not a host.",
+        "The Host header is missing, sent more than once, not a host, or none of `gateway.hosts`.",
         "Send the gateway's name in it, once.";
     HeaderLookalike = 86, Request, "header_lookalike",
         "A header's name could be taken for that of a header that decides about the request.",

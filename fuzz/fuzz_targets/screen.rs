@@ -7,6 +7,8 @@
 mod chunk;
 #[path = "../../agent/src/gateway/screen/field.rs"]
 mod field;
+#[path = "../../agent/src/gateway/screen/hosts.rs"]
+mod hosts;
 #[path = "../../agent/src/gateway/screen/line.rs"]
 mod line;
 #[path = "../../agent/src/gateway/screen/machine.rs"]

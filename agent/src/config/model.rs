@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -500,6 +501,8 @@ pub struct Gateway {
     pub base_path: String,
     /// Whose codes answer a refusal. Default `nrl`.
     pub errors: crate::nrl::ErrorTable,
+    /// The gateway's own names: the hosts that requests may be for. Default none: any.
+    pub hosts: Arc<[String]>,
     /// Connections open at once. Default 4096.
     pub max_connections: usize,
     /// Requests under way at once. Default 2048.

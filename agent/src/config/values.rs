@@ -294,6 +294,21 @@ pub(super) fn fqdn(given: Given<'_>) -> Result<Fqdn, Fault> {
     Fqdn::parse(text).map_err(|error| Fault::new(error.to_string(), mend))
 }
 
+/// A host as requests name it: an FQDN in lower case, or an address, an IPv6 one in brackets.
+pub(super) fn host(given: Given<'_>) -> Result<String, Fault> {
+    let text = given.text("\"edge.example.nhs.uk\"")?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        });
+    }
+    let mend = "write a whole name or an address, without port, as in \"edge.example.nhs.uk\"";
+    Fqdn::parse(text)
+        .map(|name| name.as_str().to_owned())
+        .map_err(|error| Fault::new(error.to_string(), mend))
+}
+
 /// An ASID.
 pub(super) fn asid(given: Given<'_>) -> Result<Asid, Fault> {
     // A bare integer would lose its leading zeros.

@@ -11,7 +11,11 @@ use std::{
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use spinegate_common::Reason;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+};
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +24,7 @@ use super::{
     screen::{Fault, Screen, Screened},
     unauthenticated::Place,
 };
-use crate::tls::{Refusal, VerifiedClient};
+use crate::tls::{self, Refusal, VerifiedClient};
 
 /// What hyper may buffer beyond a head. It sees only what the screen has released, and its limits are a second line.
 const BUFFER: usize = 16 * 1024;
@@ -44,6 +48,8 @@ pub(super) struct Connection {
     pub(super) requests: AtomicUsize,
     /// A rule that the body under way has broken.
     pub(super) fault: Fault,
+    /// What time it is: tests say another than the system.
+    pub(super) clock: fn() -> SystemTime,
 }
 
 /// Serves a connection to its end; when the agent drains, to the end of the request under way, which may be the first. One
@@ -56,7 +62,7 @@ pub(super) async fn serve(
     drain: CancellationToken,
 ) {
     // Before the handshake: whatever changes from here on is seen.
-    let mut changes = gateway.acceptor.changes();
+    let changes = gateway.acceptor.changes();
     let handshake = gateway.acceptor.accept(stream, place.source()).await;
     drop(place);
     let (stream, client) = match handshake {
@@ -75,102 +81,8 @@ pub(super) async fn serve(
         }
     };
     let fault = stream.fault();
-    let (limits, times) = gateway.screening();
-    let connection = Arc::new(Connection {
-        gateway,
-        client,
-        peer,
-        // The agent's drain, or this connection's own end.
-        drain: drain.child_token(),
-        requests: AtomicUsize::new(0),
-        fault: Fault::default(),
-    });
-    // A client that does not read holds no more than the socket's buffer and hyper's, and not for long.
-    let mut paced = TimeoutWriter::new(stream);
-    paced.set_timeout(Some(connection.gateway.answer_timeout()));
-    let mut screened = Screened::new(
-        Box::pin(paced),
-        Screen::new(limits),
-        times,
-        &connection.fault,
-        |violation, screen: &Screen| {
-            let gateway = &connection.gateway;
-            gateway.refuse_head(&connection, violation, screen.request_line())
-        },
-    );
-    let age = tokio::time::sleep(connection.gateway.connection_age());
-    tokio::pin!(age);
-    let last_chance = async {
-        connection.drain.cancelled().await;
-        let left = connection.gateway.drain_timeout() / 2;
-        tokio::time::sleep(left.min(LAST_CHANCE)).await;
-    };
-    tokio::pin!(last_chance);
-    let service = service_fn(|request: Request<Incoming>| {
-        let connection = Arc::clone(&connection);
-        // hyper keeps a place for this as long as the connection lasts: boxed, an idle one has no more than a pointer.
-        Box::pin(async move {
-            Ok::<_, std::convert::Infallible>(request::answer(&connection, request, SystemTime::now()).await)
-        })
-    });
-    let serving = async {
-        let mut draining = false;
-        // Until its first request a connection has no HTTP parser, whose buffers are most of what an idle one would take.
-        tokio::select! {
-            () = screened.begun() => {}
-            () = &mut last_chance => draining = true,
-        }
-        let serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(times.head + times.idle)
-            .max_buf_size(limits.head + BUFFER)
-            .max_headers(limits.headers)
-            // What was released is answered, though nothing may follow it.
-            .half_close(true)
-            .serve_connection(TokioIo::new(screened), service);
-        let mut serving = Box::pin(serving);
-        if draining {
-            serving.as_mut().graceful_shutdown();
-        }
-        loop {
-            tokio::select! {
-                ended = &mut serving => return ended,
-                () = &mut last_chance, if !draining => {
-                    serving.as_mut().graceful_shutdown();
-                    draining = true;
-                }
-            }
-        }
-    };
-    tokio::pin!(serving);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut serving => break ended,
-            () = &mut age, if !connection.drain.is_cancelled() => {
-                connection.gateway.record_retired(&connection, Reason::ConnectionAge);
-                connection.drain.cancel();
-            }
-            refusal = connection.invalidated(&mut changes) => {
-                connection.gateway.record_invalidated(&connection, &refusal);
-                return;
-            }
-        }
-    };
-    if let Some(refusal) = fault.refusal() {
-        connection.gateway.record_broken(&connection, refusal);
-    } else if let Some(violation) = connection.fault.take() {
-        connection.gateway.refuse_rest(&connection, violation);
-    } else if let Err(error) = ended {
-        if error.is_parse() || error.is_parse_too_large() {
-            connection
-                .gateway
-                .refuse_malformed(&connection, &error.to_string());
-        } else if is_stalled(&error) {
-            connection.gateway.record_stalled(&connection);
-        } else {
-            tracing::debug!(%peer, %error, reason = Reason::PeerClosed.as_str(), "the connection ended early");
-        }
-    }
+    let connection = Connection::new(gateway, client, peer, &drain);
+    connection.converse(stream, &fault, changes).await;
 }
 
 /// Whether writing took too long. Reading has its own limits, of which the screen says more.
@@ -180,11 +92,126 @@ fn is_stalled(error: &hyper::Error) -> bool {
 }
 
 impl Connection {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        client: VerifiedClient,
+        peer: SocketAddr,
+        drain: &CancellationToken,
+    ) -> Self {
+        Self {
+            gateway,
+            client,
+            peer,
+            // The agent's drain, or this connection's own end.
+            drain: drain.child_token(),
+            requests: AtomicUsize::new(0),
+            fault: Fault::default(),
+            clock: SystemTime::now,
+        }
+    }
+
+    /// Serves requests over a stream behind its handshake. `fault` tells what TLS has found in it; `changes`, that the client
+    /// has to be judged again.
+    pub(super) async fn converse<S>(self, stream: S, fault: &tls::Fault, mut changes: watch::Receiver<()>)
+    where
+        S: AsyncRead + AsyncWrite,
+    {
+        let connection = Arc::new(self);
+        let (limits, screen, times) = connection.gateway.screening();
+        // A client that does not read holds no more than the socket's buffer and hyper's, and not for long.
+        let mut paced = TimeoutWriter::new(stream);
+        paced.set_timeout(Some(connection.gateway.answer_timeout()));
+        let mut screened = Screened::new(
+            Box::pin(paced),
+            screen,
+            times,
+            &connection.fault,
+            |violation, screen: &Screen| {
+                let gateway = &connection.gateway;
+                gateway.refuse_head(&connection, violation, screen.request_line())
+            },
+        );
+        let age = tokio::time::sleep(connection.gateway.connection_age());
+        tokio::pin!(age);
+        let last_chance = async {
+            connection.drain.cancelled().await;
+            let left = connection.gateway.drain_timeout() / 2;
+            tokio::time::sleep(left.min(LAST_CHANCE)).await;
+        };
+        tokio::pin!(last_chance);
+        let service = service_fn(|request: Request<Incoming>| {
+            let connection = Arc::clone(&connection);
+            let now = (connection.clock)();
+            // hyper keeps a place for this as long as the connection lasts: boxed, an idle one has no more than a pointer.
+            Box::pin(async move {
+                Ok::<_, std::convert::Infallible>(request::answer(&connection, request, now).await)
+            })
+        });
+        let serving = async {
+            let mut draining = false;
+            // Until its first request a connection has no HTTP parser, whose buffers are most of what an idle one would take.
+            tokio::select! {
+                () = screened.begun() => {}
+                () = &mut last_chance => draining = true,
+            }
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(times.head + times.idle)
+                .max_buf_size(limits.head + BUFFER)
+                .max_headers(limits.headers)
+                // What was released is answered, though nothing may follow it.
+                .half_close(true)
+                .serve_connection(TokioIo::new(screened), service);
+            let mut serving = Box::pin(serving);
+            if draining {
+                serving.as_mut().graceful_shutdown();
+            }
+            loop {
+                tokio::select! {
+                    ended = &mut serving => return ended,
+                    () = &mut last_chance, if !draining => {
+                        serving.as_mut().graceful_shutdown();
+                        draining = true;
+                    }
+                }
+            }
+        };
+        tokio::pin!(serving);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut serving => break ended,
+                () = &mut age, if !connection.drain.is_cancelled() => {
+                    connection.gateway.record_retired(&connection, Reason::ConnectionAge);
+                    connection.drain.cancel();
+                }
+                refusal = connection.invalidated(&mut changes) => {
+                    connection.gateway.record_invalidated(&connection, &refusal);
+                    return;
+                }
+            }
+        };
+        if let Some(refusal) = fault.refusal() {
+            connection.gateway.record_broken(&connection, refusal);
+        } else if let Some(violation) = connection.fault.take() {
+            connection.gateway.refuse_rest(&connection, violation);
+        } else if let Err(error) = ended {
+            if error.is_parse() || error.is_parse_too_large() {
+                connection
+                    .gateway
+                    .refuse_malformed(&connection, &error.to_string());
+            } else if is_stalled(&error) {
+                connection.gateway.record_stalled(&connection);
+            } else {
+                tracing::debug!(peer = %connection.peer, %error, reason = Reason::PeerClosed.as_str(), "the connection ended early");
+            }
+        }
+    }
+
     /// Waits until a rule no longer lets the client's certificate pass: at each change of what is in force, and when the
     /// certificate ends.
     async fn invalidated(&self, changes: &mut watch::Receiver<()>) -> Refusal {
         loop {
-            let (trust, now) = (self.gateway.acceptor.trust(), SystemTime::now());
+            let (trust, now) = (self.gateway.acceptor.trust(), (self.clock)());
             if let Err(refusal) = trust.recheck(&self.client, now) {
                 return refusal;
             }

@@ -6,6 +6,7 @@
 
 mod chunk;
 mod field;
+mod hosts;
 mod line;
 mod machine;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 mod token;
 
 pub(super) use self::{
+    hosts::Hosts,
     machine::{Limits, Screen},
     rule::Violation,
     stream::{Fault, Screened, Times},

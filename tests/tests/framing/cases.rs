@@ -746,6 +746,15 @@ pub(crate) const REFUSED: &[Class] = &[
             ("host_malformed", "{L}Host: [{E}]\r\n{F}\r\n"),
             ("host_malformed", "{L}Host: {E} \r\n{F}\r\n"),
             ("host_malformed", "{L}Host:\t{E}\r\n{F}\r\n"),
+            ("host_unknown", "{L}Host: elsewhere.example.nhs.uk\r\n{F}\r\n"),
+            ("host_unknown", "{L}Host: {E}.\r\n{F}\r\n"),
+            ("host_unknown", "{L}Host: x{E}\r\n{F}\r\n"),
+            ("host_unknown", "{L}Host: 10.0.0.1:443\r\n{F}\r\n"),
+            ("host_unknown", "{L}Host: [fd00:0::1]\r\n{F}\r\n"),
+            (
+                "host_unknown",
+                "GET https://elsewhere.example.nhs.uk/STU3/DocumentReference/case HTTP/1.1\r\nHost: elsewhere.example.nhs.uk\r\n{F}\r\n",
+            ),
         ],
     },
     Class {
@@ -856,6 +865,7 @@ pub(crate) const TAKEN: &[(&str, &[u16])] = &[
     ("{G}Expect: 100-continue\r\n\r\n", &[200]),
     ("{L}HOST:{E}\r\n{F}\r\n", &[200]),
     ("{L}Host: {E}:443\r\n{F}\r\n", &[200]),
+    ("{L}Host: {E}:8443\r\n{F}\r\n", &[200]),
     ("{L}Host: [fd00::1]:443\r\n{F}\r\n", &[200]),
     (
         "GET https://{E}/STU3/DocumentReference/case HTTP/1.1\r\n{H}{F}\r\n",

@@ -1,6 +1,7 @@
 //! What has two readings is refused: streams over mTLS, with an upstream that keeps what it gets.
 
 mod cases;
+mod pieces;
 
 use std::{
     process::ExitCode,
@@ -22,6 +23,7 @@ use spinegate_tests::{
 use toml::Table;
 
 use cases::{REFUSED, TAKEN};
+use pieces::Pieces;
 
 fn main() -> ExitCode {
     Suite {
@@ -58,6 +60,7 @@ fn settings(table: &mut Table) {
     };
     // So much is refused here that the proxy would be denied in the middle.
     set("verdict", "proxy_threshold", 1_000_000.into());
+    set("gateway", "hosts", vec![EDGE_FQDN, "fd00::1"].into());
     set("gateway", "max_head", MAX_HEAD.into());
     set("gateway", "max_headers", 40.into());
     set("gateway", "max_request_line", 1024.into());
@@ -389,82 +392,6 @@ fn the_upstream_learns_who_it_is_from_the_gateway_alone(lab: &mut Lab) -> Result
     ];
     ensure!(names == wanted, "{names:?}");
     Ok(())
-}
-
-/// The pieces of a case's template.
-struct Pieces {
-    fields: String,
-    create: String,
-    body: String,
-}
-
-impl Pieces {
-    fn new() -> Self {
-        let lines = |message: &Message| -> String {
-            let lines = message
-                .headers()
-                .iter()
-                .map(|(name, value)| format!("{name}: {value}\r\n"));
-            lines.collect()
-        };
-        let body = pointer(PROVIDER.ods, NHS_NUMBER);
-        let create = Message::create(&body).from(&PROVIDER);
-        Self {
-            fields: lines(&Message::read("case").from(&CONSUMER)),
-            create: format!(
-                "POST /STU3/DocumentReference HTTP/1.1\r\nHost: {EDGE_FQDN}\r\n{}",
-                lines(&create)
-            ),
-            body: body.to_string(),
-        }
-    }
-
-    fn fill(&self, template: &str) -> String {
-        let line = "GET /STU3/DocumentReference/case HTTP/1.1\r\n";
-        let host = format!("Host: {EDGE_FQDN}\r\n");
-        let mut filled = String::new();
-        let mut rest = template;
-        while let Some((before, after)) = rest.split_once('{') {
-            filled += before;
-            let (name, behind) = after.split_once('}').unwrap_or((after, ""));
-            let piece = match name.split_once(':') {
-                Some(("a", count)) => "a".repeat(count.parse().unwrap_or(0)),
-                Some(("M", count)) => "X-M: 1\r\n".repeat(count.parse().unwrap_or(0)),
-                _ => match name {
-                    "L" => line.to_owned(),
-                    "H" => host.clone(),
-                    "F" => self.fields.clone(),
-                    "G" => format!("{line}{host}{}", self.fields),
-                    "P" => self.create.clone(),
-                    "B" => self.body.clone(),
-                    "N" => self.body.len().to_string(),
-                    "X" => format!("{:x}", self.body.len()),
-                    "E" => EDGE_FQDN.to_owned(),
-                    other => unreachable!("no piece {other:?} in {template:?}"),
-                },
-            };
-            filled += &piece;
-            rest = behind;
-        }
-        filled + rest
-    }
-
-    /// A permitted read of this id.
-    fn read(&self, id: &str) -> String {
-        self.read_with(id, "")
-    }
-
-    fn read_with(&self, id: &str, fields: &str) -> String {
-        format!(
-            "GET /STU3/DocumentReference/{id} HTTP/1.1\r\nHost: {EDGE_FQDN}\r\n{}{fields}\r\n",
-            self.fields
-        )
-    }
-
-    /// The same, and the end of the connection.
-    fn last(&self, id: &str) -> String {
-        self.read_with(id, "Connection: close\r\n")
-    }
 }
 
 /// A read with these fields too, and the end of the connection by the client.

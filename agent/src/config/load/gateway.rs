@@ -28,6 +28,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
     let base_path = section.or("base_path", "/STU3".to_owned(), values::base_path);
     let tables = &[("nrl", ErrorTable::Nrl), ("spine-core", ErrorTable::SpineCore)];
     let errors = section.or("errors", ErrorTable::Nrl, values::choice(tables));
+    let hosts = section.list("hosts", values::host);
     let max_connections = section.or("max_connections", 4096, values::integer(1..=1_000_000));
     let max_requests = section.or("max_requests", 2048, values::integer(1..=1_000_000));
     let max_requests_per_client = section.or("max_requests_per_client", 256, values::integer(1..=1_000_000));
@@ -86,6 +87,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Gateway> {
         upstreams: upstreams?,
         base_path: base_path?,
         errors: errors?,
+        hosts: hosts?.into(),
         max_connections: max_connections?,
         max_requests: max_requests?,
         max_requests_per_client: max_requests_per_client?,

@@ -4,6 +4,7 @@
 use super::{
     chunk::Chunks,
     field::Fields,
+    hosts::Hosts,
     line::RequestLine,
     rule::{Rule, Violation},
 };
@@ -23,6 +24,7 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Screen {
     limits: Limits,
+    hosts: Hosts,
     phase: Phase,
     /// The head under way.
     head: Vec<u8>,
@@ -53,9 +55,11 @@ enum Blank {
 }
 
 impl Screen {
-    pub(crate) const fn new(limits: Limits) -> Self {
+    /// The beginning of a connection, with requests for any host.
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
+            hosts: Hosts::default(),
             phase: Phase::Between(Blank::None),
             head: Vec::new(),
             line: 0,
@@ -69,6 +73,11 @@ impl Screen {
             },
             heads: 0,
         }
+    }
+
+    /// The same, with requests for these hosts alone.
+    pub(crate) fn for_hosts(self, hosts: Hosts) -> Self {
+        Self { hosts, ..self }
     }
 
     /// Takes bytes from the client, and appends what may be read of them to `released`.
@@ -211,11 +220,14 @@ impl Screen {
         let Some(host) = &self.fields.host else {
             return at(Rule::HostMissing);
         };
-        if let Some(authority) = &request.authority {
-            let text = |range: &std::ops::Range<usize>| self.head.get(range.clone()).unwrap_or_default();
-            if !text(authority).eq_ignore_ascii_case(text(host)) {
-                return Err(Violation::in_head(Rule::TargetHost, authority.start));
-            }
+        let text = |range: &std::ops::Range<usize>| self.head.get(range.clone()).unwrap_or_default();
+        if let Some(authority) = &request.authority
+            && !text(authority).eq_ignore_ascii_case(text(host))
+        {
+            return Err(Violation::in_head(Rule::TargetHost, authority.start));
+        }
+        if !self.hosts.have(text(host)) {
+            return Err(Violation::in_head(Rule::HostUnknown, host.start));
         }
         let phase = match self.fields.length {
             _ if self.fields.chunked => Phase::Chunked(Chunks::BEGIN),

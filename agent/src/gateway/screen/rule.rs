@@ -67,6 +67,7 @@ rules! {
     HostMissing, "host_missing", HostInvalid, "No Host field.";
     HostRepeated, "host_repeated", HostInvalid, "More than one Host field.";
     HostMalformed, "host_malformed", HostInvalid, "A Host field that is not a host and perhaps a port.";
+    HostUnknown, "host_unknown", HostInvalid, "A Host field that is none of `gateway.hosts`, where any are listed.";
 
     LengthRepeated, "content_length_repeated", FramingAmbiguous, "More than one Content-Length field.";
     LengthMalformed, "content_length_malformed", FramingAmbiguous, "A Content-Length that is not up to 18 digits without a leading zero, after at most one space.";
