@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use spinegate_tests::{
     client::{Line, Message, NHS_NUMBER, Offer, pointer},
+    command::Run,
     expect::serves,
     json::at,
     lab::{CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_limits},
@@ -18,10 +19,16 @@ use spinegate_tests::{
 };
 use toml::{Table, Value};
 
+const METRICS: &str = "127.0.0.1:9464";
+
 fn main() -> ExitCode {
     Suite {
         name: "limits",
-        edit: open_limits,
+        edit: |table| {
+            open_limits(table);
+            let metrics = Table::from_iter([("listen".to_owned(), METRICS.into())]);
+            table.insert("metrics".to_owned(), metrics.into());
+        },
         tests: spinegate_tests::tests![
             over_the_limit_of_requests_new_ones_are_shed_and_those_under_way_finish,
             one_asid_can_not_take_the_places_of_another,
@@ -264,13 +271,23 @@ fn peer(lab: &Lab) -> String {
     lab.client(Host::Ssp).address()
 }
 
-/// An end of a connection is recorded with its reason, and is no refusal.
+/// An end of a connection is recorded with its reason and counted, and is no refusal.
 fn recorded(lab: &Lab, reason: &str) -> Result<()> {
     let entries = lab.audit().since(0)?;
     let found = entries.iter().find(|entry| *at(entry, "/reason") == reason);
     ensure!(
         found.is_some_and(|entry| *at(entry, "/decision") == "done"),
         "{found:?}"
+    );
+    let metrics = Run::inside(&lab.network().namespace(Host::Edge), "curl")
+        .args(["-sS", &format!("http://{METRICS}/metrics")])
+        .success()?;
+    let counted = format!("spinegate_connections_retired_total{{reason=\"{reason}\"}} ");
+    ensure!(
+        metrics
+            .lines()
+            .any(|line| line.strip_prefix(&counted).is_some_and(|count| count != "0")),
+        "{counted} is not in\n{metrics}"
     );
     Ok(())
 }

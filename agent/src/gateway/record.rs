@@ -151,6 +151,7 @@ impl Gateway {
 
     /// A connection is closed in order, since it has served for long enough. Nothing is refused.
     pub(super) fn record_retired(&self, connection: &Connection, reason: Reason) {
+        self.counters.connection_retired(reason);
         let mut record = connection.record(Decision::Done);
         record.event = Event::Connection;
         record.reason = Some(reason);

@@ -14,6 +14,9 @@ use crate::{
     tls::Session,
 };
 
+/// What a connection is closed for in order.
+const RETIREMENTS: [Reason; 2] = [Reason::ConnectionAge, Reason::ConnectionRequests];
+
 /// Since the agent's start. What the kernel counts is not here: it is read from the kernel when asked for.
 #[derive(Debug)]
 pub struct Counters {
@@ -23,6 +26,7 @@ pub struct Counters {
     with_etm: AtomicU64,
     resumed: AtomicU64,
     invalidated: AtomicU64,
+    retired: [AtomicU64; RETIREMENTS.len()],
     handshakes_refused: AtomicU64,
     requests_allowed: AtomicU64,
     requests_refused: AtomicU64,
@@ -45,6 +49,7 @@ impl Counters {
             with_etm: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             invalidated: AtomicU64::new(0),
+            retired: RETIREMENTS.map(|_| AtomicU64::new(0)),
             handshakes_refused: AtomicU64::new(0),
             requests_allowed: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
@@ -74,6 +79,14 @@ impl Counters {
     pub fn connection_invalidated(&self, reason: Reason) {
         add(&self.invalidated);
         self.refused(reason);
+    }
+
+    /// A connection was closed in order because it had served for long enough.
+    pub fn connection_retired(&self, reason: Reason) {
+        let found = RETIREMENTS.iter().zip(&self.retired);
+        if let Some((_, counter)) = found.into_iter().find(|(one, _)| **one == reason) {
+            add(counter);
+        }
     }
 
     /// An open connection ended with a record that the protocol forbids.
@@ -193,6 +206,10 @@ impl Counters {
 
     pub(super) fn invalidated_connections(&self) -> u64 {
         get(&self.invalidated)
+    }
+
+    pub(super) fn retired_connections(&self) -> impl Iterator<Item = (Reason, u64)> {
+        RETIREMENTS.into_iter().zip(self.retired.iter().map(get))
     }
 
     pub(super) fn refused_handshakes(&self) -> u64 {

@@ -160,6 +160,16 @@ impl Collector for Everything {
             "Open connections cut off because the client's certificate no longer passed",
             counters.invalidated_connections(),
         )?;
+        let retired: Vec<_> = counters
+            .retired_connections()
+            .map(|(reason, count)| ([("reason", reason.as_str())], count))
+            .collect();
+        family(
+            &mut encoder,
+            "connections_retired",
+            "Connections closed in order because they had served for long enough",
+            &retired,
+        )?;
         single(
             &mut encoder,
             "answers_broken",
@@ -366,6 +376,7 @@ mod tests {
         counters.action_decided(Action::Supersede, false);
         counters.action_decided(Action::Plain(Interaction::Delete), true);
         counters.request_shadowed(Reason::NotOwner);
+        counters.connection_retired(Reason::ConnectionAge);
         counters.verdict_issued();
         let exporter = Exporter::new(counters, || {
             let mut filter = FilterStats {
@@ -406,6 +417,8 @@ mod tests {
             "spinegate_refusals_total{reason=\"certificate_missing\",side=\"client\"} 1",
             "spinegate_refusals_total{reason=\"not_owner\",side=\"client\"} 0",
             "spinegate_refusals_total{reason=\"upstream_reset\",side=\"upstream\"} 0",
+            "spinegate_connections_retired_total{reason=\"connection_age\"} 1",
+            "spinegate_connections_retired_total{reason=\"connection_requests\"} 0",
             "spinegate_answers_broken_total 0",
             "spinegate_upstream_requests_total{upstream=\"http://127.0.0.1:8080\",outcome=\"answered\"} 4",
             "spinegate_upstream_requests_total{upstream=\"http://127.0.0.1:8080\",outcome=\"failed\"} 5",
