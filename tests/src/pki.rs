@@ -166,21 +166,24 @@ impl Pki {
             .with_context(|| format!("the lab's PKI has no leaf named {name:?}"))
     }
 
-    /// Writes the CRLs of RootCA and SubCA: the SubCA's lists the leaf `revoked`.
+    /// Publishes CRLs of RootCA and SubCA, each at once as a careful program does: the SubCA's lists the leaf `revoked`.
     ///
     /// # Errors
     /// OpenSSL or the file system refused.
     pub fn publish_crls(&self, validity: Validity) -> Result<()> {
         let revoked = authority::first_certificate(&self.leaf("revoked")?.cert)?;
-        fs::write(
-            self.crls.join("root.pem"),
-            self.root_authority.crl(&[], validity)?,
-        )?;
-        fs::write(
-            self.crls.join("sub.pem"),
-            self.sub_authority.crl(&[&revoked], validity)?,
-        )?;
-        Ok(())
+        self.publish_crl("root.pem", &self.root_authority.crl(&[], validity)?)?;
+        self.publish_crl("sub.pem", &self.sub_authority.crl(&[&revoked], validity)?)
+    }
+
+    /// Replaces a CRL, or what is to be taken for one, by renaming another file over it.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn publish_crl(&self, name: &str, content: &[u8]) -> Result<()> {
+        let (beside, file) = (self.crls.join(".new"), self.crls.join(name));
+        fs::write(&beside, content).with_context(|| format!("can't write {}", beside.display()))?;
+        fs::rename(&beside, &file).with_context(|| format!("can't write {}", file.display()))
     }
 }
 

@@ -2,31 +2,29 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::netns;
-
-const POLL: Duration = Duration::from_millis(20);
+use crate::server::{POLL, Server};
 
 /// A running upstream. It ends when dropped.
 #[derive(Debug)]
 pub struct Recorder {
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    _server: Server,
 }
 
 /// A request as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
+    /// The connection that it came on, counted from 0.
+    pub connection: usize,
     /// Its bytes up to its body.
     pub head: String,
     /// Its method.
@@ -35,35 +33,56 @@ pub struct Heard {
     pub target: String,
     /// Its fields, with their names in lower case.
     pub fields: Vec<(String, String)>,
-    /// Its body.
+    /// Its body, in chunks if it came so.
     pub body: Vec<u8>,
+}
+
+/// Who speaks to the recorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    /// The gateway, which never sends a body in chunks.
+    Gateway,
+    /// Another proxy.
+    Proxy,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    stop: AtomicBool,
     heard: Mutex<Vec<Heard>>,
     /// What could not be read as requests.
     faults: Mutex<Vec<String>>,
 }
 
 impl Recorder {
-    /// Begins to serve at an address of a namespace.
+    /// Begins to serve the gateway at an address of a namespace.
     ///
     /// # Errors
     /// The namespace is not there, or the port is taken.
     pub fn open(namespace: &str, address: SocketAddr) -> Result<Self> {
-        let listener = netns::enter(namespace, || Ok(TcpListener::bind(address)?))
-            .with_context(|| format!("serving {address} in {namespace}"))?;
-        listener.set_nonblocking(true)?;
+        Self::serve(namespace, address, Sender::Gateway)
+    }
+
+    /// Begins to serve another proxy, of whose requests less is known.
+    ///
+    /// # Errors
+    /// As [`Recorder::open`].
+    pub fn open_for_proxy(namespace: &str, address: SocketAddr) -> Result<Self> {
+        Self::serve(namespace, address, Sender::Proxy)
+    }
+
+    fn serve(namespace: &str, address: SocketAddr, sender: Sender) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let acceptor = thread::spawn({
+        let server = Server::open(namespace, address, {
             let shared = Arc::clone(&shared);
-            move || accept(&listener, &shared)
-        });
+            move |stream, number, stop| {
+                if let Err(error) = serve(stream, (sender, number), &shared, stop) {
+                    locked(&shared.faults).push(format!("{error:#}"));
+                }
+            }
+        })?;
         Ok(Self {
             shared,
-            acceptor: Some(acceptor),
+            _server: server,
         })
     }
 
@@ -84,14 +103,13 @@ impl Recorder {
         }
         Ok(locked(&self.shared.heard).iter().skip(mark).cloned().collect())
     }
-}
 
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
+    /// The requests after a mark, and what came that is no request since this was asked the last time.
+    #[must_use]
+    pub fn all_since(&self, mark: usize) -> (Vec<Heard>, Vec<String>) {
+        let faults = std::mem::take(&mut *locked(&self.shared.faults));
+        let heard = locked(&self.shared.heard).iter().skip(mark).cloned().collect();
+        (heard, faults)
     }
 }
 
@@ -99,33 +117,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    let mut connections = Vec::new();
-    while !shared.stop.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                let shared = Arc::clone(shared);
-                connections.push(thread::spawn(move || {
-                    if let Err(error) = serve(stream, &shared) {
-                        locked(&shared.faults).push(format!("{error:#}"));
-                    }
-                }));
-            }
-            Err(_) => thread::sleep(POLL),
-        }
-    }
-    for connection in connections {
-        let _ = connection.join();
-    }
-}
-
-fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
-    stream.set_nonblocking(false)?;
+fn serve(
+    mut stream: TcpStream,
+    (sender, number): (Sender, usize),
+    shared: &Shared,
+    stop: &AtomicBool,
+) -> Result<()> {
     stream.set_read_timeout(Some(POLL))?;
     let mut received = Vec::new();
     loop {
-        while let Some((heard, length)) = read(&received)? {
+        while let Some((mut heard, length)) = read(&received, sender)? {
             received.drain(..length);
+            heard.connection = number;
             let status = if heard.method == "POST" {
                 "201 Created"
             } else {
@@ -143,7 +146,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
             Ok(0) => bail!("a request in part: {:?}", String::from_utf8_lossy(&received)),
             Ok(length) => received.extend(buffer.iter().take(length)),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if shared.stop.load(Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) {
                     return Ok(());
                 }
             }
@@ -154,12 +157,17 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
 }
 
 /// The first request of these bytes with its length; none if it is not whole yet.
-fn read(received: &[u8]) -> Result<Option<(Heard, usize)>> {
+fn read(received: &[u8], sender: Sender) -> Result<Option<(Heard, usize)>> {
     let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
     let (head, rest) = received.split_at(end + 4);
-    let head = std::str::from_utf8(head).context("a head that is not text")?;
+    let head = match sender {
+        Sender::Gateway => std::str::from_utf8(head)
+            .context("a head that is not text")?
+            .to_owned(),
+        Sender::Proxy => String::from_utf8_lossy(head).into_owned(),
+    };
     let mut lines = head.trim_end().split("\r\n");
     let line = lines.next().unwrap_or_default();
     let [method, target, "HTTP/1.1"] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -177,25 +185,53 @@ fn read(received: &[u8]) -> Result<Option<(Heard, usize)>> {
         let fields = fields.iter().filter(|(name, _)| name == wanted);
         fields.map(|(_, value)| value.as_str()).collect()
     };
-    if !of("transfer-encoding").is_empty() {
-        bail!("the gateway knows every body's length, and yet: {head:?}");
-    }
-    let length = match of("content-length")[..] {
-        [] => 0,
-        [length] => length.parse()?,
+    let length = match (&of("transfer-encoding")[..], &of("content-length")[..]) {
+        ([], []) => Some(0),
+        ([], [length]) => Some(length.parse()?),
+        (["chunked"], []) if sender == Sender::Proxy => chunked(rest)?,
+        ([_, ..], _) if sender == Sender::Gateway => {
+            bail!("the gateway knows every body's length, and yet: {head:?}")
+        }
         _ => bail!("more than one length: {head:?}"),
     };
-    let Some(body) = rest.get(..length) else {
+    let Some(body) = length.and_then(|length| rest.get(..length)) else {
         return Ok(None);
     };
     let heard = Heard {
-        head: head.to_owned(),
+        connection: 0,
         method: method.to_owned(),
         target: target.to_owned(),
         body: body.to_owned(),
         fields: fields.clone(),
+        head: head.clone(),
     };
-    Ok(Some((heard, end + 4 + length)))
+    Ok(Some((heard, end + 4 + body.len())))
+}
+
+/// How long a body in chunks is; none if it is not whole yet.
+fn chunked(bytes: &[u8]) -> Result<Option<usize>> {
+    let mut position = 0;
+    loop {
+        let rest = bytes.get(position..).unwrap_or_default();
+        let Some(end) = rest.windows(2).position(|two| two == b"\r\n") else {
+            return Ok(None);
+        };
+        let line = String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned();
+        let size = line.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size, 16).with_context(|| format!("no chunk: {line:?}"))?;
+        position += end + 2;
+        if size > 0 {
+            position = position.saturating_add(size).saturating_add(2);
+            continue;
+        }
+        // Trailers end with an empty line.
+        let rest = bytes.get(position..).unwrap_or_default();
+        if rest.starts_with(b"\r\n") {
+            return Ok(Some(position + 2));
+        }
+        let trailers = rest.windows(4).position(|four| four == b"\r\n\r\n");
+        return Ok(trailers.map(|trailers| position + trailers + 4));
+    }
 }
 
 #[cfg(test)]
@@ -205,12 +241,27 @@ mod tests {
     #[test]
     fn requests_are_told_apart_by_their_lengths_alone() {
         let two = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nabGET /b HTTP/1.1\r\n\r\n";
-        let (first, length) = read(two).unwrap().unwrap();
+        let (first, length) = read(two, Sender::Gateway).unwrap().unwrap();
         assert_eq!((first.target.as_str(), first.body.as_slice()), ("/a", &b"ab"[..]));
-        let (second, rest) = read(&two[length..]).unwrap().unwrap();
+        let (second, rest) = read(&two[length..], Sender::Gateway).unwrap().unwrap();
         assert_eq!((second.target.as_str(), length + rest), ("/b", two.len()));
-        assert_eq!(read(&two[..length - 1]).unwrap(), None);
-        assert!(read(b"GET /a\r\n\r\n").is_err());
-        assert!(read(b"GET /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+        assert_eq!(read(&two[..length - 1], Sender::Gateway).unwrap(), None);
+        assert!(read(b"GET /a\r\n\r\n", Sender::Proxy).is_err());
+    }
+
+    #[test]
+    fn a_body_in_chunks_is_another_proxys_alone() {
+        let one = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nab\r\n0\r\nX: y\r\n\r\nGET";
+        assert!(read(one, Sender::Gateway).is_err());
+        let (heard, length) = read(one, Sender::Proxy).unwrap().unwrap();
+        assert_eq!((&one[length..], heard.body.len()), (&b"GET"[..], 20));
+        assert_eq!(read(&one[..length - 1], Sender::Proxy).unwrap(), None);
+        assert!(
+            read(
+                b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+                Sender::Proxy
+            )
+            .is_err()
+        );
     }
 }

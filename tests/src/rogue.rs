@@ -2,13 +2,12 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::fd::AsRawFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -19,9 +18,8 @@ use nix::{
 };
 use openssl::ssl::SslAcceptor;
 
-use crate::netns;
+use crate::server::{POLL, Server};
 
-const POLL: Duration = Duration::from_millis(20);
 /// The longest that one connection is served.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -52,9 +50,8 @@ pub fn say(text: impl AsRef<[u8]>) -> Step {
 /// A running upstream. It ends when dropped.
 #[derive(Debug)]
 pub struct Rogue {
-    stop: Arc<AtomicBool>,
     counts: Arc<Counts>,
-    accepting: Option<JoinHandle<()>>,
+    _server: Server,
 }
 
 #[derive(Debug, Default)]
@@ -93,51 +90,20 @@ impl Rogue {
     }
 
     fn serve(namespace: &str, address: SocketAddr, tls: Option<SslAcceptor>, script: Script) -> Result<Self> {
-        let listener = netns::enter(namespace, || Ok(TcpListener::bind(address)?))
-            .with_context(|| format!("serving {address} in {namespace}"))?;
-        listener.set_nonblocking(true)?;
-        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
-        let accepting = thread::spawn({
-            let (stop, counts) = (Arc::clone(&stop), Arc::clone(&counts));
-            move || accept(&listener, tls.as_ref(), &script, &stop, &counts)
-        });
+        let counts = Arc::new(Counts::default());
+        let server = Server::open(namespace, address, {
+            let counts = Arc::clone(&counts);
+            move |stream, _, stop| {
+                counts.connections.fetch_add(1, Ordering::SeqCst);
+                // What becomes of a connection is for the gateway to tell.
+                drop(converse(stream, tls.as_ref(), &script, stop, &counts));
+            }
+        })?;
         Ok(Self {
-            stop,
             counts,
-            accepting: Some(accepting),
+            _server: server,
         })
     }
-}
-
-impl Drop for Rogue {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
-        }
-    }
-}
-
-/// Accepts until `stop`, and waits then for the connections' ends.
-fn accept(
-    listener: &TcpListener,
-    tls: Option<&SslAcceptor>,
-    script: &Script,
-    stop: &AtomicBool,
-    counts: &Counts,
-) {
-    thread::scope(|scope| {
-        while !stop.load(Ordering::SeqCst) {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    counts.connections.fetch_add(1, Ordering::SeqCst);
-                    // What becomes of a connection is for the gateway to tell.
-                    scope.spawn(move || drop(converse(stream, tls, script, stop, counts)));
-                }
-                Err(_) => thread::sleep(POLL),
-            }
-        }
-    });
 }
 
 trait Stream: Read + Write {}
@@ -151,7 +117,6 @@ fn converse(
     counts: &Counts,
 ) -> Result<()> {
     let end = Instant::now() + LIMIT;
-    socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
     socket.set_write_timeout(Some(LIMIT))?;
     let held = socket.try_clone()?;
@@ -163,7 +128,7 @@ fn converse(
         }
     };
     held.set_read_timeout(Some(POLL))?;
-    let over = || stop.load(Ordering::SeqCst) || Instant::now() > end;
+    let over = || stop.load(Ordering::Relaxed) || Instant::now() > end;
     let mut steps = script.iter();
     while let Some(step) = steps.next() {
         match step {

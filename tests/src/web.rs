@@ -3,29 +3,23 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
-
+use anyhow::Result;
 use openssl::ssl::SslAcceptor;
 
-use crate::netns;
+use crate::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running server. It ends when dropped.
 #[derive(Debug)]
 pub struct Web {
-    stop: Arc<AtomicBool>,
     state: Arc<Mutex<State>>,
-    thread: Option<JoinHandle<()>>,
+    _server: Server,
 }
 
 #[derive(Debug, Default)]
@@ -53,26 +47,15 @@ impl Web {
     }
 
     fn serve(namespace: &str, address: SocketAddr, tls: Option<SslAcceptor>) -> Result<Self> {
-        let listener = netns::enter(namespace, || Ok(TcpListener::bind(address)?))
-            .with_context(|| format!("serving {address} in {namespace}"))?;
-        listener.set_nonblocking(true)?;
-        let (stop, state) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<State>>::default());
-        let thread = thread::spawn({
-            let (stop, state) = (Arc::clone(&stop), Arc::clone(&state));
-            move || {
-                while !stop.load(Ordering::Relaxed) {
-                    match listener.accept() {
-                        // A client that breaks off is no concern of the server.
-                        Ok((stream, _)) => drop(accept(stream, tls.as_ref(), &state)),
-                        Err(_) => thread::sleep(Duration::from_millis(5)),
-                    }
-                }
-            }
-        });
+        let state = Arc::<Mutex<State>>::default();
+        let server = Server::open(namespace, address, {
+            let state = Arc::clone(&state);
+            // A client that breaks off is no concern of the server.
+            move |stream, _, _| drop(accept(stream, tls.as_ref(), &state))
+        })?;
         Ok(Self {
-            stop,
             state,
-            thread: Some(thread),
+            _server: server,
         })
     }
 
@@ -99,17 +82,7 @@ impl Web {
     }
 }
 
-impl Drop for Web {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn accept(stream: TcpStream, tls: Option<&SslAcceptor>, state: &Mutex<State>) -> std::io::Result<()> {
-    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     match tls {

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -67,12 +66,11 @@ fn a_revocation_is_in_force_within_a_second_and_closes_the_open_connection(lab: 
 }
 
 fn an_old_crl_put_back_is_not_taken_over(lab: &mut Lab) -> Result<()> {
-    let file = lab.pki().crls.join("sub.pem");
-    let old = fs::read(&file)?;
+    let old = fs::read(lab.pki().crls.join("sub.pem"))?;
     revoke_good(lab)?;
     let client = lab.client(Host::Ssp);
     wait_until("the revocation", PATIENCE, || Ok(!is_accepted(&client)?))?;
-    replace(&file, &old)?;
+    lab.pki().publish_crl("sub.pem", &old)?;
     let kept = wait_for("the old CRL to be seen", PATIENCE, || {
         Ok(kept(&crls(lab)?, "Lab Authentication"))
     })?;
@@ -84,9 +82,8 @@ fn an_old_crl_put_back_is_not_taken_over(lab: &mut Lab) -> Result<()> {
 }
 
 fn a_file_that_is_no_crl_changes_nothing(lab: &mut Lab) -> Result<()> {
-    let broken = lab.pki().crls.join("zz.pem");
-    replace(
-        &broken,
+    lab.pki().publish_crl(
+        "zz.pem",
         b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
     )?;
     let said = wait_for("the fault", PATIENCE, || {
@@ -101,7 +98,7 @@ fn a_file_that_is_no_crl_changes_nothing(lab: &mut Lab) -> Result<()> {
     wait_until("the revocation", PATIENCE, || {
         Ok(!is_accepted(&lab.client(Host::Ssp))?)
     })?;
-    fs::remove_file(broken)?;
+    fs::remove_file(lab.pki().crls.join("zz.pem"))?;
     restore(lab)?;
     wait_until("the fault to be gone", PATIENCE, || {
         Ok(*at(&crls(lab)?, "/faults/0") == Value::Null)
@@ -125,12 +122,11 @@ fn a_crl_of_a_distribution_point_speaks_for_its_certificates_alone(lab: &mut Lab
         .pki()
         .client("of_point", &Leaf::client(SSP_FQDN).with_crl_at(POINT))?;
     // The whole list is lost with the agent that knew it.
-    let sub = lab.pki().crls.join("sub.pem");
     let part = lab
         .pki()
         .sub_authority
         .partial_crl(POINT, &[], Validity::days(-1, 30))?;
-    replace(&sub, &part)?;
+    lab.pki().publish_crl("sub.pem", &part)?;
     lab.stop_agent()?;
     lab.start_agent()?;
     let of_point = lab.client(Host::Ssp).with_identity(identity);
@@ -155,7 +151,7 @@ fn a_crl_of_a_distribution_point_speaks_for_its_certificates_alone(lab: &mut Lab
         .pki()
         .sub_authority
         .partial_crl(POINT, &[&own], Validity::days(-1, 30))?;
-    replace(&sub, &part)?;
+    lab.pki().publish_crl("sub.pem", &part)?;
     wait_until("the revocation", PATIENCE, || Ok(!is_accepted(&of_point)?))?;
     handshake_refused(lab, &of_point, Offer::RIGHT, "certificate_revoked")?;
     restore(lab)
@@ -247,14 +243,7 @@ fn is_accepted(client: &Client<'_>) -> Result<bool> {
 fn revoke_good(lab: &Lab) -> Result<()> {
     let good = X509::from_pem(&fs::read(&lab.pki().leaf("good")?.cert)?)?;
     let crl = lab.pki().sub_authority.crl(&[&good], Validity::days(-1, 30))?;
-    replace(&lab.pki().crls.join("sub.pem"), &crl)
-}
-
-/// Replaces a file at once, as a careful program does.
-fn replace(file: &Path, content: &[u8]) -> Result<()> {
-    let beside = file.with_file_name(".new");
-    fs::write(&beside, content)?;
-    Ok(fs::rename(beside, file)?)
+    lab.pki().publish_crl("sub.pem", &crl)
 }
 
 /// New CRLs as the lab began with, in force without a word to the agent.
