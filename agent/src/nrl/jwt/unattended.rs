@@ -44,21 +44,18 @@ mod tests {
             OdsCode::parse("X26").unwrap(),
         );
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        // The NRL has unattended systems write alone: who guards a locator lets its own gateway read.
+        let rules = ClaimRules {
+            unattended_reads: true,
+            ..ClaimRules::default()
+        };
         let token = unattended(&asid, &ods, "http://127.0.0.1:8080/STU3", now);
         let token = Token::parse(&token).unwrap();
         for interaction in [Interaction::Read, Interaction::Search] {
-            let claims = Claims::check(&token, interaction, &ClaimRules::default(), now).unwrap();
+            let claims = Claims::check(&token, interaction, &rules, now).unwrap();
             assert_eq!((claims.asid, claims.ods), (asid, ods.clone()));
         }
-        assert!(Claims::check(&token, Interaction::Delete, &ClaimRules::default(), now).is_err());
-        assert!(
-            Claims::check(
-                &token,
-                Interaction::Read,
-                &ClaimRules::default(),
-                now + Duration::from_hours(1)
-            )
-            .is_err()
-        );
+        assert!(Claims::check(&token, Interaction::Delete, &rules, now).is_err());
+        assert!(Claims::check(&token, Interaction::Read, &rules, now + Duration::from_hours(1)).is_err());
     }
 }
