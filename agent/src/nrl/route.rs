@@ -548,7 +548,7 @@ mod tests {
             );
         }
         let search = format!("GET /STU3/DocumentReference?{example}");
-        assert_eq!(classify_in(LENIENT, &search), Err(Reason::ParameterInvalid));
+        assert_eq!(classify_in(LENIENT, &search), Err(Reason::NhsNumberInvalid));
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn stored_pointers_and_targets_are_tried_too() {
         ),
         (
             Case::of(Interaction::Update).with(|c| c.stored[0].status = Status::Superseded),
-            Reason::PointerNotFound,
+            Reason::PointerNotCurrent,
         ),
         (
             Case::supersede().with(|c| c.stored = vec![stored("p1", "RGD")]),
