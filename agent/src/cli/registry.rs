@@ -103,11 +103,20 @@ fn cells(system: &SystemEntry) -> [String; 7] {
         system.asid.clone(),
         system.ods.clone(),
         system.source.to_string(),
-        if system.active { "yes" } else { "no" }.to_owned(),
+        access(system).to_owned(),
         or_none(&system.fqdn),
         or_none(&system.name),
         system.interactions.join(" "),
     ]
+}
+
+/// Whether a system has access, and whether that is enforced.
+const fn access(system: &SystemEntry) -> &'static str {
+    match (system.active, system.shadow) {
+        (false, _) => "no",
+        (true, false) => "yes",
+        (true, true) => "shadow",
+    }
 }
 
 /// Every system, page by page: a registry may be larger than an answer.
@@ -147,7 +156,7 @@ fn render_versions(versions: &[SystemVersion]) -> String {
         let mut facts = Table::untitled();
         let mut fact = |name: &str, value: &str| facts.row([format!("  {name}"), value.to_owned()]);
         fact("ODS code", &system.ods);
-        fact("active", if system.active { "yes" } else { "no" });
+        fact("active", access(system));
         fact("FQDN", system.fqdn.as_deref().unwrap_or("-"));
         fact("name", system.name.as_deref().unwrap_or("-"));
         for interaction in &system.interactions {
@@ -400,8 +409,23 @@ mod tests {
             fqdn: None,
             name: None,
             active: true,
+            shadow: false,
             source: Source::File,
         }
+    }
+
+    #[test]
+    fn a_system_that_goes_into_shadow_is_a_difference() {
+        let new = SystemEntry {
+            shadow: true,
+            ..system("1", "RR8")
+        };
+        let difference = compare([system("1", "RR8")].into_iter(), [new].into_iter());
+        let text = render_difference(&difference);
+        assert!(
+            text.contains("< 1 RR8 active=yes ") && text.contains("> 1 RR8 active=shadow "),
+            "{text}"
+        );
     }
 
     #[test]

@@ -278,6 +278,9 @@ pub struct SystemEntry {
     pub name: Option<String>,
     /// Whether it has access.
     pub active: bool,
+    /// Whether its permissions are only tried.
+    #[serde(default)]
+    pub shadow: bool,
     /// The source that says so.
     pub source: registry::Source,
 }
@@ -293,6 +296,7 @@ impl SystemEntry {
             fqdn: system.fqdn.as_ref().map(ToString::to_string),
             name: system.name.as_deref().map(str::to_owned),
             active: system.active,
+            shadow: system.shadow,
             source,
         }
     }
