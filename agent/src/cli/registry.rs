@@ -1,6 +1,10 @@
 //! `spinegate registry`
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -180,7 +184,7 @@ struct Difference {
     changed: Vec<(SystemEntry, SystemEntry)>,
 }
 
-fn diff(place: &Place, file: &PathBuf, format: Format) -> Result<Exit, Failure> {
+fn diff(place: &Place, file: &Path, format: Format) -> Result<Exit, Failure> {
     let listed = load(file)?;
     // Against what the file in force lists: what other sources know is not the file's to change.
     let in_force = all(place)?
@@ -252,7 +256,7 @@ fn sync(place: &Place, source: Option<Source>, accept_shrink: bool, format: Form
     output::json(&status.registry)
 }
 
-fn print_imported(file: &PathBuf, ignore_fqdns: bool, format: Format) -> Result<Exit, Failure> {
+fn print_imported(file: &Path, ignore_fqdns: bool, format: Format) -> Result<Exit, Failure> {
     let imported = read_import(
         file,
         if ignore_fqdns {
@@ -291,7 +295,7 @@ struct Findings {
     problems: Vec<String>,
 }
 
-fn check(file: &PathBuf, format: Format) -> Result<Exit, Failure> {
+fn check(file: &Path, format: Format) -> Result<Exit, Failure> {
     let is_toml = file.extension().is_some_and(|extension| extension == "toml");
     let findings = if is_toml {
         match registry::load(file) {
@@ -340,14 +344,14 @@ fn check(file: &PathBuf, format: Format) -> Result<Exit, Failure> {
     })
 }
 
-fn load(file: &PathBuf) -> Result<registry::Systems, Failure> {
+fn load(file: &Path) -> Result<registry::Systems, Failure> {
     registry::load(file).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Failure::new(Exit::Usage, lines.join("\n"))
     })
 }
 
-fn read_import(file: &PathBuf, fqdns: Fqdns) -> Result<Imported, Failure> {
+fn read_import(file: &Path, fqdns: Fqdns) -> Result<Imported, Failure> {
     import(file, fqdns).map_err(|error| {
         let mend = "give a bundle of Devices and Endpoints in JSON, or what `ldapsearch -LLL` prints";
         Failure::new(Exit::Usage, format!("{error}; {mend}"))

@@ -191,12 +191,15 @@ impl Records {
             .map(|party| self.party(party))
             .transpose()
             .map_err(of)?;
-        let ids: Result<Interactions, _> = record
-            .interactions
-            .iter()
-            .map(|id| InteractionId::parse(id))
-            .collect();
-        let interactions = self.share(ids.map_err(|error| of(error.to_string()))?);
+        let mut ids = Vec::new();
+        for id in record.interactions {
+            match InteractionId::parse(id) {
+                Ok(id) => ids.push(id),
+                // One that can't be read is one less, and takes none of the others away.
+                Err(error) => self.set_aside(of(error.to_string())),
+            }
+        }
+        let interactions = self.share(ids.into_iter().collect());
         if interactions.is_empty() {
             return Err(of("no interactions are given".to_owned()));
         }
@@ -391,9 +394,15 @@ mod tests {
         }
         take(&mut records, "200000000001", "RR8", "p", &[]);
         records.take_fqdn("p", "localhost");
-        assert_eq!(records.pack(Fqdns::Ignore).1.count, 6);
+        // The interaction, and the system that has no other.
+        assert_eq!(records.pack(Fqdns::Ignore).1.count, 7);
         (0..100).for_each(|_| records.set_aside("x"));
         let aside = records.pack(Fqdns::Ignore).1;
-        assert_eq!((aside.count, aside.examples.len()), (106, TOLD));
+        assert_eq!((aside.count, aside.examples.len()), (107, TOLD));
+        let mut records = Records::default();
+        take(&mut records, "200000000001", "RR8", "p", &["read", "urn:a"]);
+        let (systems, aside) = records.pack(Fqdns::Ignore);
+        assert_eq!((systems.len(), aside.count), (1, 1));
+        assert_eq!(systems.iter().next().unwrap().interactions.len(), 1);
     }
 }

@@ -23,6 +23,8 @@ use crate::{
 
 const FORMAT: &str = "spinegate-registry";
 const VERSION: u32 = 1;
+/// The end of the year 9999: no later time can be written down.
+const LAST: u64 = 253_402_300_799;
 /// No line that is written is longer: an `nhsAs` has some hundred interactions.
 const LONGEST_LINE: u64 = 4 << 20;
 
@@ -354,9 +356,10 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 fn time(seconds: u64) -> Result<SystemTime, String> {
-    SystemTime::UNIX_EPOCH
-        .checked_add(Duration::from_secs(seconds))
-        .ok_or_else(|| format!("{seconds} is no time"))
+    if seconds > LAST {
+        return Err(format!("{seconds} is no time"));
+    }
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

@@ -247,9 +247,11 @@ mod tests {
             ods: OdsCode::parse("RR8").unwrap(),
             interactions: ids.iter().map(|id| InteractionId::parse(id).unwrap()).collect(),
             name: None,
-            fqdn: (number % 2 == 0).then(|| Fqdn::parse(&format!("s{}.nhs.uk", number % 4)).unwrap()),
-            active: number % 3 != 0,
-            shadow: number % 5 == 0,
+            fqdn: number
+                .is_multiple_of(2)
+                .then(|| Fqdn::parse(&format!("s{}.nhs.uk", number % 4)).unwrap()),
+            active: !number.is_multiple_of(3),
+            shadow: number.is_multiple_of(5),
         }
     }
 

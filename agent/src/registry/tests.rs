@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::nrl::OdsCode;
 
@@ -92,4 +94,37 @@ fn pages_join_to_the_whole_in_order_without_repetition() {
         (Source::File, 9),
     ];
     assert_eq!(seen, expected);
+}
+
+proptest! {
+    /// Whatever snapshots there are, and whichever of them still count: nobody has more than one of them says.
+    #[test]
+    fn what_is_known_of_a_system_is_what_one_snapshot_says(
+        sources in proptest::collection::vec(
+            (proptest::collection::btree_map(0..6_u64, 0..4_usize, 0..6), 0..20_u64, proptest::bool::ANY),
+            0..4,
+        ),
+        now in 0..20_u64,
+    ) {
+        const CODES: [&str; 4] = ["AAA", "BBB", "CCC", "DDD"];
+        let snapshots: Vec<_> = sources
+            .iter()
+            .map(|(systems, ends, ages)| {
+                let systems: Vec<_> = systems.iter().map(|(number, ods)| (*number, CODES[*ods])).collect();
+                snapshot(Source::Ldap, LIFE(0, *ends).filter(|_| *ages), &systems)
+            })
+            .collect();
+        let registry = Registry::new(snapshots.clone());
+        let page = registry.page(None, 100, at(now));
+        for number in 0..6 {
+            let known = registry.system(&asid(number), at(now));
+            let said = snapshots
+                .iter()
+                .filter(|snapshot| snapshot.counts_at(at(now)))
+                .find_map(|snapshot| snapshot.systems.get(&asid(number)));
+            prop_assert_eq!(known.as_deref(), said.as_ref());
+            let listed = page.iter().find(|(_, system)| system.asid == asid(number));
+            prop_assert_eq!(listed.map(|(_, system)| system), said.as_ref());
+        }
+    }
 }

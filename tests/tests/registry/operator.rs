@@ -36,7 +36,7 @@ pub(crate) fn precedence_decides_and_is_shown(lab: &mut Lab) -> Result<()> {
             .iter()
             .filter(|entry| *at(entry, "/asid") == CONSUMER.asid)
             .collect();
-        ensure!(of.len() == 1 && of[0] == at(&shown, "/0/system"), "{listed}");
+        ensure!(of == [at(&shown, "/0/system")], "{listed}");
         let word = |path: &str| at(&shown, path).as_str().unwrap_or_default().to_owned();
         Ok((word("/0/system/source"), word("/0/system/ods")))
     };

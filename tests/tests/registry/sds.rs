@@ -32,9 +32,10 @@ pub(crate) fn devices_of_the_api_have_access_and_pages_lead_nowhere_else(lab: &m
         format!("{BASE}/Endpoint?{QUERY}"),
     );
     let page = |asids: &[String], next: Option<String>| {
+        let links = next.map(|next| json!({ "relation": "next", "url": next }));
         let mut bundle = bundle(asids.iter().map(|asid| self::device(asid)).collect());
-        if let Some(next) = next {
-            bundle["link"] = json!([{ "relation": "next", "url": next }]);
+        if let Some(bundle) = bundle.as_object_mut() {
+            bundle.insert("link".to_owned(), links.into_iter().collect());
         }
         bundle.to_string()
     };
