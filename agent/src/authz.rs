@@ -20,14 +20,17 @@ use std::{sync::Arc, time::SystemTime};
 use http::{HeaderMap, Method, Uri};
 
 use crate::{
-    nrl::{Asid, ClaimRules, Claims, Dialect, Format, Fqdn, Refusal, Route, Token, bearer, body_format},
+    nrl::{
+        Asid, ClaimRules, Claims, Dialect, Format, Fqdn, Interaction, Refusal, Route, Token, bearer,
+        body_format,
+    },
     registry::{Registry, System},
     tls::VerifiedClient,
 };
 
 pub use checks::{Check, Checks};
 pub use denial::{Action, Denial, Subject};
-pub use explain::{Checked, Described, Explanation, Verdict, explain};
+pub use explain::{Described, Explanation, Verdict, explain};
 pub use leave::Leave;
 pub use provider::{Provider, Retrieval};
 pub use shadow::{Shadow, ShadowCase, Shadowed};
@@ -60,6 +63,34 @@ impl Rules {
             base_path: &self.base_path,
             double_encoded: self.double_encoded,
         }
+    }
+
+    /// The headers in which a request names its sender, its receiver and its interaction.
+    #[must_use]
+    pub const fn header_names(&self) -> [&'static str; 3] {
+        match self.provider {
+            None => ["fromASID", "toASID", "InteractionID"],
+            Some(_) => ["Ssp-From", "Ssp-To", "Ssp-InteractionID"],
+        }
+    }
+
+    /// A request line that performs an interaction, if there is one here.
+    #[must_use]
+    pub fn line_of(&self, interaction: Interaction) -> Option<(Method, Uri)> {
+        let base = format!("{}/DocumentReference", self.base_path.trim_end_matches('/'));
+        let (method, target) = match (interaction, &self.provider) {
+            (Interaction::Retrieve, Some(provider)) => {
+                let path = provider.endpoint.paths.first()?;
+                (Method::GET, format!("{}/record", path.trim_end_matches('/')))
+            }
+            (Interaction::Retrieve, None) | (_, Some(_)) => return None,
+            (Interaction::Read, None) => (Method::GET, format!("{base}/pointer")),
+            (Interaction::Search, None) => (Method::GET, format!("{base}?_id=pointer")),
+            (Interaction::Create, None) => (Method::POST, base),
+            (Interaction::Update, None) => (Method::PATCH, format!("{base}/pointer")),
+            (Interaction::Delete, None) => (Method::DELETE, format!("{base}/pointer")),
+        };
+        Some((method, target.parse().ok()?))
     }
 
     const fn names(&self) -> &'static checks::Names {
@@ -136,6 +167,8 @@ pub fn admit(
 
 /// A request's line and fields.
 type Head<'r> = (&'r Method, &'r Uri, &'r HeaderMap);
+/// Whose request it is, what it asks for, and what its body is in.
+type Accepted = (Arc<System>, (Route, Format));
 
 /// The checks in their order. The subject is filled as far as they got, since the audit wants to know who was
 /// refused.
@@ -146,7 +179,7 @@ fn judge_head(
     (method, uri, headers): Head<'_>,
     now: SystemTime,
     subject: &mut Subject,
-) -> Result<(Arc<System>, (Route, Format)), (Check, Refusal)> {
+) -> Result<Accepted, (Check, Refusal)> {
     let at = |check: Check| move |refusal: Refusal| (check, refusal);
     let names = &checks::Names::LOCATOR;
 

@@ -102,7 +102,7 @@ enum Command {
     /// Show what happens per second: by reason, by service, by source.
     Top(top::Arguments),
     /// Show every check of a request without making it, or what the filter would do with packets without sending them.
-    Explain(explain::Arguments),
+    Explain(Box<explain::Arguments>),
     /// Have the running agent read its configuration again.
     Reload(reload::Arguments),
     /// Attach the filter to its interfaces again, as after `ip link set dev eth0 xdp off`.
@@ -150,7 +150,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Events(arguments) => events::run(&place, arguments),
         Command::Errors(arguments) => errors::run(&place, &arguments),
         Command::Top(arguments) => top::run(&place, &arguments),
-        Command::Explain(arguments) => explain::run(&place, arguments),
+        Command::Explain(arguments) => explain::run(&place, *arguments),
         Command::Reload(arguments) => reload::run(&place, &arguments),
         Command::Attach => attach::run(&place),
         Command::Detach => detach::run(&place),

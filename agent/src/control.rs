@@ -12,17 +12,17 @@ mod socket;
 
 pub use answers::{
     CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, ErrorReport, EventsMissed,
-    Explanation, FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, Requests,
-    ServiceStats, SourceEntry, Stats, Status, SystemEntry, SystemVersion, Tally, UpstreamStatus,
-    VerdictEntry, VerdictKind,
+    Explanation, FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, PastDecision,
+    Requests, ServiceStats, SourceEntry, Stats, Status, SystemEntry, SystemVersion, Tally, Told,
+    UpstreamStatus, VerdictEntry, VerdictKind,
 };
 pub use client::{Answers, ClientError, call, stream};
 pub use errors::{ErrorFeed, Errors};
 pub use hand_over::{Estate, HandOverError, Inheritance, Predecessor};
 pub use journal::{Feed, Journal, drop_codes};
 pub use protocol::{
-    Answer, Call, ErrorsWanted, EventsWanted, Failure, FailureKind, Guard, Question, Request, Response,
-    Session, Target, VERSION,
+    Answer, Call, DescribedRequest, ErrorsWanted, EventsWanted, Failure, FailureKind, Guard, Question,
+    Request, Response, Session, Target, VERSION,
 };
 pub use ring::RECENT;
 pub use server::{MAX_LINE, Operations, Peer, Server};

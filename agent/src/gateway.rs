@@ -2,6 +2,7 @@
 
 mod burst;
 mod connection;
+mod dissect;
 mod errors;
 mod farewell;
 mod listener;
@@ -45,6 +46,7 @@ use crate::{
     verdict::Verdicts,
 };
 
+pub use self::dissect::{Breach, Dissected, dissect};
 pub use self::listener::{ListenError, accept, bind};
 
 /// What all connections share. Policy and settings are swapped whole; a request keeps what it began with.
@@ -139,6 +141,12 @@ impl Policy {
             many => Some(format!("{many} systems of the registry")),
         };
         everything.into_iter().chain(cases).chain(systems).collect()
+    }
+
+    /// `[gateway]`
+    #[must_use]
+    pub const fn settings(&self) -> &config::Gateway {
+        &self.settings
     }
 }
 
@@ -243,18 +251,25 @@ impl Gateway {
     /// What a connection that begins now is screened by.
     fn screening(&self) -> (Limits, Screen, Times) {
         let settings = &self.policy.load().settings;
-        let limits = Limits {
-            head: settings.max_head,
-            headers: settings.max_headers,
-            request_line: settings.max_request_line,
-        };
         let times = Times {
             head: settings.header_timeout,
             idle: settings.idle_timeout,
         };
-        let screen = Screen::new(limits).for_hosts(Hosts::new(Arc::clone(&settings.hosts)));
-        (limits, screen, times)
+        (limits(settings), new_screen(settings), times)
     }
+}
+
+/// How large a head may be.
+const fn limits(settings: &config::Gateway) -> Limits {
+    Limits {
+        head: settings.max_head,
+        headers: settings.max_headers,
+        request_line: settings.max_request_line,
+    }
+}
+
+fn new_screen(settings: &config::Gateway) -> Screen {
+    Screen::new(limits(settings)).for_hosts(Hosts::new(Arc::clone(&settings.hosts)))
 }
 
 struct Open<'c>(&'c AtomicUsize);

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod directory;
+pub mod explain;
 pub mod fetch;
 pub mod filter;
 pub mod gateway;

@@ -27,7 +27,7 @@ pub use endpoint::{Endpoint, TraceId};
 pub use entity_tag::EntityTag;
 pub use fqdn::{Fqdn, FqdnError};
 pub use interaction::{Interaction, InteractionId, InteractionIdError};
-pub use jwt::{Actor, ClaimRules, Claims, Token, bearer, unattended};
+pub use jwt::{Actor, ClaimRules, Claims, Token, bearer, sample_token, unattended};
 pub use media::{Format, answer as answer_format, of_body as body_format};
 pub use nhs_number::{NhsNumber, NhsNumberError};
 pub use ods::{OdsCode, OdsCodeError};

@@ -19,7 +19,7 @@ use spinegate::{
     control::{
         CertificateStatus, Check, Decision, DropReport, Errors, Estate, Explanation, Failure, FailureKind,
         Journal, Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server,
-        SourceEntry, Stats, Status, Tally, UpstreamStatus, VerdictEntry, VerdictKind,
+        SourceEntry, Stats, Status, Tally, Told, UpstreamStatus, VerdictEntry, VerdictKind,
     },
 };
 use tempfile::TempDir;
@@ -98,7 +98,10 @@ fn bad_usage_ends_with_2_and_says_what_was_expected() {
             "write a time span such as 10m",
         ),
         (&["explain", "--asid", "1"], "--interaction"),
-        (&["explain"], "<--asid <ASID>|--packet <PACKET>|--pcap <FILE>>"),
+        (
+            &["explain"],
+            "<--asid <ASID>|--request <FILE>|--decision <ID>|--packet <PACKET>|--pcap <FILE>>",
+        ),
         (
             &["explain", "--asid", "1", "--interaction", "x", "--pcap", "a.pcap"],
             "'--asid <ASID>' cannot be used with '--pcap <FILE>'",
@@ -340,10 +343,19 @@ impl Operations for Fixed {
                     check: "interaction".to_owned(),
                     outcome: Outcome::Fail,
                     reason: Some("interaction_not_allowed".to_owned()),
-                    detail: Some(question.interaction),
+                    detail: question.described.and_then(|described| described.interaction),
                 }],
                 decision: Decision::Refuse,
+                decided_by: Some("interaction".to_owned()),
                 reason: Some("interaction_not_allowed".to_owned()),
+                meaning: Some("Meant.".to_owned()),
+                mend: None,
+                told: Some(Told {
+                    status: Some(403),
+                    code: Some("ACCESS_DENIED".to_owned()),
+                    diagnostics: None,
+                }),
+                notes: vec!["look \u{1b}[2J".to_owned()],
             }),
             Request::ExplainPackets { frames } => Response::Packets(
                 frames
@@ -596,7 +608,11 @@ fn tables_are_aligned_and_hold_no_control_characters() {
         assert!(!stats.contains("verdict_deny"), "{stats}");
         let explained = said(&["explain", "--asid", "1", "--interaction", "urn:x"]);
         assert!(
-            explained.ends_with("\nrefuse: interaction_not_allowed\n"),
+            explained.ends_with(
+                "\ninteraction  FAIL     interaction_not_allowed  urn:x\n\n\
+                 refuse: interaction_not_allowed, by the check interaction\n  \
+                 meaning             Meant.\n  the client is told  403 ACCESS_DENIED\nnote: look \\u{1b}[2J\n"
+            ),
             "{explained}"
         );
     });
@@ -619,10 +635,12 @@ fn json_has_the_documented_keys() {
             "config",
             "mode",
             "scope",
+            "shadow",
             "interfaces",
             "listen",
             "upstreams",
             "refusals_by_side",
+            "registry",
             "services",
             "sources",
             "verdicts",
@@ -650,7 +668,7 @@ fn json_has_the_documented_keys() {
                     "would_drops": {}, "passes": {}, "services": {}, "lost_events": 0,
                 },
                 "handshakes": { "accepted": 0 },
-                "requests": { "allowed": 0, "refused": 0 },
+                "requests": { "allowed": 0, "refused": 0, "shadowed": 0 },
                 "refusals": { "not_owner": 1 },
                 "verdicts_issued": 0,
             })
@@ -669,14 +687,23 @@ fn json_has_the_documented_keys() {
                 "origin": "agent", "hits": 7,
             }])
         );
+        let explained = spinegate(
+            folder,
+            &["explain", "--asid", "1", "--interaction", "urn:x", "--json"],
+        );
+        assert_eq!(code(&explained), 1, "{}", stderr(&explained));
         assert_eq!(
-            json(&["explain", "--asid", "1", "--interaction", "urn:x", "--json"]),
+            serde_json::from_slice::<serde_json::Value>(&explained.stdout).unwrap(),
             serde_json::json!({
                 "checks": [{
                     "check": "interaction", "outcome": "fail", "reason": "interaction_not_allowed", "detail": "urn:x",
                 }],
                 "decision": "refuse",
+                "decided_by": "interaction",
                 "reason": "interaction_not_allowed",
+                "meaning": "Meant.",
+                "told": { "status": 403, "code": "ACCESS_DENIED" },
+                "notes": ["look \u{1b}[2J"],
             })
         );
     });

@@ -111,6 +111,7 @@ const SUITES: &[&str] = &[
     "tls",
     "requests",
     "control",
+    "explain",
     "events",
     "bad_input",
 ];

@@ -361,15 +361,60 @@ pub enum Origin {
 }
 
 /// Every check of a request in their order, and what follows from them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The checks.
     pub checks: Vec<Check>,
     /// What the gateway would do, as far as the question describes the request.
     pub decision: Decision,
-    /// The code of the first failed check's reason.
+    /// The first check that fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<String>,
+    /// The code of its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What that means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<String>,
+    /// What can be done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+    /// What the client would be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
+    /// What the reader has to know about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What a refused client is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The status of an HTTP answer; none where a handshake is refused, with an alert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The code in its OperationOutcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The diagnostics in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnostics: Option<String>,
+}
+
+/// A decision that was made, and what led to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastDecision {
+    /// Where it was found: `audit log`, or `memory`, which has the latest refusals.
+    pub found_in: String,
+    /// What was recorded.
+    pub record: serde_json::Map<String, serde_json::Value>,
+    /// What each check said, what it means, and what the client was told.
+    pub explanation: Explanation,
+    /// Whether the same would be refused by what is in force now: `refused`, `allowed`, or `unknown` where the record does
+    /// not have what decides.
+    pub now: String,
+    /// Why.
+    pub now_because: String,
 }
 
 /// What the loaded program would do with a packet.
@@ -506,13 +551,16 @@ pub enum Outcome {
     NotGiven,
     /// The interaction does not need it.
     NotNeeded,
+    /// Another check fails before it.
+    NotReached,
 }
 
 /// What the gateway would do with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Pass it on.
+    #[default]
     Allow,
     /// Refuse it.
     Refuse,
@@ -533,6 +581,6 @@ macro_rules! words {
 words! {
     VerdictKind { Deny = "deny", Trust = "trust" }
     Origin { Configuration = "configuration", Operator = "operator", Agent = "agent" }
-    Outcome { Pass = "pass", Fail = "fail", NotGiven = "not_given", NotNeeded = "not_needed" }
+    Outcome { Pass = "pass", Fail = "fail", NotGiven = "not_given", NotNeeded = "not_needed", NotReached = "not_reached" }
     Decision { Allow = "allow", Refuse = "refuse" }
 }

@@ -21,6 +21,12 @@ impl Errors {
         self.0.push(report);
     }
 
+    /// The refusal with an id, if it is still kept.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<ErrorReport> {
+        self.0.latest(|report| report.decision_id == id)
+    }
+
     /// Opens a feed.
     ///
     /// # Errors

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CrlReport, DropReport, ErrorReport, EventsMissed, Explanation, PacketExplanation, SourceEntry, Stats,
-    Status, SystemEntry, SystemVersion, VerdictEntry, VerdictKind,
+    CrlReport, DropReport, ErrorReport, EventsMissed, Explanation, PacketExplanation, PastDecision,
+    SourceEntry, Stats, Status, SystemEntry, SystemVersion, VerdictEntry, VerdictKind,
 };
 use crate::{
     config::{Cidr, CidrError, Service, SourceKind, SourceName},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The protocol's version: agent and command must be of the same.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,7 +146,12 @@ pub enum Request {
     /// The successor serves: no more is accepted, and when all that is under way is finished the agent ends.
     StandDown,
     /// What would become of a request.
-    Explain(Question),
+    Explain(Box<Question>),
+    /// Why a connection or a request was decided as it was.
+    ExplainDecision {
+        /// The decision's id.
+        id: String,
+    },
     /// What the loaded program would do with packets.
     ExplainPackets {
         /// The frames, each in base64.
@@ -263,23 +268,46 @@ impl<'de> Deserialize<'de> for Target {
 }
 
 /// A request that is explained and not made. The agent parses the texts, and answers a malformed one with
-/// [`FailureKind::Usage`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// [`FailureKind::Usage`]. Contents of files are in base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Question {
-    /// The requester's ASID.
-    pub asid: String,
-    /// The interaction's ID.
-    pub interaction: String,
-    /// The ODS code of the pointer's custodian, for an interaction that changes one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub custodian: Option<String>,
+    /// The request as it is described.
+    pub described: Option<DescribedRequest>,
+    /// Or its bytes as they are sent.
+    pub raw: Option<String>,
+    /// The client's certificate, and what was sent with it.
+    pub certificate: Option<String>,
     /// The name in the client's certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fqdn: Option<String>,
     /// The client's address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
+    /// The ODS code of the custodian of the pointer concerned.
+    pub custodian: Option<String>,
+    /// What the locator has of the pointer concerned.
+    pub stored: Option<String>,
+    /// The time at which it is judged: RFC 3339; none: now.
+    pub at: Option<String>,
+}
+
+/// A request in an operator's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DescribedRequest {
+    /// fromASID
+    pub asid: Option<String>,
+    /// InteractionID; without a method and a path also what they are.
+    pub interaction: Option<String>,
+    /// The method.
+    pub method: Option<String>,
+    /// The path, and the query if there is one.
+    pub path: Option<String>,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// The JWT in compact form.
+    pub token: Option<String>,
+    /// The body.
+    pub body: Option<String>,
 }
 
 impl Request {
@@ -308,6 +336,7 @@ impl Request {
             Self::HandOver => "hand over",
             Self::StandDown => "stand down",
             Self::Explain(_) => "explain",
+            Self::ExplainDecision { .. } => "explain decision",
             Self::ExplainPackets { .. } => "explain packets",
             Self::Events(_) => "events",
             Self::Errors(_) => "errors",
@@ -356,6 +385,8 @@ pub enum Response {
     Versions(Vec<SystemVersion>),
     /// To [`Request::Explain`].
     Explanation(Explanation),
+    /// To [`Request::ExplainDecision`].
+    PastDecision(Box<PastDecision>),
     /// To [`Request::ExplainPackets`].
     Packets(Vec<PacketExplanation>),
     /// One of those to [`Request::Errors`].
@@ -457,6 +488,7 @@ mod tests {
             Outcome::Fail,
             Outcome::NotGiven,
             Outcome::NotNeeded,
+            Outcome::NotReached,
         ] {
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
         }
@@ -485,7 +517,7 @@ mod tests {
         let text = serde_json::to_string(&answer).unwrap();
         assert_eq!(
             text,
-            r#"{"version":5,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
+            r#"{"version":6,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
     }

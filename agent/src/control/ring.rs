@@ -46,6 +46,16 @@ impl<T> Ring<T> {
         let _ = self.live.send(item);
     }
 
+    /// The latest one that is wanted.
+    pub(super) fn latest(&self, is_wanted: impl Fn(&T) -> bool) -> Option<T>
+    where
+        T: Clone,
+    {
+        let recent = self.recent();
+        let found = recent.iter().rev().find(|item| is_wanted(item))?;
+        Some(found.as_ref().clone())
+    }
+
     /// The latest that are wanted, and with `follow` those to come, wanted or not.
     pub(super) fn tail(
         &self,

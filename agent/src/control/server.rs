@@ -19,8 +19,8 @@ use super::{
     Request, Response, VERSION, hand_over, socket::Socket,
 };
 
-/// The longest line that a client may send, in bytes.
-pub const MAX_LINE: u64 = 64 << 10;
+/// The longest line that a client may send, in bytes: a request to be explained may have a body of some size.
+pub const MAX_LINE: u64 = 4 << 20;
 /// Clients served at once.
 const MAX_CLIENTS: usize = 16;
 /// How long a client may take to send a line, or to take an answer.
@@ -394,7 +394,7 @@ async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Line> {
 
 fn too_long() -> Failure {
     let message = format!("the call is longer than {MAX_LINE} bytes");
-    Failure::new(FailureKind::Usage, message, "name fewer services in one call")
+    Failure::new(FailureKind::Usage, message, "ask for less in one call")
 }
 
 fn not_allowed(uid: u32) -> Failure {

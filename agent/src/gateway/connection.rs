@@ -27,7 +27,7 @@ use super::{
 use crate::tls::{self, Refusal, VerifiedClient};
 
 /// What hyper may buffer beyond a head. It sees only what the screen has released, and its limits are a second line.
-const BUFFER: usize = 16 * 1024;
+pub(super) const BUFFER: usize = 16 * 1024;
 /// A refused client may take so long to be told that the connection ends.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.

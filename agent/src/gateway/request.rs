@@ -456,8 +456,13 @@ fn note_refusal(
 ) -> Option<Reason> {
     let reason = denial.reason();
     record.refuse(reason);
-    if let Some(check) = denial.check() {
-        record.check = Some(check.as_str());
+    match denial.check() {
+        Some(check) => record.check = Some(check.as_str()),
+        // The head is in order: what is wrong with the request's form is wrong with its body.
+        None if denial.subject().passed.contains(Check::TokenAsid) && reason.layer() == Layer::Request => {
+            record.check = Some("body_arrival");
+        }
+        None => {}
     }
     record.detail = Some(detail);
     tracing::debug!(peer = %connection.peer, reason = reason.as_str(), "request refused");

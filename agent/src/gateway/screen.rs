@@ -21,6 +21,6 @@ mod token;
 pub(super) use self::{
     hosts::Hosts,
     machine::{Limits, Screen},
-    rule::Violation,
+    rule::{Place, Rule, Violation},
     stream::{Fault, Screened, Times},
 };

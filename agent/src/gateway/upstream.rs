@@ -469,6 +469,6 @@ pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
 }
 
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;

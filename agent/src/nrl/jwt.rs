@@ -2,6 +2,7 @@
 //! anything.
 
 mod claims;
+mod sample;
 mod unattended;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,6 +10,7 @@ use http::{HeaderMap, header};
 use spinegate_common::Reason;
 
 pub use claims::{Actor, ClaimRules, Claims};
+pub use sample::sample_token;
 pub use unattended::unattended;
 
 use super::{

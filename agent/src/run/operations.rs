@@ -149,7 +149,11 @@ impl Agent {
                 .sync_registry(source, accept_shrink)
                 .await
                 .map(Response::Done),
-            Request::Explain(question) => self.explain(&question).map(Response::Explanation),
+            Request::Explain(question) => self.explain(&question).await.map(Response::Explanation),
+            Request::ExplainDecision { id } => self
+                .explain_decision(id)
+                .await
+                .map(|past| Response::PastDecision(Box::new(past))),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
             Request::Events(_) | Request::Errors(_) | Request::HandOver | Request::StandDown => {
                 Err(Failure::new(

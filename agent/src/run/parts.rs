@@ -1,11 +1,12 @@
 //! What a configuration names, loaded: certificates, systems, sources.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
-    config::{Config, Problem},
-    directory::Order,
+    config::{Config, Problem, Source},
+    directory::{Directory, Order},
     gateway::Policy,
+    registry::Registry,
     sources::Sources,
     tls,
 };
@@ -56,6 +57,12 @@ impl Parts {
                     .collect())
             }
         }
+    }
+
+    /// What requests would be judged by, with what is kept of the registry's sources, and the allowlist's entries.
+    #[must_use]
+    pub fn into_ground(self) -> (Policy, Arc<Registry>, Vec<Source>) {
+        (self.policy, Directory::kept(self.registry), self.sources.all())
     }
 
     /// What is allowed, but should be seen to.

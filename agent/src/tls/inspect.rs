@@ -16,6 +16,8 @@ use spinegate_common::Reason;
 pub use facts::CertificateFacts;
 pub use presented::{Presented, PresentedError};
 
+use crate::nrl::Fqdn;
+
 use super::{
     Refusal, Trust, VerifiedClient,
     client::{Certificate, fingerprint, name},
@@ -120,6 +122,9 @@ pub struct Inspection {
     pub accepted_names: Vec<String>,
     /// Certificates of the file that no chain needs.
     pub unused: Vec<String>,
+    /// The accepted name that it has.
+    #[serde(skip)]
+    pub fqdn: Option<Fqdn>,
 }
 
 /// A chain as the handshake builds it, and what the rules say of it.
@@ -153,6 +158,20 @@ impl Rule {
             Self::Usage => "usage",
             Self::Key => "key",
             Self::Name => "name",
+        }
+    }
+
+    /// The name of its check in the audit log.
+    #[must_use]
+    pub const fn check(self) -> &'static str {
+        match self {
+            Self::Chain => "certificate_chain",
+            Self::Issuer => "certificate_issuer",
+            Self::Validity => "certificate_validity",
+            Self::Revocation => "certificate_revocation",
+            Self::Usage => "certificate_usage",
+            Self::Key => "certificate_key",
+            Self::Name => "certificate_fqdn",
         }
     }
 
@@ -247,6 +266,7 @@ pub fn inspect(trust: &Trust, presented: &Presented, now: SystemTime) -> Result<
             .map(|fqdn| fqdn.as_str().to_owned())
             .collect(),
         unused: unused.collect(),
+        fqdn: trust.check_name(presented.leaf()).ok(),
     })
 }
 
@@ -357,7 +377,6 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        nrl::Fqdn,
         tls::{
             client::Time,
             revocation::Revocations,

@@ -219,7 +219,9 @@ impl Trust {
         by_answers.map_or(by_dates, |answers| answers.min(by_dates))
     }
 
-    pub(super) fn fqdns(&self) -> &[Fqdn] {
+    /// R12: the names of which a client's certificate must have one.
+    #[must_use]
+    pub fn fqdns(&self) -> &[Fqdn] {
         &self.fqdns
     }
 

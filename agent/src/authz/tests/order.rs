@@ -7,11 +7,11 @@ use crate::{
     nrl::{Fqdn, Interaction},
 };
 
-use super::{Case, document};
+use super::{Case, document, stored};
 
 type Fault = (Check, Reason, fn(&mut Case));
 
-/// One fault or more for each check, in the published order, on a create. Any two of them fit on one request.
+/// One fault or more for each check, in the published order. Any two of them fit on one request.
 const FAULTS: &[Fault] = &[
     (Check::MethodAndPath, Reason::PathUnknown, |c| {
         c.target = c.target.replace("STU3", "R4")
@@ -49,8 +49,10 @@ const FAULTS: &[Fault] = &[
         }
     }),
     (Check::TokenAsid, Reason::JwtAsidMismatch, |c| {
-        for claim in ["sub", "requesting_system"] {
-            c.claims[claim] = "https://fhir.nhs.uk/Id/accredited-system|200000000206".into();
+        let other = "https://fhir.nhs.uk/Id/accredited-system|200000000206";
+        c.claims["requesting_system"] = other.into();
+        if c.claims.get("requesting_user").is_none() {
+            c.claims["sub"] = other.into();
         }
     }),
     (Check::TokenOds, Reason::JwtOdsMismatch, |c| {
@@ -66,29 +68,46 @@ const FAULTS: &[Fault] = &[
     }),
     (Check::Body, Reason::BodyMalformed, |c| c.body.insert(0, b'x')),
     (Check::Ownership, Reason::NotOwner, |c| {
-        let broken = c.body.first() == Some(&b'x');
-        c.body = document("RGD", None);
-        if broken {
-            c.body.insert(0, b'x');
+        c.stored = vec![stored("p1", "RGD")];
+        if c.method == "POST" {
+            let broken = c.body.first() == Some(&b'x');
+            c.body = document("RGD", None);
+            if broken {
+                c.body.insert(0, b'x');
+            }
         }
     }),
 ];
 
 #[test]
 fn of_any_two_faults_the_earlier_check_answers() {
-    for (first, (check, reason, fault)) in FAULTS.iter().enumerate() {
-        let alone = Case::of(Interaction::Create)
-            .with(fault)
-            .judge()
-            .expect_err(reason.as_str());
-        assert_eq!((alone.check(), alone.reason()), (Some(*check), *reason));
-        for (_, later, other) in &FAULTS[first + 1..] {
-            let both = Case::of(Interaction::Create)
-                .with(fault)
-                .with(other)
-                .judge()
-                .expect_err(reason.as_str());
-            assert_eq!(both.reason(), *reason, "with {}", later.as_str());
+    type Base = fn() -> Case;
+    let bases: [(Base, bool, bool); 6] = [
+        (|| Case::of(Interaction::Create), true, true),
+        (Case::supersede, true, true),
+        (|| Case::of(Interaction::Update), true, true),
+        (|| Case::of(Interaction::Delete), false, true),
+        (|| Case::of(Interaction::Read), false, false),
+        (|| Case::of(Interaction::Search), false, false),
+    ];
+    for (number, (base, has_body, has_owner)) in bases.into_iter().enumerate() {
+        let applies = |(check, _, _): &&Fault| match check {
+            Check::Body => has_body,
+            Check::Ownership => has_owner,
+            _ => true,
+        };
+        let faults: Vec<&Fault> = FAULTS.iter().filter(applies).collect();
+        for (first, (check, reason, fault)) in faults.iter().enumerate() {
+            let alone = base().with(fault).judge().expect_err(reason.as_str());
+            assert_eq!(
+                (alone.check(), alone.reason()),
+                (Some(*check), *reason),
+                "{number}"
+            );
+            for (_, later, other) in &faults[first + 1..] {
+                let both = base().with(fault).with(other).judge().expect_err(reason.as_str());
+                assert_eq!(both.reason(), *reason, "{number} with {}", later.as_str());
+            }
         }
     }
 }

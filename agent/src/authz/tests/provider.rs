@@ -7,7 +7,7 @@ use spinegate_common::Reason;
 
 use crate::{
     authz::{Check, Denial, Described, Provider, Requester, Retrieval, Rules, Verdict, checks, explain},
-    nrl::{Asid, ClaimRules, Claims, Endpoint, ErrorTable, Fqdn, Interaction, InteractionId, Token},
+    nrl::{Asid, ClaimRules, Claims, Endpoint, ErrorTable, Fqdn, Interaction, Token},
     registry::{Registry, System},
 };
 
@@ -458,48 +458,56 @@ fn a_denial_tells_the_audit_the_trace_id_as_soon_as_it_is_known() {
 
 #[test]
 fn explanations_agree_with_decisions() {
-    let described = |case: &Case, interaction: &str| Described {
-        asid: Asid::parse(ASID).unwrap(),
-        interaction: InteractionId::parse(interaction).unwrap(),
-        to_asid: Asid::parse(GATEWAY).ok(),
-        custodian: None,
+    let described = |case: &Case| Described {
+        method: case.method.parse().unwrap(),
+        uri: case.target.parse().unwrap(),
+        headers: case.headers(),
+        whole: true,
+        body: None,
         fqdn: Fqdn::parse("ssp.example.nhs.uk").ok(),
-        token: Some(token(&case.claims)),
+        custodian: None,
+        stored: None,
     };
-    let [declared, _] = Interaction::Retrieve.ids();
-    for (check, _, diagnostics, fault) in FAULTS {
-        if matches!(
-            check,
-            Check::MethodAndPath | Check::Headers | Check::Receiver | Check::TokenForm
-        ) {
-            continue;
-        }
+    let explained = |case: &Case, described: &Described| {
+        explain(
+            &case.rules(),
+            &Registry::of(case.system.clone()),
+            described,
+            now(),
+        )
+    };
+    for (_, _, diagnostics, fault) in FAULTS {
         for case in [Case::any(), Case::registered()] {
             let case = case.with(fault);
-            let registry = Registry::of(case.system.clone());
-            let explanation = explain(&case.rules(), &registry, &described(&case, declared), now());
-            let denial = case.judge().err();
-            let decided = denial.as_ref().and_then(Denial::check).map(Check::as_str);
-            assert_eq!(explanation.decided_by, decided, "{diagnostics}");
+            let explanation = explained(&case, &described(&case));
+            assert_eq!(explanation.denial, case.judge().err(), "{diagnostics}");
         }
     }
-    let case = Case::any();
-    let locators = described(&case, Interaction::Read.ids()[0]);
-    let explanation = explain(&case.rules(), &Registry::of(None), &locators, now());
-    assert_eq!(explanation.decided_by, Some("method_and_path"));
-    let sound = explain(
-        &case.rules(),
-        &Registry::of(None),
-        &described(&case, declared),
-        now(),
-    );
-    assert!(sound.allowed);
-    let known = sound
-        .checks
-        .iter()
-        .find(|checked| checked.check == "asid_known")
-        .unwrap();
-    assert!(matches!(known.verdict, Verdict::NotNeeded { .. }));
+    // What only names the requester lacks everything else, and nothing of it fails.
+    for (case, wanted) in [
+        (Case::any(), "p????nnn?nnnn"),
+        (Case::registered(), "p????ppp??pnn"),
+    ] {
+        let mut bare = Described {
+            whole: false,
+            fqdn: None,
+            ..described(&case)
+        };
+        bare.headers.clear();
+        bare.headers.insert("ssp-from", HeaderValue::from_static(ASID));
+        let explanation = explained(&case, &bare);
+        let letters: String = explanation
+            .checks
+            .iter()
+            .map(|(_, verdict)| match verdict {
+                Verdict::Passed { .. } => 'p',
+                Verdict::NotGiven { .. } => '?',
+                Verdict::NotNeeded { .. } => 'n',
+                Verdict::Failed { .. } | Verdict::NotReached => 'F',
+            })
+            .collect();
+        assert_eq!(letters, wanted);
+    }
 }
 
 proptest! {

@@ -112,8 +112,8 @@ fn a_failure_arrives_with_its_kind_and_mend() {
 
 #[test]
 fn several_calls_on_one_connection_are_answered_in_order() {
-    let line = r#"{"version":5,"request":{"verb":"status"}}
-{"version":5,"request":{"verb":"reload"}}
+    let line = r#"{"version":6,"request":{"verb":"status"}}
+{"version":6,"request":{"verb":"reload"}}
 "#;
     let answers = beside_a_server(|path| exchange(&path, line.as_bytes()));
     let lines: Vec<&str> = answers.lines().collect();
@@ -126,7 +126,7 @@ fn several_calls_on_one_connection_are_answered_in_order() {
 #[test]
 fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
     let answers = beside_a_server(|path| {
-        exchange(&path, b"nonsense\n{\"version\":6,\"request\":{\"new\":1}}\n{\"version\":5,\"request\":{\"verb\":\"status\"}}\n")
+        exchange(&path, b"nonsense\n{\"version\":7,\"request\":{\"new\":1}}\n{\"version\":6,\"request\":{\"verb\":\"status\"}}\n")
     });
     let lines: Vec<&str> = answers.lines().collect();
     assert_eq!(lines.len(), 3, "{answers}");
@@ -136,7 +136,7 @@ fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
         lines[0]
     );
     assert!(
-        lines[1].contains("protocol version 6, the agent speaks 5"),
+        lines[1].contains("protocol version 7, the agent speaks 6"),
         "{}",
         lines[1]
     );
@@ -146,13 +146,13 @@ fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
 #[test]
 fn a_line_without_end_is_refused_and_not_kept() {
     let answer = beside_a_server(|path| exchange(&path, &vec![b'x'; MAX_LINE as usize + 1]));
-    assert!(answer.contains("longer than 65536 bytes"), "{answer}");
+    assert!(answer.contains("longer than 4194304 bytes"), "{answer}");
 }
 
 #[test]
 fn clients_over_the_limit_are_turned_away_and_the_others_served() {
     beside_a_server(|path| {
-        let line = b"{\"version\":5,\"request\":{\"verb\":\"status\"}}\n";
+        let line = b"{\"version\":6,\"request\":{\"verb\":\"status\"}}\n";
         let mut kept: Vec<Blocking> = Vec::new();
         for _ in 0..MAX_CLIENTS {
             let mut stream = Blocking::connect(&path).unwrap();
@@ -241,8 +241,8 @@ fn events_are_sent_as_they_happen_until_the_agent_stops() {
 
 #[test]
 fn another_call_ends_the_events_and_is_answered() {
-    let lines = r#"{"version":5,"request":{"verb":"events","follow":true}}
-{"version":5,"request":{"verb":"status"}}
+    let lines = r#"{"version":6,"request":{"verb":"events","follow":true}}
+{"version":6,"request":{"verb":"status"}}
 "#;
     let answers = beside_a_server(|path| exchange(&path, lines.as_bytes()));
     let lines: Vec<&str> = answers.lines().collect();
@@ -293,7 +293,7 @@ fn a_client_that_does_not_read_holds_up_neither_others_nor_the_agents_end() {
 
 #[test]
 fn a_client_that_goes_away_leaves_its_place() {
-    let follow = b"{\"version\":5,\"request\":{\"verb\":\"events\",\"follow\":true}}\n";
+    let follow = b"{\"version\":6,\"request\":{\"verb\":\"events\",\"follow\":true}}\n";
     beside_a_server(|path| {
         // More often than may follow at once.
         for _ in 0..2 * MAX_CLIENTS {

@@ -38,7 +38,7 @@ pub(super) fn health() -> config::Health {
 }
 
 /// `[gateway]` as the documentation's example has it, but for the addresses and the times.
-pub(super) fn settings(addresses: &[SocketAddr]) -> config::Gateway {
+pub(in crate::gateway) fn settings(addresses: &[SocketAddr]) -> config::Gateway {
     let (_, rest) = DOCUMENTATION.split_once("```toml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
     let folder = tempfile::tempdir().unwrap();

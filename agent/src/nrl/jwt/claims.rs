@@ -57,9 +57,9 @@ impl Default for ClaimRules {
     }
 }
 
-const SYSTEM: &str = "https://fhir.nhs.uk/Id/accredited-system";
-const ORGANISATION: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
-const USER: &str = "https://fhir.nhs.uk/Id/sds-role-profile-id";
+pub(super) const SYSTEM: &str = "https://fhir.nhs.uk/Id/accredited-system";
+pub(super) const ORGANISATION: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
+pub(super) const USER: &str = "https://fhir.nhs.uk/Id/sds-role-profile-id";
 const PATIENT: &str = "https://fhir.nhs.net/Id/nhs-number";
 /// The NRL's own example of a citizen's token has this in `sub`.
 const PATIENT_OVER_HTTP: &str = "http://fhir.nhs.net/Id/nhs-number";

@@ -52,17 +52,28 @@ impl Presented {
     /// # Errors
     /// There is no certificate, or not every one can be read.
     pub fn read(path: &Path) -> Result<Self, PresentedError> {
+        let content = fs::read(path).map_err(|error| PresentedError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        Self::of(&content, path)
+    }
+
+    /// The same of what was read from a file.
+    ///
+    /// # Errors
+    /// There is no certificate, or not every one can be read.
+    pub fn of(content: &[u8], path: &Path) -> Result<Self, PresentedError> {
         let path = || path.to_owned();
-        let content = fs::read(path()).map_err(|error| PresentedError::File { path: path(), error })?;
         let holds = |words: &str| {
             content
                 .windows(words.len())
                 .any(|window| window == words.as_bytes())
         };
         let certificates = if holds("-----BEGIN ") {
-            X509::stack_from_pem(&content).map_err(|error| PresentedError::Damaged { path: path(), error })?
+            X509::stack_from_pem(content).map_err(|error| PresentedError::Damaged { path: path(), error })?
         } else {
-            X509::from_der(&content).into_iter().collect()
+            X509::from_der(content).into_iter().collect()
         };
         let mut certificates = certificates.into_iter();
         match certificates.next() {

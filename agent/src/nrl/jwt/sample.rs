@@ -1,0 +1,51 @@
+//! A token that passes, for requests that are only described.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::json;
+
+use super::claims::{ORGANISATION, SYSTEM, USER};
+use crate::nrl::Interaction;
+
+/// A token of a professional whose system asks for an interaction now.
+#[must_use]
+pub fn sample_token(interaction: Interaction, asid: &str, ods: &str, now: SystemTime) -> String {
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let access = if interaction.writes() { "write" } else { "read" };
+    let resource = match interaction {
+        Interaction::Retrieve => "*",
+        _ => "DocumentReference",
+    };
+    let user = format!("{USER}|000000000000");
+    let claims = json!({
+        "iss": "https://sample.example.nhs.uk",
+        "sub": user,
+        "aud": "https://sample.example.nhs.uk",
+        "iat": now,
+        "exp": now + 300,
+        "reason_for_request": "directcare",
+        "scope": format!("patient/{resource}.{access}"),
+        "requesting_system": format!("{SYSTEM}|{asid}"),
+        "requesting_organization": format!("{ORGANISATION}|{ods}"),
+        "requesting_user": user,
+    });
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    format!("{header}.{}.", URL_SAFE_NO_PAD.encode(claims.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nrl::{ClaimRules, Claims, Token};
+
+    #[test]
+    fn it_passes_for_every_interaction() {
+        let now = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        for interaction in Interaction::ALL {
+            let token = Token::parse(&sample_token(interaction, "200000000205", "RR8", now)).unwrap();
+            let claims = Claims::check(&token, interaction, &ClaimRules::default(), now);
+            assert_eq!(claims.map(|claims| claims.ods.to_string()), Ok("RR8".to_owned()));
+        }
+    }
+}
