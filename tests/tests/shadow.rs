@@ -340,7 +340,9 @@ fn metric(lab: &Lab, name: &str) -> Result<u64> {
         .args(["-sS", &format!("http://{METRICS}/metrics")])
         .output()?;
     let text = scrape.stdout;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    // Another metric may begin with its name.
+    let values = |line| str::strip_prefix(line, name)?.strip_prefix(' ');
+    let line = text.lines().find_map(values);
     let value = line.with_context(|| format!("no {name} in\n{text}"))?;
     Ok(value.trim().parse()?)
 }
