@@ -5,13 +5,19 @@ use std::{
     net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::server::{POLL, Server};
+use crate::{
+    server::{POLL, Server},
+    wait::wait_until,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running upstream. It ends when dropped.
 #[derive(Debug)]
@@ -51,6 +57,8 @@ struct Shared {
     heard: Mutex<Vec<Heard>>,
     /// What could not be read as requests.
     faults: Mutex<Vec<String>>,
+    /// Connections that have not ended.
+    open: AtomicUsize,
 }
 
 impl Recorder {
@@ -75,9 +83,11 @@ impl Recorder {
         let server = Server::open(namespace, address, {
             let shared = Arc::clone(&shared);
             move |stream, number, stop| {
+                shared.open.fetch_add(1, Ordering::SeqCst);
                 if let Err(error) = serve(stream, (sender, number), &shared, stop) {
                     locked(&shared.faults).push(format!("{error:#}"));
                 }
+                shared.open.fetch_sub(1, Ordering::SeqCst);
             }
         })?;
         Ok(Self {
@@ -104,12 +114,18 @@ impl Recorder {
         Ok(locked(&self.shared.heard).iter().skip(mark).cloned().collect())
     }
 
-    /// The requests after a mark, and what came that is no request since this was asked the last time.
-    #[must_use]
-    pub fn all_since(&self, mark: usize) -> (Vec<Heard>, Vec<String>) {
+    /// The requests after a mark, and what came that is no request since this was asked the last time. Waits for the ends of
+    /// all connections, since until then more may come.
+    ///
+    /// # Errors
+    /// A connection does not end.
+    pub fn all_since(&self, mark: usize) -> Result<(Vec<Heard>, Vec<String>)> {
+        wait_until("the upstream's connections to end", PATIENCE, || {
+            Ok(self.shared.open.load(Ordering::SeqCst) == 0)
+        })?;
         let faults = std::mem::take(&mut *locked(&self.shared.faults));
         let heard = locked(&self.shared.heard).iter().skip(mark).cloned().collect();
-        (heard, faults)
+        Ok((heard, faults))
     }
 }
 
@@ -170,9 +186,16 @@ fn read(received: &[u8], sender: Sender) -> Result<Option<(Heard, usize)>> {
     };
     let mut lines = head.trim_end().split("\r\n");
     let line = lines.next().unwrap_or_default();
-    let [method, target, "HTTP/1.1"] = line.split(' ').collect::<Vec<_>>()[..] else {
+    let [method, target, version] = line.split(' ').collect::<Vec<_>>()[..] else {
         bail!("no request line: {line:?}");
     };
+    let known = match sender {
+        Sender::Gateway => version == "HTTP/1.1",
+        Sender::Proxy => version.starts_with("HTTP/"),
+    };
+    if !known {
+        bail!("no request line: {line:?}");
+    }
     let fields = lines
         .map(|line| {
             let (name, value) = line

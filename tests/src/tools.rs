@@ -1,5 +1,5 @@
-//! The tools that `cargo xtask setup` keeps: those in Python, of the versions in `tests/probes/requirements.txt`, and the LDAP
-//! server, unpacked from its packages.
+//! The tools that `cargo xtask setup` keeps: those in Python, of the versions in `tests/probes/requirements.txt`, and the
+//! LDAP server and others, unpacked from their packages.
 
 use std::{
     env,
@@ -22,6 +22,14 @@ pub fn program(name: &str) -> Result<PathBuf> {
 /// It is not there.
 pub fn directory(package: &str) -> Result<PathBuf> {
     installed(&Path::new("directory").join(package))
+}
+
+/// A program of another unpacked package, such as `nginx/usr/sbin/nginx`.
+///
+/// # Errors
+/// It is not there.
+pub fn peer(path: &str) -> Result<PathBuf> {
+    installed(&Path::new("peers").join(path))
 }
 
 fn installed(path: &Path) -> Result<PathBuf> {

@@ -60,9 +60,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libltdl7", "a library of slapd"),
 ];
 
-/// The handshakes' benchmark runs these by itself, on its own loopback. They are unpacked and not installed, as a package that
-/// is installed starts its service, here on ports of the host.
-const PEERS: &[&str] = &["nginx", "haproxy", "stunnel4"];
+/// The handshakes' benchmark and the lab's suites run these by themselves, in namespaces of their own. They are unpacked and
+/// not installed, as a package that is installed starts its service, here on ports of the host.
+const PEERS: &[&str] = &["nginx", "haproxy", "stunnel4", "slowhttptest"];
 
 /// The lab's LDAP server and its client, unpacked for the same reason.
 const DIRECTORY: &[&str] = &["slapd", "ldap-utils"];
@@ -206,7 +206,7 @@ fn missing() -> Result<Vec<Step>> {
         steps.push(install);
     }
     let unpacked = [
-        ("a peer of the handshakes' benchmark", PEERS, peers()?),
+        ("a peer of benchmarks and suites", PEERS, peers()?),
         (
             "the lab's LDAP server",
             DIRECTORY,

@@ -1,6 +1,7 @@
 //! What has two readings is refused: streams over mTLS, with an upstream that keeps what it gets.
 
 mod cases;
+mod peers;
 mod pieces;
 
 use std::{
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             a_stream_with_two_readings_is_refused_and_nothing_of_it_reaches_the_upstream,
             a_stream_with_one_reading_is_answered_request_by_request,
             the_cases_are_no_fewer_than_they_were,
+            other_proxies_let_through_what_the_documentation_says,
             a_stream_is_judged_alike_however_it_is_cut,
             a_head_that_drips_is_refused_in_time,
             a_connection_without_a_request_is_closed_without_an_answer,
@@ -123,6 +125,11 @@ fn the_cases_are_no_fewer_than_they_were(_: &mut Lab) -> Result<()> {
     println!("    {refused} streams are refused, {} are taken", TAKEN.len());
     ensure!(refused >= 200 && TAKEN.len() >= 28, "{refused}, {}", TAKEN.len());
     Ok(())
+}
+
+/// `SPINEGATE_WRITE_DOCS=1` writes what was found into docs/http.md.
+fn other_proxies_let_through_what_the_documentation_says(lab: &mut Lab) -> Result<()> {
+    peers::compare(lab, "other_proxies_let_through_what_the_documentation_says")
 }
 
 /// One of each class again, in pieces of one byte: the verdict does not depend on what TLS records a stream comes in.
