@@ -45,7 +45,15 @@ impl NhsNumber {
         let number = reference
             .strip_prefix(Self::REFERENCE_PREFIX)
             .ok_or(PatientError::Reference)?;
-        Self::parse(number).map_err(|_| PatientError::Number(number.to_owned()))
+        // Beyond a number that is misspelt it is another form of reference, or another parameter behind it.
+        let is_one_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-');
+        Self::parse(number).map_err(|_| {
+            if number.bytes().all(is_one_word) {
+                PatientError::Number(number.to_owned())
+            } else {
+                PatientError::Reference
+            }
+        })
     }
 
     /// Its ten digits.
@@ -64,7 +72,7 @@ impl fmt::Debug for NhsNumber {
 
 #[cfg(test)]
 mod tests {
-    use super::NhsNumber;
+    use super::{NhsNumber, PatientError};
 
     #[test]
     fn a_patient_reference_is_the_exact_prefix_and_ten_digits() {
@@ -79,6 +87,29 @@ mod tests {
             "https://demographics.spineservices.nhs.uk/STU3/Patient/9876543210/",
         ] {
             assert!(NhsNumber::from_reference(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_prefix_is_called_a_number_only_where_it_may_be_meant_as_one() {
+        let of = |tail: &str| NhsNumber::from_reference(&format!("{}{tail}", NhsNumber::REFERENCE_PREFIX));
+        for tail in [
+            "",
+            "987654321",
+            "98765432100",
+            "987 654 3210",
+            "987-654-3210",
+            "987654321O",
+        ] {
+            assert_eq!(of(tail), Err(PatientError::Number(tail.to_owned())));
+        }
+        for tail in [
+            "9876543210/",
+            "9876543210&identifier=a|b",
+            "9876543210?x",
+            "９８７６５４３２１０",
+        ] {
+            assert_eq!(of(tail), Err(PatientError::Reference), "{tail}");
         }
     }
 
