@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,8 @@ pub enum Step {
     Read,
     /// Say this.
     Say(Vec<u8>),
+    /// Say nothing for so long.
+    Wait(Duration),
     /// Say nothing more until the gateway goes away.
     Hold,
     /// Have the kernel send a reset.
@@ -133,6 +136,7 @@ fn converse(
     while let Some(step) = steps.next() {
         match step {
             Step::Say(bytes) => stream.write_all(bytes)?,
+            Step::Wait(time) => thread::sleep(*time),
             Step::Read => {
                 if !read_head(&mut *stream, &over)? {
                     return Ok(());

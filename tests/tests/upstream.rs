@@ -27,6 +27,8 @@ const SOUND: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 const ROGUE: &str = "127.0.0.1:8081";
 const NAME: &str = "locator.lab.nhs.uk";
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Shorter than any limit.
+const DRIP: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     Suite {
@@ -82,6 +84,51 @@ fn an_answer_that_breaks_http_is_502_and_the_client_keeps_its_connection(lab: &m
             "upstream_framing",
         ),
         ("no length", says(head("")), "upstream_framing"),
+        (
+            "a negative length",
+            says(head("Content-Length: -2\r\n")),
+            "upstream_framing",
+        ),
+        (
+            "a length with a sign",
+            says(head("Content-Length: +2\r\n")),
+            "upstream_framing",
+        ),
+        (
+            "a list of lengths",
+            says(head("Content-Length: 2, 2\r\n")),
+            "upstream_framing",
+        ),
+        (
+            "a hexadecimal length",
+            says(head("Content-Length: 0x2\r\n")),
+            "upstream_framing",
+        ),
+        (
+            "a length beyond all",
+            says(head("Content-Length: 18446744073709551618\r\n")),
+            "upstream_framing",
+        ),
+        (
+            "another coding",
+            says(head("Transfer-Encoding: gzip, chunked\r\n")),
+            "upstream_framing",
+        ),
+        (
+            "a coding that is none",
+            says(head("Transfer-Encoding: identity\r\n")),
+            "upstream_framing",
+        ),
+        (
+            "a line that is folded",
+            says(head("Content-Length: 2\r\nX-A: b\r\n c\r\n")),
+            "upstream_framing",
+        ),
+        (
+            "a version of its own",
+            says("HTTP/3.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+            "upstream_framing",
+        ),
         ("a huge head", says(huge), "upstream_framing"),
         (
             "another protocol",
@@ -110,7 +157,7 @@ fn an_answer_that_breaks_http_is_502_and_the_client_keeps_its_connection(lab: &m
     let metrics = lab.audit().since(0)?;
     let sides = metrics.iter().filter(|entry| *at(entry, "/side") == "upstream");
     ensure!(
-        sides.count() >= 36,
+        sides.count() >= 72,
         "the audit log does not say whose doing it was"
     );
     Ok(())
@@ -131,6 +178,14 @@ fn an_upstream_that_says_nothing_is_504(lab: &mut Lab) -> Result<()> {
     for script in [
         vec![Step::Read, Step::Hold],
         vec![Step::Read, say("HTTP/1.1 200 OK\r\nContent-Le"), Step::Hold],
+        // Something comes all the time, but never an answer.
+        std::iter::once(Step::Read)
+            .chain(vec![[say("HTTP/1.1 103 Early Hints\r\n\r\n"), Step::Wait(DRIP)]; 20].concat())
+            .collect(),
+        std::iter::once(Step::Read)
+            .chain([say("HTTP/1.1 200 OK\r\n")])
+            .chain(vec![[say("X-A: b\r\n"), Step::Wait(DRIP)]; 20].concat())
+            .collect(),
     ] {
         let _rogue = rogue(lab, script)?;
         let begin = Instant::now();
@@ -151,6 +206,9 @@ fn an_answer_that_is_cut_off_or_stops_never_looks_whole(lab: &mut Lab) -> Result
         (chunked, Some(Step::Reset), "upstream_reset"),
         (chunked, Some(Step::Hold), "upstream_stalled"),
         (chunked, Some(say("not a length\r\n")), "upstream_framing"),
+        (chunked, Some(say("-1\r\nx\r\n0\r\n\r\n")), "upstream_framing"),
+        (chunked, Some(say("1\r\nxyz\r\n0\r\n\r\n")), "upstream_framing"),
+        (chunked, Some(say("ffffffffffffffff1\r\n")), "upstream_framing"),
     ] {
         let script = [Step::Read, say(text)].into_iter().chain(end.clone()).collect();
         let rogue = rogue(lab, script)?;
