@@ -7,6 +7,15 @@ mod errors;
 mod farewell;
 mod listener;
 mod load;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "it says by panicking what does not hold, as tests do"
+)]
+pub mod oracle;
 mod owners;
 mod record;
 mod request;

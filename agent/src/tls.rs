@@ -37,5 +37,13 @@ pub use stream::{Fault, TlsStream};
 pub use trust::{Authorities, Trust};
 pub use wanted::Wanted;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        clippy::unwrap_used,
+        reason = "the tests of this room use more of it"
+    )
+)]
 pub(crate) mod testing;

@@ -1,6 +1,8 @@
 //! A PKI in memory, for the tests of this room. Its time is [`NOW`], whatever the clock says.
 
 use std::{
+    fs,
+    path::Path,
     sync::OnceLock,
     time::{Duration, SystemTime},
 };
@@ -17,11 +19,42 @@ use openssl::{
     },
 };
 
+use super::{Acceptor, VerifiedClient, Wanted, load};
+use crate::{config, nrl::Fqdn};
+
 /// The tests' present, in seconds since 1970.
 pub(super) const NOW: i64 = 1_700_000_000;
 pub(super) const DAY: i64 = 86_400;
 /// The name in a leaf.
 pub(super) const FQDN: &str = "ssp.example.nhs.uk";
+
+/// Writes the files of a PKI into a folder, has the configuration name them, and gives the acceptor that trusts it with a
+/// client that it has verified.
+pub(crate) fn verified(folder: &Path, config: &mut config::Tls) -> (Acceptor, VerifiedClient) {
+    let root = Ca::root("Root");
+    let sub = root.subordinate(Template::ca("Sub"));
+    let leaf = sub.issue(Template::leaf());
+    let file = |name: &str, content: Vec<u8>| {
+        let path = folder.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    config.certificate = file("own.pem", root.issue(Template::leaf()).to_pem().unwrap());
+    config.private_key = file("own.key", key().private_key_to_pem_pkcs8().unwrap());
+    config.client.roots = vec![file("root.pem", root.certificate.to_pem().unwrap())];
+    config.client.issuers = vec![file("sub.pem", sub.certificate.to_pem().unwrap())];
+    config.client.fqdns = vec![Fqdn::parse(FQDN).unwrap()];
+    config.client.crls = [&root, &sub]
+        .into_iter()
+        .zip(["root.crl", "sub.crl"])
+        .map(|(ca, name)| file(name, ca.fresh_crl(&[]).to_pem().unwrap()))
+        .collect();
+    let loaded = load(config, at(0)).unwrap();
+    let acceptor = Acceptor::new(config, loaded, Wanted::new().0).unwrap();
+    let chain: [&X509Ref; 3] = [&leaf, &sub.certificate, &root.certificate];
+    let client = acceptor.trust().judge(&chain, at(0)).unwrap();
+    (acceptor, client)
+}
 
 /// A moment, in seconds from [`NOW`].
 pub(super) fn at(seconds: i64) -> SystemTime {
