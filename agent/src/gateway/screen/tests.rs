@@ -198,6 +198,8 @@ fn limits_are_kept_to_the_byte() {
 #[test]
 fn the_documentation_lists_every_rule() {
     let page = include_str!("../../../../docs/http.md");
+    // What is behind speaks of some of them again.
+    let (page, _) = page.split_once("<!-- peers:begin -->").unwrap();
     let rows: Vec<String> = Rule::ALL
         .iter()
         .map(|rule| {
