@@ -38,12 +38,6 @@ pub use trust::{Authorities, Trust};
 pub use wanted::Wanted;
 
 #[cfg(any(test, feature = "fuzzing"))]
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        clippy::unwrap_used,
-        reason = "the tests of this room use more of it"
-    )
-)]
+#[cfg_attr(not(test), allow(dead_code, reason = "the tests of this room use more of it"))]
+#[allow(clippy::unwrap_used, reason = "it is for tests alone")]
 pub(crate) mod testing;
