@@ -69,7 +69,14 @@ fn what_somebody_does_to_the_log_is_found_and_named(lab: &mut Lab) -> Result<()>
             },
             1,
         ),
-        ("out_of_order", |lines, at| lines.insert(at, lines[at]), 2),
+        (
+            "out_of_order",
+            |lines, at| {
+                let twice = lines.get(at).copied();
+                lines.splice(at..at, twice);
+            },
+            2,
+        ),
         (
             "foreign",
             |lines, at| lines.insert(at, "{\"event\":\"request\"}"),

@@ -179,9 +179,9 @@ fn a_refused_request_is_explained_by_its_id_and_every_line_names_its_check(lab: 
             .context("an answer without an id")?
             .to_owned();
         let past = decision(lab, &id)?;
-        let explained = &past["explanation"];
+        let explained = at(&past, "/explanation");
         ensure!(
-            explained["decided_by"] == check && explained["reason"] == reason,
+            at(explained, "/decided_by") == check && at(explained, "/reason") == reason,
             "{past}"
         );
         ensure!(*at(&past, "/record/check") == check, "{past}");
@@ -190,11 +190,14 @@ fn a_refused_request_is_explained_by_its_id_and_every_line_names_its_check(lab: 
             *at(&past, "/explanation/told/diagnostics") == answer.diagnostics(),
             "{past}"
         );
-        ensure!(past["now"] == now, "{past}");
+        ensure!(at(&past, "/now") == now, "{past}");
         let outcome = |name: &str| {
-            let checks = explained["checks"].as_array().into_iter().flatten();
-            let mut named = checks.filter(|one| one["check"] == name);
-            named.next().map(|one| one["outcome"].clone()).unwrap_or_default()
+            let checks = at(explained, "/checks").as_array().into_iter().flatten();
+            let mut named = checks.filter(|one| at(one, "/check") == name);
+            named
+                .next()
+                .map(|one| at(one, "/outcome").clone())
+                .unwrap_or_default()
         };
         ensure!(outcome("framing") == "pass" && outcome(check) == "fail", "{past}");
     }
@@ -235,8 +238,8 @@ fn a_past_refusal_says_whether_the_present_registry_would_refuse_it(lab: &mut La
         fs::write(&registry, text)?;
         lab.agent().order(&["reload"])?;
         let past = decision(lab, &id)?;
-        let why = past["now_because"].as_str().unwrap_or_default();
-        ensure!(past["now"] == now && why.contains(because), "{now}: {past}");
+        let why = at(&past, "/now_because").as_str().unwrap_or_default();
+        ensure!(at(&past, "/now") == now && why.contains(because), "{now}: {past}");
     }
     Ok(())
 }
@@ -258,7 +261,7 @@ fn a_request_as_sent_is_explained_as_it_is_answered(lab: &mut Lab) -> Result<()>
     ] {
         let (explained, finished) = explain_bytes(lab, &message.bytes(), &["--stored", &stored])?;
         ensure!(
-            finished.code == Some(0) && explained["decision"] == "allow",
+            finished.code == Some(0) && at(&explained, "/decision") == "allow",
             "{explained}"
         );
         let unclear = outcomes(&explained, |name| {
@@ -299,7 +302,7 @@ fn of_any_two_faults_on_the_wire_the_earlier_check_answers(lab: &mut Lab) -> Res
             let (explained, finished) = explain_bytes(lab, &bytes, &[])?;
             ensure!(finished.code == Some(1), "{}", finished.said());
             ensure!(
-                explained["decided_by"] == *check && explained["reason"] == *reason,
+                at(&explained, "/decided_by") == *check && at(&explained, "/reason") == *reason,
                 "{}: {explained}",
                 context()
             );
@@ -331,10 +334,10 @@ fn a_certificate_is_explained_as_its_handshake_ends(lab: &mut Lab) -> Result<()>
         let (explained, finished) = explain(lab, &["--cert", &cert])?;
         ensure!(finished.code == Some(1), "{}", finished.said());
         ensure!(
-            explained["decided_by"] == check && explained["reason"] == reason,
+            at(&explained, "/decided_by") == check && at(&explained, "/reason") == reason,
             "{leaf}: {explained}"
         );
-        ensure!(explained["told"] == json!({}), "{leaf}: {explained}");
+        ensure!(*at(&explained, "/told") == json!({}), "{leaf}: {explained}");
     }
     let cert = lab.pki().leaf("good")?.cert.display().to_string();
     let (explained, finished) = explain(lab, &["--cert", &cert])?;
@@ -459,9 +462,9 @@ fn explained(lab: &Lab, arguments: &[&str]) -> Result<(Value, Finished)> {
 }
 
 fn outcomes(explained: &Value, wanted: fn(&str) -> bool) -> impl Iterator<Item = Value> {
-    let checks = explained["checks"].as_array().into_iter().flatten();
-    let checks = checks.filter(move |check| check["check"].as_str().is_some_and(wanted));
-    checks.map(|check| check["outcome"].clone())
+    let checks = at(explained, "/checks").as_array().into_iter().flatten();
+    let checks = checks.filter(move |check| at(check, "/check").as_str().is_some_and(wanted));
+    checks.map(|check| at(check, "/outcome").clone())
 }
 
 fn file(lab: &Lab, name: &str, text: &str) -> Result<String> {

@@ -678,7 +678,8 @@ fn no_swap_of_registries_allows_what_neither_allows(lab: &mut Lab) -> Result<()>
         fs::write(&file, text)?;
         lab.agent().order(&["reload"]).map(drop)
     };
-    swap(&registries[0])?;
+    let [first, _] = &registries;
+    swap(first)?;
     let before = lab.database().pointers()?;
     let dialer = lab.client(Host::Ssp).dialer()?;
     let ended = AtomicBool::new(false);
@@ -697,7 +698,12 @@ fn no_swap_of_registries_allows_what_neither_allows(lab: &mut Lab) -> Result<()>
                 })
             })
             .collect();
-        let swaps = (1..=SWAPS).try_for_each(|number| swap(&registries[number % 2]));
+        let swaps = registries
+            .iter()
+            .cycle()
+            .skip(1)
+            .take(SWAPS)
+            .try_for_each(|registry| swap(registry));
         ended.store(true, Ordering::Relaxed);
         let mut all = BTreeMap::<u16, usize>::new();
         for asker in asking {
