@@ -3,8 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -29,6 +28,8 @@ pub(in crate::gateway) struct AnswerBody {
     /// Runs while the upstream is waited for, and not while the client is.
     waiting: Option<Pin<Box<Sleep>>>,
     passed: u64,
+    /// What has broken the answer off, until what came before is on its way.
+    broken: Option<UpstreamError>,
     report: Option<Box<dyn FnOnce(UpstreamError) + Send>>,
 }
 
@@ -49,6 +50,7 @@ impl AnswerBody {
             idle,
             waiting: None,
             passed: 0,
+            broken: None,
             report: None,
         }
     }
@@ -80,6 +82,22 @@ impl AnswerBody {
         error
     }
 
+    /// The next of the body, and what is needed to have one. The driver is woken for what it waits for; the body waits for
+    /// nothing but the driver.
+    fn poll_driven(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let silent = &mut Context::from_waker(Waker::noop());
+        let frame = Pin::new(&mut self.body).poll_frame(silent);
+        let (Poll::Pending, Some(connection)) = (&frame, &mut self.connection) else {
+            return frame;
+        };
+        connection.drive(silent);
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(silent) {
+            return Poll::Ready(frame);
+        }
+        connection.drive(cx);
+        Pin::new(&mut self.body).poll_frame(silent)
+    }
+
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let idle = self.idle;
         self.waiting
@@ -98,8 +116,11 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = self.get_mut();
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(this.break_off(error))));
+        }
         loop {
-            let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+            let frame = match this.poll_driven(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
                     return this.poll_idle(cx).map(|()| {
@@ -120,7 +141,12 @@ impl Body for AnswerBody {
                     // Trailers: the client was told of none.
                     Err(_) => continue,
                 },
-                Some(Err(error)) => Some(Err(this.break_off(UpstreamError::of(&error)))),
+                Some(Err(error)) => {
+                    // hyper sends what it has when there is nothing more for now, and throws it away at an error.
+                    this.broken = Some(UpstreamError::of(&error));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 None => {
                     this.ended = true;
                     None
@@ -147,16 +173,12 @@ impl Drop for AnswerBody {
         if self.sound {
             lease.member.succeeded();
         }
-        let member = Arc::clone(&lease.member);
         // Outside of a runtime there is nobody left to keep it for.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(async move {
-            if let Some(connection) = connection.settle().await {
-                member.keep(connection);
-            }
-        });
+        if tokio::runtime::Handle::try_current().is_ok()
+            && let Some(connection) = connection.settle()
+        {
+            lease.member.keep(connection);
+        }
     }
 }
 

@@ -1,9 +1,16 @@
 //! One connection to an upstream: made, used for one request at a time, kept for the next.
 //!
 //! hyper's connection is used directly and not its pool: it gives a request back that it has not begun to send, and it is
-//! known here which connection a request went over and how that ended.
+//! known here which connection a request went over and how that ended. It has no task of its own either: whoever waits for
+//! an answer moves its bytes, and nobody has to be woken for that.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,7 +23,6 @@ use hyper_util::rt::TokioIo;
 use spinegate_common::Reason;
 use tokio::{
     net::TcpStream,
-    task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
@@ -28,14 +34,16 @@ use super::{
 use crate::tls::{ConnectError, Connector};
 
 const MAX_HEADERS: usize = 100;
-/// How long a connection may take to be ready for its next request when the last one is over.
-const SETTLING: Duration = Duration::from_secs(1);
+
+/// Moves the bytes of a connection.
+type Driver = http1::Connection<TokioIo<Wire>, Full<Bytes>>;
 
 /// A connection behind its handshakes. Dropped, it is cut off.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    driver: Option<JoinHandle<()>>,
+    /// None at its end.
+    driver: Option<Box<Driver>>,
     tally: Arc<Tally>,
     /// Whether it has served a request before.
     pub(super) reused: bool,
@@ -100,7 +108,7 @@ impl Connection {
     async fn over(stream: Stream) -> Result<Self, UpstreamError> {
         let tally = Arc::new(Tally::default());
         let wire = TokioIo::new(Wire::new(stream, Arc::clone(&tally)));
-        let (sender, connection) = http1::Builder::new()
+        let (sender, driver) = http1::Builder::new()
             // A head that comes at once may be larger than the buffer.
             .max_header_size(MAX_HEAD)
             .max_buf_size(MAX_HEAD)
@@ -108,13 +116,9 @@ impl Connection {
             .handshake(wire)
             .await
             .map_err(|error| UpstreamError::of(&error))?;
-        let driver = tokio::spawn(async move {
-            // Whoever waits for an answer is told of its end.
-            let _ = connection.await;
-        });
         Ok(Self {
             sender,
-            driver: Some(driver),
+            driver: Some(Box::new(driver)),
             tally,
             reused: false,
             idle_since: Instant::now(),
@@ -128,7 +132,16 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Response<Incoming>, Unanswered> {
         self.tally.begin();
-        match timeout_at(deadline, self.sender.try_send_request(request)).await {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let driver = &mut self.driver;
+        let answered = poll_fn(|cx| match poll_silently(answer.as_mut()) {
+            Poll::Pending => {
+                drive(driver, cx);
+                poll_silently(answer.as_mut())
+            }
+            answered => answered,
+        });
+        match timeout_at(deadline, answered).await {
             Ok(Ok(answer)) => {
                 self.tally.head_is_whole();
                 Ok(answer)
@@ -151,32 +164,49 @@ impl Connection {
         }
     }
 
-    /// Waits until another request can be sent. hyper looks for bytes that belong to no answer before it says so.
-    pub(super) async fn settle(mut self) -> Option<Self> {
-        let ready = tokio::time::timeout(SETTLING, self.sender.ready()).await;
-        matches!(ready, Ok(Ok(()))).then(|| {
+    /// Moves bytes as far as they go, for one who waits for some of them.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.driver, cx);
+    }
+
+    /// The connection after its answer, if another request can be sent.
+    pub(super) fn settle(mut self) -> Option<Self> {
+        self.is_ready().then(|| {
             self.reused = true;
             self.idle_since = Instant::now();
             self
         })
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    /// Whether a request can be sent. hyper looks for the other end's farewell, and for bytes that belong to no answer,
+    /// before it says so.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.sender.is_ready()
     }
 
     /// Ends a connection that no answer is expected from, in good order.
-    pub(super) fn close(mut self) {
-        self.driver = None;
+    pub(super) fn close(self) {
+        let Self {
+            sender, mut driver, ..
+        } = self;
+        drop(sender);
+        drive(&mut driver, &mut Context::from_waker(Waker::noop()));
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Some(driver) = &self.driver {
-            driver.abort();
-        }
+fn drive(driver: &mut Option<Box<Driver>>, cx: &mut Context<'_>) {
+    if let Some(driving) = driver
+        && Pin::new(driving.as_mut()).poll(cx).is_ready()
+    {
+        // Whoever waits for an answer is told of its end.
+        *driver = None;
     }
+}
+
+/// Asks for what only the driver can bring. It is asked again when that was driven, so that it need wake nobody.
+pub(super) fn poll_silently<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 fn of_tls(address: &Address, error: &ConnectError) -> UpstreamError {

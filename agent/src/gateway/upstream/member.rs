@@ -120,8 +120,13 @@ impl Member {
 
     /// A kept connection, the latest first: it is the least likely to be closed by the other end.
     pub(super) fn take(&self) -> Option<Connection> {
-        self.sweep();
-        self.kept().pop()
+        loop {
+            let mut connection = self.kept().pop()?;
+            if self.is_fresh(&mut connection) {
+                return Some(connection);
+            }
+            connection.close();
+        }
     }
 
     pub(super) fn keep(&self, connection: Connection) {
@@ -144,11 +149,13 @@ impl Member {
     pub(super) fn sweep(&self) {
         let over: Vec<_> = self
             .kept()
-            .extract_if(.., |connection| {
-                connection.is_closed() || connection.idle_since.elapsed() >= self.settings.keep_alive
-            })
+            .extract_if(.., |connection| !self.is_fresh(connection))
             .collect();
         over.into_iter().for_each(Connection::close);
+    }
+
+    fn is_fresh(&self, connection: &mut Connection) -> bool {
+        connection.idle_since.elapsed() < self.settings.keep_alive && connection.is_ready()
     }
 
     pub(super) fn idle(&self) -> usize {
