@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd},
     pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use openssl::ssl::{ErrorCode, ShutdownState, SslStream};
@@ -22,7 +22,12 @@ use super::Refusal;
 
 /// A TCP connection as OpenSSL reads and writes it: never waiting, so that any thread can go on with a handshake.
 #[derive(Debug)]
-pub(super) struct Socket(TcpStream);
+pub(super) struct Socket {
+    stream: TcpStream,
+    /// Who is woken when there is more to read. With it, tokio remembers a read that took all there was, and OpenSSL's next
+    /// one costs no system call.
+    reader: Option<Waker>,
+}
 
 /// A TLS connection behind its handshake.
 #[derive(Debug)]
@@ -44,23 +49,23 @@ pub(super) enum Wants {
 
 impl Socket {
     pub(super) const fn new(stream: TcpStream) -> Self {
-        Self(stream)
+        Self { stream, reader: None }
     }
 
     pub(super) async fn ready(&self, wants: Wants) -> io::Result<()> {
         match wants {
-            Wants::Read => self.0.readable().await,
-            Wants::Write => self.0.writable().await,
+            Wants::Read => self.stream.readable().await,
+            Wants::Write => self.stream.writable().await,
         }
     }
 
     pub(super) fn stream(&mut self) -> &mut TcpStream {
-        &mut self.0
+        &mut self.stream
     }
 
     /// Whether the other end has closed the connection, or it broke: asked of the kernel, without reading.
     pub(super) fn is_gone(&self) -> bool {
-        let fd: BorrowedFd<'_> = self.0.as_fd();
+        let fd: BorrowedFd<'_> = self.stream.as_fd();
         let mut asked = [PollFd::new(&fd, PollFlags::RDHUP)];
         let now = Timespec {
             tv_sec: 0,
@@ -71,23 +76,43 @@ impl Socket {
             && asked.iter().any(|asked| asked.revents().intersects(gone))
     }
 
+    /// Has reads wake a task from now on.
+    fn read_for(&mut self, cx: &Context<'_>) {
+        if !self
+            .reader
+            .as_ref()
+            .is_some_and(|reader| reader.will_wake(cx.waker()))
+        {
+            self.reader = Some(cx.waker().clone());
+        }
+    }
+
     fn poll_ready(&self, wants: Wants, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match wants {
-            Wants::Read => self.0.poll_read_ready(cx),
-            Wants::Write => self.0.poll_write_ready(cx),
+            // The read that found nothing has seen to it.
+            Wants::Read if self.reader.is_some() => Poll::Pending,
+            Wants::Read => self.stream.poll_read_ready(cx),
+            Wants::Write => self.stream.poll_write_ready(cx),
         }
     }
 }
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        let Some(reader) = &self.reader else {
+            return self.stream.try_read(buffer);
+        };
+        let mut buffer = ReadBuf::new(buffer);
+        match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(reader), &mut buffer) {
+            Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+        self.stream.try_write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -130,6 +155,7 @@ impl TlsStream {
         cx: &mut Context<'_>,
         mut act: impl FnMut(&mut SslStream<Socket>) -> Result<T, openssl::ssl::Error>,
     ) -> Poll<io::Result<Option<T>>> {
+        self.ssl.get_mut().read_for(cx);
         loop {
             let error = match act(&mut self.ssl) {
                 Ok(done) => return Poll::Ready(Ok(Some(done))),
