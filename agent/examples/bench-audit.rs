@@ -112,7 +112,7 @@ async fn measure(folder: &Path, durability: Durability) -> Result<u64> {
 fn decision() -> Record {
     let mut record = Record::new(SystemTime::now(), Event::Request, Decision::Allow);
     record.peer = Some(([192, 0, 2, 7], 40000).into());
-    record.certificate = Some(Certificate {
+    record.certificate = Some(Arc::new(Certificate {
         fqdn: Some("ssp.example.nhs.uk".to_owned()),
         subject: "CN=ssp.example.nhs.uk, OU=Devices, O=nhs".to_owned(),
         issuer: "CN=NHS INT Authentication G2, OU=CA, O=nhs, C=GB".to_owned(),
@@ -120,7 +120,7 @@ fn decision() -> Record {
         sha256: "0123456789abcdef".repeat(4),
         not_after: "2027-01-01T00:00:00Z".to_owned(),
         ..Certificate::default()
-    });
+    }));
     let mut request = Request::new(
         record.decision_id.to_string(),
         "GET",

@@ -6,6 +6,7 @@ use std::{
     borrow::Cow,
     fmt,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -46,8 +47,8 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operator>,
     /// The client's certificate, also where it was refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<Certificate>,
+    #[serde(serialize_with = "shared", skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Arc<Certificate>>,
     /// Where in its chain the refused certificate stands; the client's own at 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
@@ -367,6 +368,10 @@ fn address<S: Serializer>(peer: &Option<SocketAddr>, serializer: S) -> Result<S:
     .serialize(serializer)
 }
 
+fn shared<S: Serializer>(certificate: &Option<Arc<Certificate>>, serializer: S) -> Result<S::Ok, S::Error> {
+    certificate.as_deref().serialize(serializer)
+}
+
 fn milliseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration
         .map(|duration| duration.as_millis() as u64)
@@ -385,10 +390,10 @@ mod tests {
         record.refuse(Reason::InteractionNotAllowed);
         record.check = Some("interaction");
         record.peer = Some("[::ffff:10.0.0.1]:4000".parse().unwrap());
-        record.certificate = Some(Certificate {
+        record.certificate = Some(Arc::new(Certificate {
             fqdn: Some("ssp.nhs.uk".to_owned()),
             ..Certificate::default()
-        });
+        }));
         record.tls = Some(Tls {
             version: "TLSv1.2".to_owned(),
             cipher: "DHE-RSA-AES256-SHA256".to_owned(),

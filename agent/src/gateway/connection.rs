@@ -20,11 +20,16 @@ use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Gateway, request,
+    Gateway,
+    record::described,
+    request,
     screen::{Fault, Screen, Screened},
     unauthenticated::Place,
 };
-use crate::tls::{self, Refusal, VerifiedClient};
+use crate::{
+    audit::Certificate,
+    tls::{self, Refusal, VerifiedClient},
+};
 
 /// What hyper may buffer beyond a head. It sees only what the screen has released, and its limits are a second line.
 pub(super) const BUFFER: usize = 16 * 1024;
@@ -41,6 +46,8 @@ const LAST_CHANCE: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) client: VerifiedClient,
+    /// What its records say of the client's certificate.
+    pub(super) certificate: Arc<Certificate>,
     pub(super) peer: SocketAddr,
     /// Cancelled when no request may follow the one under way.
     pub(super) drain: CancellationToken,
@@ -100,6 +107,7 @@ impl Connection {
     ) -> Self {
         Self {
             gateway,
+            certificate: described(&client),
             client,
             peer,
             // The agent's drain, or this connection's own end.

@@ -2,7 +2,6 @@
 //! them.
 
 use std::{
-    collections::HashMap,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use rustc_hash::FxHashMap;
 
 use super::upstream::{Body, UpstreamError};
 use crate::nrl::{Asid, Fqdn};
@@ -26,7 +26,7 @@ type Client = (Asid, Fqdn);
 #[derive(Debug, Default)]
 pub(super) struct Load {
     all: AtomicUsize,
-    clients: Mutex<HashMap<Client, usize>>,
+    clients: Mutex<FxHashMap<Client, usize>>,
 }
 
 /// One of them. It lasts until the last byte of its answer is handed to the connection.
@@ -49,7 +49,7 @@ impl Load {
         })
     }
 
-    fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<Client, usize>> {
+    fn clients(&self) -> std::sync::MutexGuard<'_, FxHashMap<Client, usize>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -59,11 +59,14 @@ impl Share {
     #[must_use]
     pub(super) fn of(&mut self, client: Client, limit: usize) -> bool {
         let mut clients = self.load.clients();
-        let count = clients.get(&client).copied().unwrap_or_default();
-        if count >= limit {
-            return false;
+        if let Some(count) = clients.get_mut(&client) {
+            if *count >= limit {
+                return false;
+            }
+            *count += 1;
+        } else {
+            clients.insert(client.clone(), 1);
         }
-        clients.insert(client.clone(), count + 1);
         drop(clients);
         self.client = Some(client);
         true

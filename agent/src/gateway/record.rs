@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -26,7 +27,7 @@ impl Gateway {
         }
         let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Allow);
         record.peer = Some(peer);
-        record.certificate = Some(certificate(client.certificate(), Some(client)));
+        record.certificate = Some(described(client));
         record.tls = Some(Tls {
             version: session.version.to_owned(),
             cipher: session.cipher.clone(),
@@ -159,14 +160,20 @@ impl Gateway {
     }
 
     /// An upstream's answer broke off on its way to the client, after its line in the log.
-    pub(super) fn record_broken_answer(&self, mut record: Record, error: UpstreamError) {
+    pub(super) fn record_broken_answer(
+        &self,
+        connection: &Connection,
+        request: audit::Request,
+        error: UpstreamError,
+    ) {
         tracing::warn!(
             reason = error.reason.as_str(),
             detail = error.detail,
             "an answer broke off"
         );
         self.counters.answer_broke_off(error.reason);
-        record.time = SystemTime::now();
+        let mut record = connection.record(Decision::Refuse);
+        record.request = Some(request);
         record.refuse(error.reason);
         record.detail = Some(error.detail);
         self.write_or_log(&record);
@@ -233,9 +240,14 @@ impl Connection {
     pub(super) fn record(&self, decision: Decision) -> Record {
         let mut record = Record::new(SystemTime::now(), Event::Request, decision);
         record.peer = Some(self.peer);
-        record.certificate = Some(certificate(self.client.certificate(), Some(&self.client)));
+        record.certificate = Some(Arc::clone(&self.certificate));
         record
     }
+}
+
+/// A client's certificate, as every record of its connection has it.
+pub(super) fn described(client: &VerifiedClient) -> Arc<Certificate> {
+    Arc::new(certificate(client.certificate(), Some(client)))
 }
 
 /// What a refusal says of certificate and CRL.
@@ -243,7 +255,8 @@ fn describe(refusal: &Refusal, record: &mut Record) {
     if let Some(summary) = &refusal.certificate {
         let known = record
             .certificate
-            .get_or_insert_with(|| certificate(summary, None));
+            .get_or_insert_with(|| Arc::new(certificate(summary, None)));
+        let known = Arc::make_mut(known);
         known.san.clone_from(&summary.san);
         known.not_before = Some(summary.not_before.clone());
     }

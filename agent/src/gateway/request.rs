@@ -42,7 +42,7 @@ const LONGEST_VERSION: usize = 128;
 
 /// Answers one request. Whatever happens, there is an answer, and a record of it that was written before.
 pub(super) async fn answer(
-    connection: &Connection,
+    connection: &Arc<Connection>,
     request: Request<Incoming>,
     now: SystemTime,
 ) -> Response<Body> {
@@ -429,12 +429,14 @@ fn invalid(error: &dyn std::fmt::Display) -> UpstreamError {
 }
 
 /// A body whose breaking off is recorded: the client's connection ends with it, so that it does not look whole.
-fn watched(connection: &Connection, body: AnswerBody, request: &audit::Request) -> Body {
-    let gateway = Arc::clone(&connection.gateway);
-    let mut record = connection.record(Decision::Refuse);
-    record.request = Some(request.clone());
-    body.reporting(move |error| gateway.record_broken_answer(record, error))
-        .boxed_unsync()
+fn watched(connection: &Arc<Connection>, body: AnswerBody, request: &audit::Request) -> Body {
+    let (connection, request) = (Arc::clone(connection), request.clone());
+    body.reporting(move |error| {
+        connection
+            .gateway
+            .record_broken_answer(&connection, request, error)
+    })
+    .boxed_unsync()
 }
 
 /// The client learns that the service failed, and nothing of how.

@@ -64,6 +64,9 @@ const FORWARDED_TO_PROVIDER: [HeaderName; 6] = [
     HeaderName::from_static("ssp-traceid"),
 ];
 
+/// What of that there can be, with the gateway's own and the host.
+const MOST_HEADERS: usize = 16;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const ASID: HeaderName = HeaderName::from_static("x-spinegate-asid");
@@ -166,6 +169,7 @@ impl Upstream {
     ) -> Result<Response<AnswerBody>, UpstreamError> {
         let target = leave.path_and_query().clone();
         let mut request = request(leave.method().clone(), target, leave.body());
+        request.headers_mut().reserve(MOST_HEADERS);
         let forwarded: &[HeaderName] = match leave.subject().interaction {
             Some(Interaction::Retrieve) => &FORWARDED_TO_PROVIDER,
             _ => &FORWARDED,

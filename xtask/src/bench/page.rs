@@ -84,4 +84,12 @@ mod tests {
         assert_eq!(page.after, "<!-- y:end --> c");
         assert!(Page::split(text, "z").is_err());
     }
+
+    #[test]
+    fn the_page_has_a_part_for_each_benchmark() {
+        for part in ["figures", "handshakes", "requests"] {
+            let page = Page::read(part).unwrap();
+            assert!(page.before.ends_with(&format!("<!-- {part}:begin -->")), "{part}");
+        }
+    }
 }

@@ -90,11 +90,15 @@ pub(super) fn clean(headers: &mut HeaderMap) {
         // A length that is taken out would leave the body without one.
         .filter(|name| name != header::CONTENT_LENGTH)
         .collect();
-    let own = headers
-        .keys()
-        .filter(|name| name.as_str() == REQUEST_ID || name.as_str().starts_with(OWN));
-    let own: Vec<HeaderName> = own.cloned().collect();
-    for name in HOP_BY_HOP.iter().chain(&INTERNAL).chain(&named).chain(&own) {
+    let ends = |name: &HeaderName| {
+        HOP_BY_HOP.contains(name)
+            || INTERNAL.contains(name)
+            || named.contains(name)
+            || name.as_str() == REQUEST_ID
+            || name.as_str().starts_with(OWN)
+    };
+    let ending: Vec<HeaderName> = headers.keys().filter(|name| ends(name)).cloned().collect();
+    for name in ending {
         headers.remove(name);
     }
 }
