@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             one_asid_can_not_take_the_places_of_another,
             after_so_many_requests_a_connection_is_closed_with_an_answer,
             a_connection_that_is_old_is_closed_between_requests,
+            a_client_that_was_silent_for_a_while_goes_on_over_its_connection,
             a_body_of_which_nothing_comes_is_refused,
             a_body_that_trickles_is_refused_when_its_time_is_over,
             a_client_that_does_not_read_is_cut_off,
@@ -118,6 +119,28 @@ fn a_connection_that_is_old_is_closed_between_requests(lab: &mut Lab) -> Result<
         "the idle one stays open"
     );
     recorded(lab, "connection_age")
+}
+
+fn a_client_that_was_silent_for_a_while_goes_on_over_its_connection(lab: &mut Lab) -> Result<()> {
+    limit(lab, &[("idle_timeout", "3s".into())])?;
+    let mut line = lab.client(Host::Ssp).line()?;
+    for number in 1..=3 {
+        // Beyond a second of silence the gateway has no HTTP parser for it.
+        thread::sleep(Duration::from_millis(1500));
+        let (get, post) = (
+            Message::search(NHS_NUMBER).from(&CONSUMER),
+            Message::create(&pointer(PROVIDER.ods, NHS_NUMBER)).from(&PROVIDER),
+        );
+        for (message, status) in [(get, 200), (post, 201)] {
+            let reply = line.ask(&message)?;
+            ensure!(reply.status == status, "answer {number}: {reply:?}");
+        }
+    }
+    ensure!(
+        line.ends_within(Duration::from_millis(3500))?,
+        "its time does not end"
+    );
+    serves(lab)
 }
 
 fn a_body_of_which_nothing_comes_is_refused(lab: &mut Lab) -> Result<()> {

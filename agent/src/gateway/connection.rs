@@ -2,14 +2,17 @@
 
 use std::{
     error::Error as _,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, atomic::AtomicUsize},
+    task::Poll,
     time::{Duration, SystemTime},
 };
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use spinegate_common::Reason;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
@@ -23,7 +26,7 @@ use super::{
     Gateway,
     record::described,
     request,
-    screen::{Fault, Screen, Screened},
+    screen::{Fault, Rest, Screen, Screened},
     unauthenticated::Place,
 };
 use crate::{
@@ -55,6 +58,8 @@ pub(super) struct Connection {
     pub(super) requests: AtomicUsize,
     /// A rule that the body under way has broken.
     pub(super) fault: Fault,
+    /// Whether it has been silent for a while.
+    pub(super) rest: Rest,
     /// What time it is: tests say another than the system.
     pub(super) clock: fn() -> SystemTime,
 }
@@ -92,6 +97,16 @@ pub(super) async fn serve(
     connection.converse(stream, &fault, changes).await;
 }
 
+/// Serves until the connection ends, or rests: then there is no end yet.
+async fn until_rest<F: Future + Unpin>(serving: &mut F, rest: &Rest) -> Option<F::Output> {
+    poll_fn(|cx| match Pin::new(&mut *serving).poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if rest.has_come() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
 /// Whether writing took too long. Reading has its own limits, of which the screen says more.
 fn is_stalled(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
@@ -114,6 +129,7 @@ impl Connection {
             drain: drain.child_token(),
             requests: AtomicUsize::new(0),
             fault: Fault::default(),
+            rest: Rest::default(),
             clock: SystemTime::now,
         }
     }
@@ -133,7 +149,7 @@ impl Connection {
             Box::pin(paced),
             screen,
             times,
-            &connection.fault,
+            (&connection.fault, &connection.rest),
             |violation, screen: &Screen| {
                 let gateway = &connection.gateway;
                 gateway.refuse_head(&connection, violation, screen.request_line())
@@ -147,7 +163,7 @@ impl Connection {
             tokio::time::sleep(left.min(LAST_CHANCE)).await;
         };
         tokio::pin!(last_chance);
-        let service = service_fn(|request: Request<Incoming>| {
+        let mut service = service_fn(|request: Request<Incoming>| {
             let connection = Arc::clone(&connection);
             let now = (connection.clock)();
             // hyper keeps a place for this as long as the connection lasts: boxed, an idle one has no more than a pointer.
@@ -157,31 +173,40 @@ impl Connection {
         });
         let serving = async {
             let mut draining = false;
-            // Until its first request a connection has no HTTP parser, whose buffers are most of what an idle one would take.
-            tokio::select! {
-                () = screened.begun() => {}
-                () = &mut last_chance => draining = true,
-            }
-            let serving = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(times.head + times.idle)
-                .max_buf_size(limits.head + BUFFER)
-                .max_headers(limits.headers)
-                // What was released is answered, though nothing may follow it.
-                .half_close(true)
-                .serve_connection(TokioIo::new(screened), service);
-            let mut serving = Box::pin(serving);
-            if draining {
-                serving.as_mut().graceful_shutdown();
-            }
             loop {
+                // Between requests a connection has no HTTP parser, whose buffers are most of what an idle one would take.
                 tokio::select! {
-                    ended = &mut serving => return ended,
-                    () = &mut last_chance, if !draining => {
-                        serving.as_mut().graceful_shutdown();
-                        draining = true;
+                    () = screened.begun() => {}
+                    () = &mut last_chance, if !draining => draining = true,
+                }
+                // The screen has the times of heads and of silence: a timer of hyper's for each request would only repeat
+                // them.
+                let serving = http1::Builder::new()
+                    .max_buf_size(limits.head + BUFFER)
+                    .max_headers(limits.headers)
+                    // What was released is answered, though nothing may follow it.
+                    .half_close(true)
+                    .serve_connection(TokioIo::new(screened), service);
+                let mut serving = Box::new(serving);
+                if draining {
+                    Pin::new(&mut *serving).graceful_shutdown();
+                }
+                loop {
+                    tokio::select! {
+                        ended = until_rest(&mut *serving, &connection.rest) => match ended {
+                            Some(ended) => return ended,
+                            None => break,
+                        },
+                        () = &mut last_chance, if !draining => {
+                            Pin::new(&mut *serving).graceful_shutdown();
+                            draining = true;
+                        }
                     }
                 }
+                let parts = serving.into_parts();
+                screened = parts.io.into_inner();
+                screened.take_back(&parts.read_buf);
+                service = parts.service;
             }
         };
         tokio::pin!(serving);

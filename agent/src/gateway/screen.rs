@@ -22,5 +22,5 @@ pub(super) use self::{
     hosts::Hosts,
     machine::{Limits, Screen},
     rule::{Place, Rule, Violation},
-    stream::{Fault, Screened, Times},
+    stream::{Fault, Rest, Screened, Times},
 };

@@ -17,8 +17,7 @@ pub(crate) fn start(ground: &Ground, seat: Seat, binary: &Path, limits: Limits) 
     let seconds = format!("{}s", IDLE.as_secs());
     set(&mut table, "filter", "mode", "off");
     set(&mut table, "gateway", "max_connections", 12_000);
-    // An idle connection waits for the head of its next request.
-    set(&mut table, "gateway", "header_timeout", seconds);
+    set(&mut table, "gateway", "idle_timeout", seconds);
     // Connections are kept from round to round.
     set(&mut table, "gateway", "requests_per_connection", 1_000_000_000);
     set(

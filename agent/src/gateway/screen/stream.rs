@@ -3,8 +3,12 @@
 use std::{
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,6 +23,8 @@ use super::{
     rule::{Place, Rule, Violation},
 };
 
+/// Silence after which a connection rests.
+const RESTLESS: Duration = Duration::from_secs(1);
 /// What is read at once.
 const READ: usize = 8 * 1024;
 /// What an idle connection keeps of its buffer.
@@ -40,6 +46,10 @@ pub(crate) struct Times {
 #[derive(Debug, Default)]
 pub(crate) struct Fault(Mutex<Option<Violation>>);
 
+/// Whether the client has been silent for a while, its reader has all it sent and nothing waits to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Rest(AtomicBool);
+
 /// The connection. `refuse` is asked for the answer to a head that breaks a rule, once everything before it is answered.
 pub(crate) struct Screened<'c, S, F> {
     stream: S,
@@ -54,6 +64,9 @@ pub(crate) struct Screened<'c, S, F> {
     /// Whether the reader has come to the violation.
     reached: bool,
     fault: &'c Fault,
+    rest: &'c Rest,
+    /// Whether the client has not taken what was written last.
+    blocked: bool,
     refuse: F,
     ending: Ending,
 }
@@ -62,6 +75,7 @@ pub(crate) struct Screened<'c, S, F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
     ForHead,
+    ForRest,
     ForRequest,
 }
 
@@ -85,8 +99,24 @@ impl Fault {
     }
 }
 
+impl Rest {
+    pub(crate) fn has_come(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, has_come: bool) {
+        self.0.store(has_come, Ordering::Relaxed);
+    }
+}
+
 impl<'c, S, F> Screened<'c, S, F> {
-    pub(crate) fn new(stream: S, screen: Screen, times: Times, fault: &'c Fault, refuse: F) -> Self {
+    pub(crate) fn new(
+        stream: S,
+        screen: Screen,
+        times: Times,
+        (fault, rest): (&'c Fault, &'c Rest),
+        refuse: F,
+    ) -> Self {
         Self {
             stream,
             screen,
@@ -98,9 +128,17 @@ impl<'c, S, F> Screened<'c, S, F> {
             violation: None,
             reached: false,
             fault,
+            rest,
+            blocked: false,
             refuse,
             ending: Ending::Open,
         }
+    }
+
+    /// Takes back what its reader had and did not read.
+    pub(crate) fn take_back(&mut self, unread: &[u8]) {
+        drop(self.released.splice(..self.given, unread.iter().copied()));
+        self.given = 0;
     }
 
     /// Gives what was released, as far as there is room. Whether there was any.
@@ -141,26 +179,44 @@ impl<'c, S, F> Screened<'c, S, F> {
         if self.screen.heads() != heads {
             self.waits = None;
         }
+        self.rest.set(false);
     }
 
     /// Whether the client has let its time pass. That of a body is its reader's to watch.
     fn poll_times(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let before_rest = self.times.idle.min(RESTLESS);
         let (waits, time) = if self.screen.is_within_body() {
             return Poll::Pending;
         } else if self.screen.is_within_head() {
             (Waits::ForHead, self.times.head)
+        } else if self.waits == Some(Waits::ForRequest) {
+            (Waits::ForRequest, self.times.idle - before_rest)
         } else {
-            (Waits::ForRequest, self.times.idle)
+            (Waits::ForRest, before_rest)
         };
+        self.wait(waits, time);
+        ready!(self.timer.as_mut().poll(cx));
+        match waits {
+            Waits::ForHead => {
+                self.violation = Some(Violation::in_head(Rule::HeadTime, self.screen.head_length()));
+            }
+            Waits::ForRest => {
+                self.rest.set(!self.blocked);
+                self.released.shrink_to_fit();
+                self.wait(Waits::ForRequest, self.times.idle - before_rest);
+                return self.timer.as_mut().poll(cx);
+            }
+            Waits::ForRequest => {}
+        }
+        Poll::Ready(())
+    }
+
+    /// Begins to wait, unless it waits for that already.
+    fn wait(&mut self, waits: Waits, time: Duration) {
         if self.waits != Some(waits) {
             self.waits = Some(waits);
             self.timer.as_mut().reset(Instant::now() + time);
         }
-        ready!(self.timer.as_mut().poll(cx));
-        if waits == Waits::ForHead {
-            self.violation = Some(Violation::in_head(Rule::HeadTime, self.screen.head_length()));
-        }
-        Poll::Ready(())
     }
 }
 
@@ -174,6 +230,7 @@ impl<S: AsyncRead + Unpin, F> Screened<'_, S, F> {
                     break;
                 }
             }
+            self.rest.set(false);
             Poll::Ready(())
         })
         .await;
@@ -181,8 +238,8 @@ impl<S: AsyncRead + Unpin, F> Screened<'_, S, F> {
 
     /// Reads once more. Nothing comes after the end, or after the client's time.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut space = [0; READ];
-        let mut read = ReadBuf::new(&mut space);
+        let mut space = [MaybeUninit::uninit(); READ];
+        let mut read = ReadBuf::uninit(&mut space);
         if Pin::new(&mut self.stream).poll_read(cx, &mut read)?.is_pending() {
             ready!(self.poll_times(cx));
             return Poll::Ready(Ok(self.violation.is_some()));
@@ -222,7 +279,10 @@ where
     F: FnMut(Violation, &Screen) -> Vec<u8> + Unpin,
 {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.blocked = written.is_pending();
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -335,7 +395,7 @@ mod tests {
     /// Serves a stream to its end, or to the end of the client's patience if it stays open.
     async fn serve(stream: &[u8], ends: bool) -> Served {
         let (mut client, server) = duplex(1 << 16);
-        let fault = Fault::default();
+        let (fault, rest) = (Fault::default(), Rest::default());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let service = service_fn(|request: Request<Incoming>| {
             let requests = Arc::clone(&requests);
@@ -352,7 +412,7 @@ mod tests {
             }
         });
         let refuse = |violation: Violation, _: &Screen| format!("REFUSED {violation}").into_bytes();
-        let screened = Screened::new(server, Screen::new(LIMITS), TIMES, &fault, refuse);
+        let screened = Screened::new(server, Screen::new(LIMITS), TIMES, (&fault, &rest), refuse);
         let serving = http1::Builder::new()
             .half_close(true)
             .serve_connection(TokioIo::new(screened), service);
@@ -412,6 +472,38 @@ mod tests {
         assert_eq!(served.requests[1], ("/b".to_owned(), None));
         assert_eq!(served.fault.map(|fault| fault.rule), Some(Rule::ChunkExtension));
         assert!(!served.answers.contains("REFUSED"), "{served:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_silent_for_a_while_rests_until_it_goes_on() {
+        let (mut client, server) = duplex(1 << 16);
+        let (fault, rest) = (Fault::default(), Rest::default());
+        let times = Times {
+            idle: 3 * RESTLESS,
+            ..TIMES
+        };
+        let refuse = |_: Violation, _: &Screen| Vec::<u8>::new();
+        let mut screened = Screened::new(server, Screen::new(LIMITS), times, (&fault, &rest), refuse);
+        let mut read = [0; 64];
+        for _ in 0..2 {
+            client.write_all(GET.as_bytes()).await.unwrap();
+            screened.begun().await;
+            assert!(!rest.has_come());
+            assert_eq!(screened.read(&mut read).await.unwrap(), GET.len());
+            let more = tokio::time::timeout(RESTLESS * 3 / 2, screened.read(&mut read)).await;
+            assert!(more.is_err() && rest.has_come());
+        }
+        // What its reader had not looked at comes first.
+        screened.take_back(b"unread");
+        client.write_all(GET.as_bytes()).await.unwrap();
+        screened.begun().await;
+        assert_eq!(screened.read(&mut read).await.unwrap(), b"unread".len());
+        assert_eq!(screened.read(&mut read).await.unwrap(), GET.len());
+        // Its time ends as if it had not rested.
+        let silent = Instant::now();
+        assert_eq!(screened.read(&mut read).await.unwrap(), 0);
+        let waited = silent.elapsed();
+        assert!(waited >= times.idle && waited < 2 * times.idle, "{waited:?}");
     }
 
     #[tokio::test]

@@ -21,7 +21,8 @@ use crate::{
 const WARM_UP: usize = 20;
 /// They connect at the same time.
 const CLIENTS: usize = 4;
-const SETTLE: Duration = Duration::from_millis(500);
+/// Longer than servers take to find a connection idle.
+const SETTLE: Duration = Duration::from_millis(1500);
 
 pub(crate) fn measure(ground: &Ground, extent: &Extent, report: &mut Report) -> Result<()> {
     let client = ground.client()?;
