@@ -74,9 +74,9 @@ pub(crate) struct Screened<'c, S, F> {
 /// What the timer runs for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
-    ForHead,
-    ForRest,
-    ForRequest,
+    Head,
+    Rest,
+    Request,
 }
 
 /// How far the end of the connection is.
@@ -188,25 +188,25 @@ impl<'c, S, F> Screened<'c, S, F> {
         let (waits, time) = if self.screen.is_within_body() {
             return Poll::Pending;
         } else if self.screen.is_within_head() {
-            (Waits::ForHead, self.times.head)
-        } else if self.waits == Some(Waits::ForRequest) {
-            (Waits::ForRequest, self.times.idle - before_rest)
+            (Waits::Head, self.times.head)
+        } else if self.waits == Some(Waits::Request) {
+            (Waits::Request, self.times.idle - before_rest)
         } else {
-            (Waits::ForRest, before_rest)
+            (Waits::Rest, before_rest)
         };
         self.wait(waits, time);
         ready!(self.timer.as_mut().poll(cx));
         match waits {
-            Waits::ForHead => {
+            Waits::Head => {
                 self.violation = Some(Violation::in_head(Rule::HeadTime, self.screen.head_length()));
             }
-            Waits::ForRest => {
+            Waits::Rest => {
                 self.rest.set(!self.blocked);
                 self.released.shrink_to_fit();
-                self.wait(Waits::ForRequest, self.times.idle - before_rest);
+                self.wait(Waits::Request, self.times.idle - before_rest);
                 return self.timer.as_mut().poll(cx);
             }
-            Waits::ForRequest => {}
+            Waits::Request => {}
         }
         Poll::Ready(())
     }
