@@ -79,7 +79,7 @@ fn suite(report: &mut Report, package: &str, arguments: &[&str]) {
     });
     let ended = cargo.and_then(|mut cargo| {
         let mut output = report.suite(package);
-        let ended = bounded(&mut cargo, 20 * MINUTE, |line| {
+        let ended = bounded(&mut cargo, 30 * MINUTE, |line| {
             println!("{line}");
             output.line(line);
         });
