@@ -116,9 +116,10 @@ impl From<&VerifiedClient> for Requester {
 }
 
 impl Requester {
-    /// A client with a certificate of this name, for the tests of this room.
-    #[cfg(test)]
-    pub(crate) const fn with_fqdn(fqdn: Fqdn) -> Self {
+    /// A client with a certificate of this name, for the tests of this room and its fuzzer.
+    #[cfg(any(test, feature = "fuzzing"))]
+    #[must_use]
+    pub const fn with_fqdn(fqdn: Fqdn) -> Self {
         Self { fqdn: Some(fqdn) }
     }
 
