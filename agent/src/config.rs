@@ -15,6 +15,7 @@ mod values;
 pub use cidr::{Cidr, CidrError};
 pub use diagnostic::Diagnostic;
 pub use document::Document;
+pub(crate) use load::beside;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
     Audit, Authz, AuthzMode, ClientTls, Compat, Config, Control, CrlFetch, DhGroup, Durability, Failsafe,

@@ -96,12 +96,7 @@ impl Offline {
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Vec<config::Diagnostic>> {
         let loaded = config::load(path)?;
-        let diagnose = |problems: Vec<config::Problem>| -> Vec<config::Diagnostic> {
-            problems
-                .iter()
-                .map(|problem| loaded.source.diagnose(problem))
-                .collect()
-        };
+        let diagnose = |problems: Vec<config::Problem>| loaded.source.diagnose_all(&problems);
         let parts = Parts::load(&loaded.config).map_err(diagnose)?;
         let (policy, registry, sources) = parts.into_ground();
         let trust = tls::load_trust(&loaded.config.tls.client, SystemTime::now()).map_err(diagnose)?;

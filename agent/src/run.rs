@@ -399,7 +399,7 @@ async fn open_directory(
 }
 
 fn diagnose(source: &Document, problems: &[config::Problem]) -> RunError {
-    RunError::Configuration(problems.iter().map(|problem| source.diagnose(problem)).collect())
+    RunError::Configuration(source.diagnose_all(problems))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

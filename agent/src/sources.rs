@@ -11,7 +11,10 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Service, ServiceProtocol, Source, SourceKind};
+use crate::{
+    config::{Service, ServiceProtocol, Source, SourceKind},
+    replace::replace,
+};
 
 /// The allowlist with the origin of its entries.
 #[derive(Clone, Debug)]
@@ -193,11 +196,7 @@ impl Sources {
             error,
         })?;
         let draft = self.file.with_extension("new");
-        let mut file = fs::File::create(&draft).map_err(file_error)?;
-        file.write_all(&content)
-            .and_then(|()| file.sync_all())
-            .map_err(file_error)?;
-        fs::rename(&draft, &self.file).map_err(file_error)
+        replace(&self.file, &draft, |file| file.write_all(&content)).map_err(file_error)
     }
 }
 

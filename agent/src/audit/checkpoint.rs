@@ -16,6 +16,7 @@ use openssl::{
 use serde::{Deserialize, Serialize};
 
 use super::Link;
+use crate::config::beside;
 
 /// What is signed begins so, and is nothing else.
 const CONTEXT: &[u8] = b"spinegate audit checkpoint 1\n";
@@ -152,13 +153,6 @@ impl std::fmt::Debug for SigningKey {
 #[must_use]
 pub fn public_half(path: &Path) -> PathBuf {
     beside(path, ".pub")
-}
-
-/// A file's name with an ending.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 /// The private half comes last and by a link: whoever finds it finds the public one too, and two that start at once make

@@ -14,10 +14,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Decision, Event, KeyError, Link, Previous, Record, SigningKey, checkpoint::beside, sync::Syncing,
+use super::{Decision, Event, KeyError, Link, Previous, Record, SigningKey, sync::Syncing};
+use crate::{
+    config::{self, Durability, OnFailure, Problem, beside},
+    replace::replace,
 };
-use crate::config::{self, Durability, OnFailure, Problem};
 
 /// The longest line that is looked for at the end of a file.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -204,11 +205,12 @@ impl Log {
         if open.signed == open.tail.link.number {
             return Ok(());
         }
-        let signed = Self::append_to(&mut open, sign).and_then(|link| {
-            open.signed = link.number;
-            note_head(&self.path, &link)
-        });
-        signed.map_err(|error| self.failed("can't be written", error))
+        let signed = Self::append_to(&mut open, sign).inspect(|link| open.signed = link.number);
+        // Whoever has a line to write need not wait for the disk.
+        drop(open);
+        signed
+            .and_then(|link| note_head(&self.path, &link))
+            .map_err(|error| self.failed("can't be written", error))
     }
 
     /// What becomes of a request that can't be recorded.
@@ -414,8 +416,8 @@ fn note_head(path: &Path, link: &Link) -> io::Result<()> {
         chain: link.hash_text(),
     };
     let draft = beside(path, &format!(".head.{}", std::process::id()));
-    fs::write(&draft, serde_json::to_vec(&head)?)?;
-    fs::rename(&draft, beside(path, ".head"))
+    let text = serde_json::to_vec(&head)?;
+    replace(&beside(path, ".head"), &draft, |file| file.write_all(&text))
 }
 
 /// A log with what rotation has made of it (`audit.jsonl.1` and so on), the oldest first.

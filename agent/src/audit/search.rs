@@ -25,7 +25,9 @@ pub struct Query {
 }
 
 impl Query {
-    fn wants(&self, line: &Value) -> bool {
+    /// Whether a line has all that is looked for.
+    #[must_use]
+    pub fn wants(&self, line: &Value) -> bool {
         let text = |pointer: &str| line.pointer(pointer).and_then(Value::as_str);
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{
     Exit, Failure, Format, Place,
+    failure::lines,
     output::{self, printable},
 };
 use crate::{
@@ -227,9 +228,8 @@ fn files(place: &Place, named: Vec<PathBuf>) -> Result<(Vec<PathBuf>, Option<con
     }
     let file = place.config();
     let loaded = config::load(&file).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let mend = "mend the configuration, or name the log's files";
-        Failure::new(Exit::Usage, format!("{}\n{mend}", lines.join("\n")))
+        Failure::new(Exit::Usage, format!("{}\n{mend}", lines(&problems)))
     })?;
     let audit = loaded.config.audit;
     let files = audit::with_rotated(&audit.file).map_err(|error| unreadable(&audit.file, &error))?;

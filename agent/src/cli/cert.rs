@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     Exit, Failure, Format, Place,
+    failure::lines,
     output::{self, Table, printable},
 };
 use crate::{
@@ -89,23 +90,16 @@ pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
 /// What the configuration accepts.
 fn of_configuration(place: &Place, now: SystemTime) -> Result<(LoadedTrust, Vec<String>), Failure> {
     let fail = |problems: Vec<config::Diagnostic>| {
-        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         let message = format!(
             "what the gateway accepts can't be loaded; mend this, or name it with --roots, --issuers and --fqdn:\n{}",
-            lines.join("\n")
+            lines(&problems)
         );
         Failure::new(Exit::Usage, message)
     };
     let loaded = config::load(&place.config()).map_err(fail)?;
-    let diagnose = |problems: &[Problem]| -> Vec<config::Diagnostic> {
-        problems
-            .iter()
-            .map(|problem| loaded.source.diagnose(problem))
-            .collect()
-    };
-    let trust =
-        tls::load_trust(&loaded.config.tls.client, now).map_err(|problems| fail(diagnose(&problems)))?;
-    let warnings = diagnose(&trust.warnings);
+    let trust = tls::load_trust(&loaded.config.tls.client, now)
+        .map_err(|problems| fail(loaded.source.diagnose_all(&problems)))?;
+    let warnings = loaded.source.diagnose_all(&trust.warnings);
     Ok((trust, warnings.iter().map(ToString::to_string).collect()))
 }
 

@@ -33,10 +33,7 @@ pub(super) fn load(file: &Path) -> Result<(Loaded, Vec<Diagnostic>), Vec<Diagnos
     let loaded = config::load(file)?;
     let found = crate::check::findings(&loaded.config);
     let [problems, warnings] = [found.problems, found.warnings].map(|found| {
-        let mut found: Vec<Diagnostic> = found
-            .iter()
-            .map(|problem| loaded.source.diagnose(problem))
-            .collect();
+        let mut found = loaded.source.diagnose_all(&found);
         found.sort_by_key(|problem| (problem.file != file, problem.line));
         found
     });

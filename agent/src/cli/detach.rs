@@ -1,6 +1,6 @@
 //! `spinegate detach`
 
-use super::{Exit, Failure, Place, output};
+use super::{Exit, Failure, Place, failure::lines, output};
 use crate::{
     config::{self, Loaded},
     control::{ClientError, Request, Response},
@@ -33,14 +33,9 @@ pub(super) fn run(place: &Place) -> Result<Exit, Failure> {
 
 fn without_agent(place: &Place) -> Result<Exit, Failure> {
     let loaded = config::load(&place.config()).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Failure::new(
-            Exit::Usage,
-            format!(
-                "the configuration does not say where the filter is:\n{}",
-                lines.join("\n")
-            ),
-        )
+        let problems = lines(&problems);
+        let message = format!("the configuration does not say where the filter is:\n{problems}");
+        Failure::new(Exit::Usage, message)
     })?;
     let interfaces = crate::run::detach(&loaded.config.filter)?;
     name_others(&loaded)?;

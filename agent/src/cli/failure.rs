@@ -47,6 +47,12 @@ impl Failure {
     }
 }
 
+/// Problems and the like, each on a line of its own.
+pub(super) fn lines(problems: &[impl fmt::Display]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

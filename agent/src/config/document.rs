@@ -80,6 +80,12 @@ impl Document {
         Diagnostic::new(file, Some(line), problem.clone())
     }
 
+    /// The same for several.
+    #[must_use]
+    pub fn diagnose_all(&self, problems: &[Problem]) -> Vec<Diagnostic> {
+        problems.iter().map(|problem| self.diagnose(problem)).collect()
+    }
+
     /// The file's path as it was given.
     #[must_use]
     pub fn file(&self) -> &Path {

@@ -175,7 +175,7 @@ fn audit(mut section: Section<'_>, folder: &Path) -> Option<Audit> {
 }
 
 /// A file's name with an ending.
-fn beside(file: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()

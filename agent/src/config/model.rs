@@ -828,14 +828,3 @@ pub enum OnFailure {
     /// It is served all the same.
     Serve,
 }
-
-impl Filter {
-    /// The entry of the allowlist that covers an address with the longest prefix.
-    #[must_use]
-    pub fn source_of(&self, address: IpAddr) -> Option<&Source> {
-        self.sources
-            .iter()
-            .filter(|source| source.cidr.contains(&address))
-            .max_by_key(|source| source.cidr.prefix_len())
-    }
-}

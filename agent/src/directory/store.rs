@@ -19,6 +19,7 @@ use crate::{
     config::Fqdns,
     nrl::{Asid, Fqdn, InteractionId, OdsCode},
     registry::{Interactions, Source, Systems},
+    replace::replace,
 };
 
 const FORMAT: &str = "spinegate-registry";
@@ -96,20 +97,20 @@ impl Store {
         self.folder.join(source.as_str()).with_extension("jsonl")
     }
 
-    /// Puts a snapshot in the place of the one that is kept: readers see the old one or the new one, also after a power cut.
+    /// Puts a snapshot in the place of the one that is kept.
     pub(crate) fn write(&self, source: Source, stamp: &Stamp, records: &Records) -> Result<(), StoreError> {
         let path = self.file(source);
         let draft = self.folder.join(format!(".{source}.draft"));
         let writing = || -> io::Result<()> {
             fs::create_dir_all(&self.folder)?;
-            let mut file = Hashing::new(BufWriter::new(File::create(&draft)?));
-            write_lines(&mut file, source, stamp, records)?;
-            let sha256 = file.digest();
-            let mut inner = file.inner;
-            line(&mut inner, &Trailer { sha256 })?;
-            inner.into_inner()?.sync_all()?;
-            fs::rename(&draft, &path)?;
-            File::open(&self.folder)?.sync_all()
+            replace(&path, &draft, |file| {
+                let mut file = Hashing::new(BufWriter::new(file));
+                write_lines(&mut file, source, stamp, records)?;
+                let sha256 = file.digest();
+                let mut inner = file.inner;
+                line(&mut inner, &Trailer { sha256 })?;
+                inner.flush()
+            })
         };
         writing().map_err(|error| StoreError::File { path, error })
     }

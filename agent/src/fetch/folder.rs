@@ -8,7 +8,7 @@ use std::{
 
 use openssl::sha::sha256;
 
-use crate::config::HttpUrl;
+use crate::{config::HttpUrl, replace::replace};
 
 const EXTENSION: &str = "crl";
 /// What stands before the PEM is for readers (RFC 7468 section 2): no parser takes it for a part of the CRL.
@@ -71,19 +71,17 @@ impl Folder {
         fs::read(self.file(url)).ok()
     }
 
-    /// Puts a CRL in PEM in the place of the one that is kept: readers see the old one or the new one, also after a power cut.
+    /// Puts a CRL in PEM in the place of the one that is kept.
     pub(super) fn replace(&self, url: &HttpUrl, pem: &[u8]) -> io::Result<()> {
         let file = self.file(url);
         // Hidden: not yet one of the folder's CRLs.
         let mut draft = std::ffi::OsString::from(".");
         draft.push(file.file_name().unwrap_or_default());
         let draft = self.0.join(draft);
-        let mut writing = File::create(&draft)?;
-        writing.write_all(format!("{FROM}{url}\n").as_bytes())?;
-        writing.write_all(pem)?;
-        writing.sync_all()?;
-        fs::rename(&draft, &file)?;
-        File::open(&self.0)?.sync_all()
+        replace(&file, &draft, |writing| {
+            writing.write_all(format!("{FROM}{url}\n").as_bytes())?;
+            writing.write_all(pem)
+        })
     }
 }
 

@@ -1,10 +1,9 @@
 //! The clock that verdicts and temporary sources end by.
 
-use std::time::{Duration, SystemTime};
-
-use nix::time::{ClockId, clock_gettime};
+use std::time::SystemTime;
 
 use super::policy::compile::Now;
+use crate::clock;
 
 /// Both clocks.
 pub(super) fn now() -> Now {
@@ -14,10 +13,7 @@ pub(super) fn now() -> Now {
     }
 }
 
-/// Nanoseconds since boot, suspended time included: what `bpf_ktime_get_boot_ns` counts.
+/// The time since boot in nanoseconds, as maps have it.
 pub(super) fn boot_time() -> u64 {
-    let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map(Duration::from)
-        .unwrap_or_default();
-    u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(clock::boot_time().as_nanos()).unwrap_or(u64::MAX)
 }

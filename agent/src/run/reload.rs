@@ -69,12 +69,8 @@ impl Agent {
         let file = self.source.clone();
         let loading = tokio::task::spawn_blocking(move || {
             let loaded = config::load(&file)?;
-            let parts = Parts::load(&loaded.config).map_err(|problems| {
-                problems
-                    .iter()
-                    .map(|problem| loaded.source.diagnose(problem))
-                    .collect::<Vec<_>>()
-            })?;
+            let parts =
+                Parts::load(&loaded.config).map_err(|problems| loaded.source.diagnose_all(&problems))?;
             Ok((loaded, parts))
         });
         let (loaded, parts) = loading.await.map_err(|error| internal(&error))?.map_err(
