@@ -29,10 +29,11 @@ pub use import::{ImportError, Imported, import};
 pub use order::Order;
 
 use crate::{
+    clock::boot_time,
     fetch::schedule,
     registry::{self, Registry, Snapshot, Source},
 };
-use desk::{Desk, boot_time};
+use desk::Desk;
 use ldap::Fetched;
 use store::{Stamp, Store, StoreError};
 
@@ -148,11 +149,12 @@ impl Directory {
         let mut desks = self.lock();
         if let Some(desk) = desks.get_mut(&source) {
             match &result {
-                Ok(_) => desk.succeeded(now + order.interval(source).mul_f64(0.8 + 0.2 * fastrand::f64())),
+                Ok(_) => desk.succeeded(now + schedule::jittered(order.interval(source), fastrand::f64())),
                 Err(fault) => {
-                    let failures = desk.failures.saturating_add(1);
-                    let pause = schedule::after_failure(failures, order.interval(source), fastrand::f64());
-                    desk.failed(fault.clone(), now + pause);
+                    desk.failed(fault.clone());
+                    let pause =
+                        schedule::after_failure(desk.failures, order.interval(source), fastrand::f64());
+                    desk.due = now + pause;
                 }
             }
         }
@@ -355,7 +357,7 @@ fn judge(
             "it gives no system that can be taken over: {why}"
         )));
     }
-    let gone = known.map_or(0, |known| known.missing_in(&systems));
+    let gone = known.map_or(0, |known| known.missing_in(&[&systems]));
     let of = known.map_or(0, registry::Systems::len);
     if !wish.accept_shrink && !settings.max_shrink.allows(gone, of) {
         return Err(Unfit::Held(format!(
@@ -363,7 +365,7 @@ fn judge(
              `spinegate registry sync {source} --accept-shrink`"
         )));
     }
-    let new = known.map_or(systems.len(), |known| systems.missing_in(known));
+    let new = known.map_or(systems.len(), |known| systems.missing_in(&[known]));
     let said = format!(
         "{} systems are in force: {new} new, {gone} gone, {} records set aside",
         systems.len(),

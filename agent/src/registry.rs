@@ -103,18 +103,12 @@ impl Registry {
     /// Joins snapshots, in the order of their precedence.
     #[must_use]
     pub fn new(snapshots: Vec<Arc<Snapshot>>) -> Self {
-        let mut len = 0;
-        for (position, snapshot) in snapshots.iter().enumerate() {
+        let of_source = |(position, snapshot): (usize, &Arc<Snapshot>)| {
             let above = snapshots.get(..position).unwrap_or_default();
-            len += match above {
-                [] => snapshot.systems.len(),
-                above => snapshot
-                    .systems
-                    .iter()
-                    .filter(|system| !above.iter().any(|other| other.systems.contains(&system.asid)))
-                    .count(),
-            };
-        }
+            let above: Vec<&Systems> = above.iter().map(|other| &*other.systems).collect();
+            snapshot.systems.missing_in(&above)
+        };
+        let len = snapshots.iter().enumerate().map(of_source).sum();
         Self { snapshots, len }
     }
 
@@ -130,13 +124,16 @@ impl Registry {
     /// The same with another system in the place of the one with its ASID, for requests that are not made.
     #[must_use]
     pub fn with(&self, system: System) -> Self {
+        let is_known = |snapshot: &Arc<Snapshot>| snapshot.systems.contains(&system.asid);
+        let len = self.len + usize::from(!self.snapshots.iter().any(is_known));
         let systems = std::iter::once(system).collect();
         let other = Arc::new(Snapshot::lasting(Source::File, systems));
-        Self::new(
-            std::iter::once(other)
-                .chain(self.snapshots.iter().cloned())
-                .collect(),
-        )
+        // Its systems are not counted again: there may be a million of them.
+        let snapshots = std::iter::once(other).chain(self.snapshots.iter().cloned());
+        Self {
+            snapshots: snapshots.collect(),
+            len,
+        }
     }
 
     /// The system with an ASID, as the first snapshot knows it that counts at a time and knows it at all.

@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{ArgGroup, Args};
 
-use super::{Exit, Failure, Format, Place, output};
+use super::{Exit, Failure, Format, Place, failure::lines, output};
 use crate::{
     capture::CraftedPacket,
     control::{Decision, Explanation, PastDecision, Request, Response},
@@ -120,14 +120,9 @@ pub(super) fn run(place: &Place, arguments: Arguments) -> Result<Exit, Failure> 
 
 fn offline(place: &Place) -> Result<Offline, Failure> {
     Offline::load(&place.config()).map_err(|problems| {
-        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Failure::new(
-            Exit::Usage,
-            format!(
-                "the configuration can't be loaded; mend this:\n{}",
-                lines.join("\n")
-            ),
-        )
+        let problems = lines(&problems);
+        let message = format!("the configuration can't be loaded; mend this:\n{problems}");
+        Failure::new(Exit::Usage, message)
     })
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     Exit, Failure, Format, Place,
+    failure::lines,
     output::{self, Table, printable},
 };
 use crate::{
@@ -345,10 +346,7 @@ fn check(file: &Path, format: Format) -> Result<Exit, Failure> {
 }
 
 fn load(file: &Path) -> Result<registry::Systems, Failure> {
-    registry::load(file).map_err(|problems| {
-        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Failure::new(Exit::Usage, lines.join("\n"))
-    })
+    registry::load(file).map_err(|problems| Failure::new(Exit::Usage, lines(&problems)))
 }
 
 fn read_import(file: &Path, fqdns: Fqdns) -> Result<Imported, Failure> {

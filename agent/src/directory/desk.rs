@@ -5,11 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::{order::Order, records::Aside, store::Stamp};
 use crate::{
+    clock::boot_time,
     config::Fqdns,
     registry::{Snapshot, Source, Systems},
 };
@@ -158,11 +158,10 @@ impl Desk {
         self.due = due;
     }
 
-    pub(super) fn failed(&mut self, fault: String, due: SystemTime) {
+    pub(super) fn failed(&mut self, fault: String) {
         self.failures = self.failures.saturating_add(1);
         self.failed += 1;
         self.last_error = Some(fault);
-        self.due = due;
     }
 
     pub(super) fn status(&self, source: Source, order: &Order, now: SystemTime) -> DirectoryStatus {
@@ -211,11 +210,4 @@ impl DirectoryStatus {
             ..Self::default()
         }
     }
-}
-
-/// The time since boot, suspended time included: nobody can set it.
-pub(super) fn boot_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map(Duration::from)
-        .unwrap_or_default()
 }

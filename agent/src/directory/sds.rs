@@ -47,11 +47,19 @@ pub(super) async fn fetch(
     connector: Option<&Connector>,
     (fqdns, max_systems): (Fqdns, usize),
 ) -> Result<Records, SdsError> {
-    let mut records = Records::default();
-    for path in &settings.bundles {
-        read(path, settings.max_bytes, &mut records).map_err(SdsError::File)?;
-        bounded(&records, max_systems)?;
-    }
+    let (bundles, max_bytes) = (settings.bundles.clone(), settings.max_bytes);
+    // A folder may hold gigabytes: not on a thread that serves requests.
+    let reading = tokio::task::spawn_blocking(move || -> Result<Records, SdsError> {
+        let mut records = Records::default();
+        for path in &bundles {
+            read(path, max_bytes, &mut records).map_err(SdsError::File)?;
+            bounded(&records, max_systems)?;
+        }
+        Ok(records)
+    });
+    let mut records = reading
+        .await
+        .map_err(|error| SdsError::File(error.to_string()))??;
     let (Some(url), Some(connector)) = (&settings.url, connector) else {
         return Ok(records);
     };

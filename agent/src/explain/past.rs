@@ -88,45 +88,42 @@ impl Found {
     }
 }
 
-/// Looks a decision up in an audit log, by its id or by that of the request.
+/// Looks a decision up in an audit log, by its id or else by that of the request.
 ///
 /// # Errors
 /// If the log can't be read.
 pub fn find(path: &Path, id: &str) -> Result<Option<Found>, Failure> {
-    let queries = [
-        Query {
-            decision: Some(id.to_owned()),
-            ..Query::default()
-        },
-        Query {
-            trace: Some(id.to_owned()),
-            ..Query::default()
-        },
-    ];
-    for query in queries {
-        let mut found = None;
-        let searched = File::open(path).and_then(|file| {
-            audit::search(BufReader::new(file), &query, |line| {
-                let Value::Object(record) = line.clone() else {
-                    return Ok::<_, io::Error>(ControlFlow::Continue(()));
-                };
+    let by_decision = Query {
+        decision: Some(id.to_owned()),
+        ..Query::default()
+    };
+    let by_request = Query {
+        trace: Some(id.to_owned()),
+        ..Query::default()
+    };
+    let mut found = None;
+    let searched = File::open(path).and_then(|file| {
+        audit::search(BufReader::new(file), &Query::default(), |line| {
+            let is_decision = by_decision.wants(line);
+            let is_wanted = is_decision || (found.is_none() && by_request.wants(line));
+            if is_wanted && let Value::Object(record) = line.clone() {
                 let place = "audit log";
                 found = Some(Found { place, record });
-                Ok(ControlFlow::Break(()))
-            })
-        });
-        let _ = searched.map_err(|error| {
-            Failure::new(
-                FailureKind::Refused,
-                format!("the audit log {}: {error}", path.display()),
-                "run the command as one who may read it, or name it in `audit.file`",
-            )
-        })?;
-        if found.is_some() {
-            return Ok(found);
-        }
+                if is_decision {
+                    return Ok::<_, io::Error>(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    });
+    match searched {
+        Ok(_) => Ok(found),
+        Err(error) => Err(Failure::new(
+            FailureKind::Refused,
+            format!("the audit log {}: {error}", path.display()),
+            "run the command as one who may read it, or name it in `audit.file`",
+        )),
     }
-    Ok(None)
 }
 
 /// Explains a record.

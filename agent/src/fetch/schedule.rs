@@ -13,7 +13,12 @@ const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 /// once.
 pub(super) fn after_success(remaining: Duration, interval: Duration, roll: f64) -> Duration {
     let by_life = remaining.mul_f64(0.5 + 0.3 * roll);
-    by_life.min(interval.mul_f64(0.8 + 0.2 * roll)).max(SHORTEST)
+    by_life.min(jittered(interval, roll)).max(SHORTEST)
+}
+
+/// The interval less up to a fifth of it.
+pub(crate) fn jittered(interval: Duration, roll: f64) -> Duration {
+    interval.mul_f64(0.8 + 0.2 * roll)
 }
 
 /// The pause after so many failures in a row, or after a CRL that is overdue already.

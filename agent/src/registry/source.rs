@@ -1,6 +1,6 @@
 //! Where systems are known from.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,6 @@ pub enum Source {
 }
 
 impl Source {
-    /// Every source, in the order of precedence that holds unless the configuration says otherwise.
-    pub const ALL: [Self; 3] = [Self::File, Self::Ldap, Self::Sds];
-
     /// Its word in the configuration, on the command line and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -36,16 +33,5 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Source {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|source| source.as_str() == text)
-            .ok_or(())
     }
 }

@@ -147,11 +147,14 @@ impl Systems {
         self.entries.is_empty()
     }
 
-    /// How many of these systems another source's, or an older snapshot, does not have.
+    /// How many of these systems none of the others, other sources' or an older snapshot's, has.
     #[must_use]
-    pub fn missing_in(&self, other: &Self) -> usize {
-        let missing = |entry: &&Entry| !other.index.contains_key(&entry.asid);
-        self.entries.iter().filter(missing).count()
+    pub fn missing_in(&self, others: &[&Self]) -> usize {
+        let missing = |entry: &&Entry| !others.iter().any(|other| other.index.contains_key(&entry.asid));
+        match others {
+            [] => self.len(),
+            _ => self.entries.iter().filter(missing).count(),
+        }
     }
 
     fn unpack(&self, entry: &Entry) -> Option<System> {
@@ -292,6 +295,6 @@ mod tests {
     fn missing_systems_are_counted() {
         let old: Systems = (0..10).map(|number| system(number, &[])).collect();
         let new: Systems = (5..50).map(|number| system(number, &[])).collect();
-        assert_eq!((old.missing_in(&new), new.missing_in(&new)), (5, 0));
+        assert_eq!((old.missing_in(&[&new]), new.missing_in(&[&new])), (5, 0));
     }
 }
