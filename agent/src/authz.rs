@@ -17,12 +17,12 @@ mod tests;
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, uri::PathAndQuery};
 
 use crate::{
     nrl::{
-        Asid, ClaimRules, Claims, Dialect, Format, Fqdn, Interaction, Refusal, Route, Token, bearer,
-        body_format,
+        Asid, ClaimRules, Claims, Dialect, Format, Fqdn, Interaction, InteractionId, Refusal, Route, Token,
+        allowed_methods, bearer, body_format,
     },
     registry::{Registry, System},
     tls::VerifiedClient,
@@ -68,16 +68,24 @@ impl Rules {
     /// The headers in which a request names its sender, its receiver and its interaction.
     #[must_use]
     pub const fn header_names(&self) -> [&'static str; 3] {
-        match self.provider {
-            None => ["fromASID", "toASID", "InteractionID"],
-            Some(_) => ["Ssp-From", "Ssp-To", "Ssp-InteractionID"],
-        }
+        let checks::Names {
+            from,
+            to,
+            interaction,
+        } = *self.names();
+        [from, to, interaction]
+    }
+
+    /// The path of all pointers, on both sides.
+    #[must_use]
+    pub fn pointers_path(&self) -> String {
+        format!("{}/DocumentReference", self.base_path.trim_end_matches('/'))
     }
 
     /// A request line that performs an interaction, if there is one here.
     #[must_use]
     pub fn line_of(&self, interaction: Interaction) -> Option<(Method, Uri)> {
-        let base = format!("{}/DocumentReference", self.base_path.trim_end_matches('/'));
+        let base = self.pointers_path();
         let (method, target) = match (interaction, &self.provider) {
             (Interaction::Retrieve, Some(provider)) => {
                 let path = provider.endpoint.paths.first()?;
@@ -161,7 +169,8 @@ pub fn admit(
             (method, uri, headers),
         )),
         Err((check, refusal)) => {
-            Err(Denial::by(check, refusal, subject).for_path(&rules.base_path, uri.path()))
+            let allowed = allowed_methods(&rules.base_path, uri.path());
+            Err(Denial::by(check, refusal, subject).allowing(allowed))
         }
     }
 }
@@ -200,25 +209,10 @@ fn judge_head(
 
     subject.made(Check::Receiver, checks::receiver(names, &to, &rules.gateway_asid))?;
 
-    let token = subject.made(Check::TokenForm, Token::parse(bearer))?;
-    let claims = Claims::check(&token, interaction, &rules.claims, now);
-    let claims = subject.made(Check::TokenClaims, claims)?;
-    subject.claims = Some(claims.clone());
-
-    let system = subject.made(
-        Check::AsidKnown,
-        checks::known_system(names, registry, &from, now),
-    )?;
-    subject.ods = Some(system.ods.clone());
-    subject.made(Check::AsidActive, checks::active(&system))?;
-    let name = checks::certificate_name(&system, requester.fqdn.as_ref());
-    subject.made(Check::CertificateName, name)?;
-    let asid = checks::token_asid(names, Some((registry, now)), &claims, &from);
-    subject.made(Check::TokenAsid, asid)?;
-    subject.made(Check::TokenOds, checks::token_ods(&claims, &system))?;
-
-    let id = checks::associated(&system, interaction, declared.as_ref());
-    subject.interaction_id = Some(subject.made(Check::Interaction, id)?);
+    let claims = judge_token(bearer, interaction, &rules.claims, now, subject)?;
+    let by = (registry, now);
+    let asked = (interaction, declared.as_ref());
+    let system = judge_system(names, by, requester, (&from, &claims), asked, subject)?;
 
     let format = match &route {
         Route::CreateOrSupersede | Route::Update(_) => body_format(headers).map_err(at(Check::Body))?,
@@ -226,4 +220,49 @@ fn judge_head(
         Route::Read(_) | Route::Search(_) | Route::Delete(_) => Format::Json,
     };
     Ok((system, (route, format)))
+}
+
+/// The checks of the token by itself.
+fn judge_token(
+    bearer: &str,
+    interaction: Interaction,
+    rules: &ClaimRules,
+    now: SystemTime,
+    subject: &mut Subject,
+) -> Result<Claims, (Check, Refusal)> {
+    let token = subject.made(Check::TokenForm, Token::parse(bearer))?;
+    let claims = subject.made(Check::TokenClaims, Claims::check(&token, interaction, rules, now))?;
+    subject.claims = Some(claims.clone());
+    Ok(claims)
+}
+
+/// The checks of the requester by the registry, in their order: from whether it is known to whether it may do what it
+/// asks for.
+fn judge_system(
+    names: &checks::Names,
+    (registry, now): (&Registry, SystemTime),
+    requester: &Requester,
+    (from, claims): (&Asid, &Claims),
+    (interaction, declared): (Interaction, Option<&InteractionId>),
+    subject: &mut Subject,
+) -> Result<Arc<System>, (Check, Refusal)> {
+    let system = checks::known_system(names, registry, from, now);
+    let system = subject.made(Check::AsidKnown, system)?;
+    subject.ods = Some(system.ods.clone());
+    subject.made(Check::AsidActive, checks::active(&system))?;
+    let name = checks::certificate_name(&system, requester.fqdn.as_ref());
+    subject.made(Check::CertificateName, name)?;
+    let asid = checks::token_asid(names, Some((registry, now)), claims, from);
+    subject.made(Check::TokenAsid, asid)?;
+    subject.made(Check::TokenOds, checks::token_ods(claims, &system))?;
+    let id = checks::associated(&system, interaction, declared);
+    subject.interaction_id = Some(subject.made(Check::Interaction, id)?);
+    Ok(system)
+}
+
+/// The path and query of a request, as it came.
+fn path_and_query(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"))
 }

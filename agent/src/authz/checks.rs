@@ -101,10 +101,11 @@ impl Checks {
     }
 }
 
-/// What the headers are called that name the two ends of a request.
+/// What the headers are called that name the two ends of a request, and what it does.
 pub(super) struct Names {
-    from: &'static str,
-    to: &'static str,
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+    pub(super) interaction: &'static str,
 }
 
 impl Names {
@@ -112,11 +113,13 @@ impl Names {
     pub(super) const LOCATOR: Self = Self {
         from: "fromASID",
         to: "toASID",
+        interaction: "InteractionID",
     };
     /// To a provider, from the Spine Secure Proxy.
     pub(super) const SSP: Self = Self {
         from: "Ssp-From",
         to: "Ssp-To",
+        interaction: "Ssp-InteractionID",
     };
 }
 
@@ -156,7 +159,7 @@ pub(super) fn declared_interaction(
     interaction: Interaction,
 ) -> Result<Option<InteractionId>, Refusal> {
     let mismatch = |why: String| Refusal::new(Reason::InteractionMismatch, why);
-    let mut values = headers.get_all("InteractionID").iter();
+    let mut values = headers.get_all(Names::LOCATOR.interaction).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
@@ -371,6 +374,14 @@ pub(super) fn target_not_found() -> Refusal {
     )
 }
 
+/// It is there, but not to be superseded.
+pub(super) fn target_not_current() -> Refusal {
+    Refusal::new(
+        Reason::TargetNotFound,
+        "Referenced DocumentReference is not current.",
+    )
+}
+
 /// R3, on the pointer to be superseded: exactly one, of the same owner and patient, and current.
 pub(super) fn target<'p>(
     system: &System,
@@ -395,10 +406,7 @@ pub(super) fn target<'p>(
         return refuse(Reason::TargetPatientMismatch, why);
     }
     if old.status != Status::Current {
-        return refuse(
-            Reason::TargetNotFound,
-            "Referenced DocumentReference is not current.",
-        );
+        return Err((target_not_current(), Some(old)));
     }
     Ok(old)
 }

@@ -5,7 +5,6 @@ use spinegate_common::Reason;
 
 use crate::nrl::{
     Asid, Claims, ErrorTable, Interaction, InteractionId, OdsCode, Outcome, PointerId, Refusal, TraceId,
-    allowed_methods,
 };
 
 use super::{Check, Checks};
@@ -120,16 +119,9 @@ impl Denial {
         }
     }
 
-    pub(super) fn allowing(self, methods: &'static str) -> Self {
+    pub(super) fn allowing(self, methods: Option<&'static str>) -> Self {
         Self {
-            allow: Some(methods),
-            ..self
-        }
-    }
-
-    pub(super) fn for_path(self, base_path: &str, path: &str) -> Self {
-        Self {
-            allow: allowed_methods(base_path, path),
+            allow: methods,
             ..self
         }
     }
@@ -184,6 +176,12 @@ impl Denial {
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// The same, when nothing else of it is needed any more.
+    #[must_use]
+    pub fn into_subject(self) -> Subject {
+        *self.subject
     }
 
     /// Status and codes of the answer.

@@ -77,6 +77,16 @@ impl Leave {
         }
     }
 
+    /// The same, when nothing else of it is needed any more.
+    #[must_use]
+    pub fn into_subject(self) -> Subject {
+        match self {
+            Self::Permit(permit) => permit.into_subject(),
+            Self::Retrieval(retrieval) => retrieval.into_subject(),
+            Self::Shadowed(shadowed) => shadowed.into_denial().into_subject(),
+        }
+    }
+
     /// Why it would have been refused; none where it passed every check.
     #[must_use]
     pub fn denial(&self) -> Option<&Denial> {

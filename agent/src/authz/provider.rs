@@ -8,11 +8,13 @@ use std::time::SystemTime;
 use http::{HeaderMap, Method, Uri, uri::PathAndQuery};
 
 use crate::{
-    nrl::{Claims, Endpoint, Interaction, Refusal, Token, TraceId, bearer},
+    nrl::{Endpoint, Interaction, Refusal, TraceId, bearer},
     registry::Registry,
 };
 
-use super::{Action, Check, Denial, Head, Requester, Rules, Subject, checks};
+use super::{
+    Action, Check, Denial, Head, Requester, Rules, Subject, checks, judge_system, judge_token, path_and_query,
+};
 
 /// `[gateway.provider]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,12 +52,11 @@ impl Retrieval {
         match judged {
             Ok(()) => Ok(Self {
                 subject,
-                target: uri
-                    .path_and_query()
-                    .cloned()
-                    .unwrap_or_else(|| PathAndQuery::from_static("/")),
+                target: path_and_query(uri),
             }),
-            Err((check, refusal)) => Err(Denial::by(check, refusal, subject).allowing(Endpoint::METHODS)),
+            Err((check, refusal)) => {
+                Err(Denial::by(check, refusal, subject).allowing(Some(Endpoint::METHODS)))
+            }
         }
     }
 
@@ -69,6 +70,10 @@ impl Retrieval {
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    pub(super) fn into_subject(self) -> Subject {
+        self.subject
     }
 }
 
@@ -102,27 +107,14 @@ fn judge_head(
     let receiver = checks::receiver(names, &to, &rules.gateway_asid);
     subject.made(Check::Receiver, receiver)?;
 
-    let token = subject.made(Check::TokenForm, Token::parse(bearer))?;
-    let claims = Claims::check(&token, interaction, &rules.claims, now);
-    let claims = subject.made(Check::TokenClaims, claims)?;
-    subject.claims = Some(claims.clone());
-
+    let claims = judge_token(bearer, interaction, &rules.claims, now, subject)?;
     if !provider.registered {
         let asid = checks::token_asid(names, None, &claims, &from);
         subject.made(Check::TokenAsid, asid)?;
         subject.interaction_id = Some(declared);
         return Ok(());
     }
-    let system = checks::known_system(names, registry, &from, now);
-    let system = subject.made(Check::AsidKnown, system)?;
-    subject.ods = Some(system.ods.clone());
-    subject.made(Check::AsidActive, checks::active(&system))?;
-    let name = checks::certificate_name(&system, requester.fqdn.as_ref());
-    subject.made(Check::CertificateName, name)?;
-    let asid = checks::token_asid(names, Some((registry, now)), &claims, &from);
-    subject.made(Check::TokenAsid, asid)?;
-    subject.made(Check::TokenOds, checks::token_ods(&claims, &system))?;
-    let id = checks::associated(&system, interaction, Some(&declared));
-    subject.interaction_id = Some(subject.made(Check::Interaction, id)?);
-    Ok(())
+    let by = (registry, now);
+    let asked = (interaction, Some(&declared));
+    judge_system(names, by, requester, (&from, &claims), asked, subject).map(drop)
 }

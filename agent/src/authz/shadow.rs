@@ -14,7 +14,7 @@ use crate::{
     registry::Registry,
 };
 
-use super::{Check, Denial, Head, Subject, checks, stages::if_match};
+use super::{Check, Denial, Head, Subject, checks, path_and_query, stages::if_match};
 
 /// Which requests are in shadow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,10 +110,7 @@ impl Shadowed {
         Ok(Self {
             denial,
             method: method.clone(),
-            target: uri
-                .path_and_query()
-                .cloned()
-                .unwrap_or_else(|| PathAndQuery::from_static("/")),
+            target: path_and_query(uri),
             if_match: if_match(headers),
             body,
         })
@@ -147,6 +144,10 @@ impl Shadowed {
     #[must_use]
     pub fn denial(&self) -> &Denial {
         &self.denial
+    }
+
+    pub(super) fn into_denial(self) -> Denial {
+        self.denial
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     registry::System,
 };
 
-use super::{Action, Check, Denial, Head, Rules, Subject, checks};
+use super::{Action, Check, Denial, Head, Rules, Subject, checks, path_and_query};
 
 /// A request whose head is in order, and what is needed to judge the rest.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub struct AwaitingBody {
 #[must_use]
 pub struct AwaitingStored {
     case: Case,
-    selector: Selector,
+    named: Named,
     body: Bytes,
 }
 
@@ -98,7 +98,15 @@ pub struct AwaitingTarget {
 #[derive(Debug)]
 enum BodyKind {
     NewPointer,
-    StatusUpdate(Selector),
+    StatusUpdate(Named),
+}
+
+/// A stored pointer, as a request names it.
+#[derive(Debug)]
+struct Named {
+    selector: Selector,
+    /// The path of all pointers.
+    pointers: String,
 }
 
 /// What every stage hands to the next.
@@ -108,9 +116,6 @@ struct Case {
     system: Arc<System>,
     method: Method,
     target: PathAndQuery,
-    base_path: String,
-    /// `_format` as the client sent it.
-    format_parameter: Option<String>,
     /// The client's own.
     if_match: Option<HeaderValue>,
     hide_existence: bool,
@@ -154,13 +159,14 @@ impl Case {
     }
 
     /// Names the pointer by its id, whatever the request named it by: between the check and the use no other pointer
-    /// can come to be the one that is meant.
-    fn resolve(&mut self, id: &PointerId) -> Result<(), Refusal> {
-        let query = match &self.format_parameter {
+    /// can come to be the one that is meant. Of the query its `_format` is kept, as the client sent it.
+    fn resolve(&mut self, pointers: &str, id: &PointerId) -> Result<(), Refusal> {
+        let mut parameters = self.target.query().unwrap_or_default().split('&');
+        let query = match parameters.find(|parameter| parameter.starts_with("_format=")) {
             Some(format) => format!("?{format}"),
             None => String::new(),
         };
-        let line = format!("{}/DocumentReference/{id}{query}", self.base_path);
+        let line = format!("{pointers}/{id}{query}");
         self.target = PathAndQuery::try_from(line)
             .map_err(|error| Refusal::new(Reason::UpstreamInvalid, error.to_string()))?;
         Ok(())
@@ -174,22 +180,17 @@ pub(super) fn admitted(
     (route, format): (Route, Format),
     (method, uri, headers): Head<'_>,
 ) -> Admitted {
-    let target = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut parameters = uri.query().unwrap_or_default().split('&');
     let case = Case {
         subject,
         system,
         method: method.clone(),
-        target,
-        base_path: rules.base_path.trim_end_matches('/').to_owned(),
-        format_parameter: parameters
-            .find(|parameter| parameter.starts_with("_format="))
-            .map(str::to_owned),
+        target: path_and_query(uri),
         if_match: if_match(headers),
         hide_existence: rules.hide_existence,
+    };
+    let named = |selector| Named {
+        selector,
+        pointers: rules.pointers_path(),
     };
     match route {
         Route::Read(_) | Route::Search(_) => Admitted::Permitted(case.permit(Bytes::new())),
@@ -200,12 +201,12 @@ pub(super) fn admitted(
         }),
         Route::Update(selector) => Admitted::NeedsBody(AwaitingBody {
             case,
-            kind: BodyKind::StatusUpdate(selector),
+            kind: BodyKind::StatusUpdate(named(selector)),
             format,
         }),
         Route::Delete(selector) => Admitted::NeedsStored(AwaitingStored {
             case,
-            selector,
+            named: named(selector),
             body: Bytes::new(),
         }),
     }
@@ -236,12 +237,12 @@ impl AwaitingBody {
             kind,
             format,
         } = self;
-        let selector = match kind {
+        let named = match kind {
             BodyKind::NewPointer => return Self::judge_new_pointer(case, format, body),
-            BodyKind::StatusUpdate(selector) => selector,
+            BodyKind::StatusUpdate(named) => named,
         };
         case.make(Check::Body, check_status_update(format, &body))?;
-        Ok(Judged::NeedsStored(AwaitingStored { case, selector, body }))
+        Ok(Judged::NeedsStored(AwaitingStored { case, named, body }))
     }
 
     fn judge_new_pointer(mut case: Case, format: Format, body: Bytes) -> Result<Judged, Denial> {
@@ -277,7 +278,7 @@ impl AwaitingStored {
     /// The pointer to fetch.
     #[must_use]
     pub fn selector(&self) -> &Selector {
-        &self.selector
+        &self.named.selector
     }
 
     /// Judges by the owner alone, as it was fetched before: a pointer's custodian never changes. Whether the pointer
@@ -287,10 +288,10 @@ impl AwaitingStored {
     /// [`Check::Ownership`] failed: the pointer belongs to somebody else. Where existence is hidden that is for
     /// [`Self::judge_stored`] to say, which takes as long as it does for a pointer that does not exist.
     pub fn judge_owner(mut self, custodian: &OdsCode) -> Result<ByOwner, Denial> {
-        let Selector::Id(id) = &self.selector else {
+        let Selector::Id(id) = &self.named.selector else {
             return Ok(ByOwner::NeedsStored(self));
         };
-        let resolved = self.case.resolve(id);
+        let resolved = self.case.resolve(&self.named.pointers, id);
         match (resolved, checks::owner(&self.case.system, custodian)) {
             (Ok(()), Ok(())) => {
                 self.case.subject.custodian = Some(custodian.clone());
@@ -312,7 +313,7 @@ impl AwaitingStored {
     pub fn judge_stored(self, stored: &Stored) -> Result<Permit, Denial> {
         let Self {
             mut case,
-            selector,
+            named: Named { selector, pointers },
             body,
         } = self;
         let stored = match stored {
@@ -342,7 +343,7 @@ impl AwaitingStored {
             return Err(case.deny(refusal));
         }
         if let Some(id) = &pointer.id
-            && let Err(refusal) = case.resolve(id)
+            && let Err(refusal) = case.resolve(&pointers, id)
         {
             return Err(case.deny(refusal));
         }
@@ -389,11 +390,7 @@ impl AwaitingTarget {
         let candidates = match candidates {
             Stored::Pointers(candidates) => candidates,
             Stored::NotCurrent => {
-                let refusal = Refusal::new(
-                    Reason::TargetNotFound,
-                    "Referenced DocumentReference is not current.",
-                );
-                return Err(case.deny_stranger(refusal, checks::target_not_found()));
+                return Err(case.deny_stranger(checks::target_not_current(), checks::target_not_found()));
             }
         };
         let (refusal, found) = match checks::target(&case.system, &new, &target, candidates) {
@@ -466,5 +463,9 @@ impl Permit {
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.case.subject
+    }
+
+    pub(super) fn into_subject(self) -> Subject {
+        self.case.subject
     }
 }

@@ -26,7 +26,7 @@ use super::{
     Gateway,
     record::described,
     request,
-    screen::{Fault, Rest, Screen, Screened},
+    screen::{Fault, Limits, Rest, Screen, Screened},
     unauthenticated::Place,
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// What hyper may buffer beyond a head. It sees only what the screen has released, and its limits are a second line.
-pub(super) const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 16 * 1024;
 /// A refused client may take so long to be told that the connection ends.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// A certificate's end is looked at again at least so often, in case the clock was set meanwhile.
@@ -77,15 +77,14 @@ pub(super) async fn serve(
     let changes = gateway.acceptor.changes();
     let handshake = gateway.acceptor.accept(stream, place.source()).await;
     drop(place);
-    let (stream, client) = match handshake {
+    let (stream, (client, session)) = match handshake {
         Ok((mut stream, client, session)) => {
             if let Err(refusal) = gateway.ocsp.confirm(&client).await {
                 gateway.record_failed_handshake(peer, &refusal);
                 let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
                 return;
             }
-            gateway.record_handshake(peer, &client, &session);
-            (stream, client)
+            (stream, (client, session))
         }
         Err(refusal) => {
             gateway.record_failed_handshake(peer, &refusal);
@@ -94,6 +93,7 @@ pub(super) async fn serve(
     };
     let fault = stream.fault();
     let connection = Connection::new(gateway, client, peer, &drain);
+    connection.record_handshake(&session);
     connection.converse(stream, &fault, changes).await;
 }
 
@@ -111,6 +111,18 @@ async fn until_rest<F: Future + Unpin>(serving: &mut F, rest: &Rest) -> Option<F
 fn is_stalled(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+}
+
+/// The HTTP parser behind the screen. That has the times of heads and of silence: a timer of hyper's for each request would
+/// only repeat them.
+pub(super) fn parser(limits: Limits) -> http1::Builder {
+    let mut parser = http1::Builder::new();
+    parser
+        .max_buf_size(limits.head + BUFFER)
+        .max_headers(limits.headers)
+        // What was released is answered, though nothing may follow it.
+        .half_close(true);
+    parser
 }
 
 impl Connection {
@@ -179,14 +191,7 @@ impl Connection {
                     () = screened.begun() => {}
                     () = &mut last_chance, if !draining => draining = true,
                 }
-                // The screen has the times of heads and of silence: a timer of hyper's for each request would only repeat
-                // them.
-                let serving = http1::Builder::new()
-                    .max_buf_size(limits.head + BUFFER)
-                    .max_headers(limits.headers)
-                    // What was released is answered, though nothing may follow it.
-                    .half_close(true)
-                    .serve_connection(TokioIo::new(screened), service);
+                let serving = parser(limits).serve_connection(TokioIo::new(screened), service);
                 let mut serving = Box::new(serving);
                 if draining {
                     Pin::new(&mut *serving).graceful_shutdown();

@@ -8,12 +8,12 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use spinegate_common::Reason;
 
 use super::{
-    connection::BUFFER,
+    connection::parser,
     limits, new_screen,
     screen::{Limits, Place, Rule, Screen, Violation},
 };
@@ -96,7 +96,7 @@ impl Breach {
         Self {
             reason: violation.rule.reason(),
             detail: format!("{violation}, which is byte {offset} of the file"),
-            told: format!("{} ({violation})", violation.rule.meaning()),
+            told: violation.told(),
             offset: Some(offset),
         }
     }
@@ -186,10 +186,7 @@ async fn parsed(released: &[u8], limits: Limits) -> Result<(Parts, Result<Bytes,
         }
     });
     let stream = tokio::io::join(released, tokio::io::sink());
-    let ended = http1::Builder::new()
-        .max_buf_size(limits.head + BUFFER)
-        .max_headers(limits.headers)
-        .half_close(true)
+    let ended = parser(limits)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     let fault = || match ended {

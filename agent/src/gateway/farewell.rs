@@ -22,7 +22,7 @@ impl Farewell {
         Self {
             outcome: Outcome::of(violation.rule.reason()),
             id: id.to_owned(),
-            diagnostics: format!("{} ({violation})", violation.rule.meaning()),
+            diagnostics: violation.told(),
         }
     }
 

@@ -20,24 +20,6 @@ use crate::{
 };
 
 impl Gateway {
-    pub(super) fn record_handshake(&self, peer: SocketAddr, client: &VerifiedClient, session: &Session) {
-        self.counters.handshake_accepted(session);
-        if let Err(error) = self.verdicts.trust(peer.ip()) {
-            tracing::warn!(source = %peer.ip(), %error, "the source keeps the small handshake budget");
-        }
-        let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Allow);
-        record.peer = Some(peer);
-        record.certificate = Some(described(client));
-        record.tls = Some(Tls {
-            version: session.version.to_owned(),
-            cipher: session.cipher.clone(),
-            extended_master_secret: session.extended_master_secret,
-            encrypt_then_mac: session.encrypt_then_mac,
-            resumed: session.resumed,
-        });
-        self.write_or_log(&record);
-    }
-
     pub(super) fn record_failed_handshake(&self, peer: SocketAddr, refusal: &Refusal) {
         if refusal.reason == Reason::HandshakeQueueFull {
             // It weighs nothing, and comes in floods alone.
@@ -236,6 +218,25 @@ impl Gateway {
 }
 
 impl Connection {
+    pub(super) fn record_handshake(&self, session: &Session) {
+        let gateway = &self.gateway;
+        gateway.counters.handshake_accepted(session);
+        if let Err(error) = gateway.verdicts.trust(self.peer.ip()) {
+            tracing::warn!(source = %self.peer.ip(), %error, "the source keeps the small handshake budget");
+        }
+        let mut record = Record::new(SystemTime::now(), Event::Connection, Decision::Allow);
+        record.peer = Some(self.peer);
+        record.certificate = Some(self.certificate.clone());
+        record.tls = Some(Tls {
+            version: session.version.to_owned(),
+            cipher: session.cipher.clone(),
+            extended_master_secret: session.extended_master_secret,
+            encrypt_then_mac: session.encrypt_then_mac,
+            resumed: session.resumed,
+        });
+        gateway.write_or_log(&record);
+    }
+
     /// The record of a request on this connection.
     pub(super) fn record(&self, decision: Decision) -> Record {
         let mut record = Record::new(SystemTime::now(), Event::Request, decision);

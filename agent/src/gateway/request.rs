@@ -73,7 +73,6 @@ pub(super) async fn answer(
     let mut told = None;
     let (mut answer, subject) = match permitted {
         Ok(leave) => {
-            let subject = leave.subject().clone();
             let origin = Origin {
                 request_id: &id,
                 peer: connection.peer.ip(),
@@ -82,22 +81,28 @@ pub(super) async fn answer(
             match policy.upstream.forward(&leave, &head.headers, &origin).await {
                 // The version that was judged is no longer the newest, and the client has not asked for that one.
                 Ok(answer) if leave.adds_if_match() && answer.status() == StatusCode::PRECONDITION_FAILED => {
-                    let denial = changed(subject);
-                    told = note_refusal(connection, &mut record, &denial, denial.detail().to_owned());
-                    (outcome(&denial, &policy, format, &id), denial.subject().clone())
+                    let denial = changed(leave.into_subject());
+                    told = Some(note_refusal(
+                        connection,
+                        &mut record,
+                        &denial,
+                        denial.detail().to_owned(),
+                    ));
+                    (outcome(&denial, &policy, format, &id), denial.into_subject())
                 }
                 Ok(answer) => {
                     if let Some(denial) = leave.denial() {
                         note_shadow(connection, &mut record, denial);
                     }
+                    let subject = leave.into_subject();
                     describe(&mut seen, &subject);
                     seen.version = version(answer.headers());
                     (answer.map(|body| watched(connection, body, &seen)), subject)
                 }
                 Err(error) => {
-                    let denial = unavailable(&error, subject);
-                    told = note_refusal(connection, &mut record, &denial, error.detail);
-                    (outcome(&denial, &policy, format, &id), denial.subject().clone())
+                    let denial = unavailable(&error, leave.into_subject());
+                    told = Some(note_refusal(connection, &mut record, &denial, error.detail));
+                    (outcome(&denial, &policy, format, &id), denial.into_subject())
                 }
             }
         }
@@ -113,12 +118,20 @@ pub(super) async fn answer(
                         | Reason::FramingAmbiguous
                 )
                 || !is_read_off(body, head.headers.contains_key(header::EXPECT)).await;
-            told = note_refusal(connection, &mut record, &denial, denial.detail().to_owned());
-            (outcome(&denial, &policy, format, &id), denial.subject().clone())
+            told = Some(note_refusal(
+                connection,
+                &mut record,
+                &denial,
+                denial.detail().to_owned(),
+            ));
+            (outcome(&denial, &policy, format, &id), denial.into_subject())
         }
     };
 
-    describe(&mut seen, &subject);
+    // One that is allowed is described already, for the case that its answer breaks off.
+    if told.is_some() {
+        describe(&mut seen, &subject);
+    }
     seen.status = Some(answer.status().as_u16());
     record.request = Some(seen);
     record.duration = Some(begun.elapsed());
@@ -288,10 +301,7 @@ async fn read_body(
         )),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => Err(match connection.fault.take() {
-            Some(violation) => refuse(
-                violation.rule.reason(),
-                format!("{} ({violation})", violation.rule.meaning()),
-            ),
+            Some(violation) => refuse(violation.rule.reason(), violation.told()),
             None => refuse(Reason::RequestMalformed, format!("The body broke off: {error}")),
         }),
         Err(_) => Err(refuse(
@@ -369,10 +379,7 @@ async fn judge_target(policy: &Policy, awaiting: AwaitingTarget, now: SystemTime
 }
 
 async fn fetch_pointer(policy: &Policy, id: &PointerId, now: SystemTime) -> Result<Stored, UpstreamError> {
-    let path = format!(
-        "{}/DocumentReference/{id}",
-        policy.rules.base_path.trim_end_matches('/')
-    );
+    let path = format!("{}/{id}", policy.rules.pointers_path());
     let (format, body, version) = match fetch(policy, path, now).await? {
         Fetched::Absent => return Ok(Stored::Pointers(Vec::new())),
         Fetched::NotCurrent => return Ok(Stored::NotCurrent),
@@ -394,11 +401,8 @@ async fn fetch_pointers_of(
 ) -> Result<Stored, UpstreamError> {
     // The number is digits alone, so this is the encoded form of the reference.
     const PATIENT: &str = "https%3A%2F%2Fdemographics.spineservices.nhs.uk%2FSTU3%2FPatient%2F";
-    let path = format!(
-        "{}/DocumentReference?subject={PATIENT}{}",
-        policy.rules.base_path.trim_end_matches('/'),
-        patient.as_str()
-    );
+    let pointers = policy.rules.pointers_path();
+    let path = format!("{pointers}?subject={PATIENT}{}", patient.as_str());
     let pointers = match fetch(policy, path, now).await? {
         Fetched::Absent => Vec::new(),
         Fetched::NotCurrent => {
@@ -450,12 +454,7 @@ fn unavailable(error: &UpstreamError, subject: Subject) -> Denial {
 }
 
 /// Gives the reason that the client is told.
-fn note_refusal(
-    connection: &Connection,
-    record: &mut Record,
-    denial: &Denial,
-    detail: String,
-) -> Option<Reason> {
+fn note_refusal(connection: &Connection, record: &mut Record, denial: &Denial, detail: String) -> Reason {
     let reason = denial.reason();
     record.refuse(reason);
     match denial.check() {
@@ -468,7 +467,7 @@ fn note_refusal(
     }
     record.detail = Some(detail);
     tracing::debug!(peer = %connection.peer, reason = reason.as_str(), "request refused");
-    Some(denial.told_reason())
+    denial.told_reason()
 }
 
 /// A request in shadow goes on: no refusal, and no strike.

@@ -137,8 +137,12 @@ impl Node {
 
 /// A name as the most lenient of parsers would compare it.
 pub(super) fn folded(name: &str) -> String {
+    fold(name).collect()
+}
+
+fn fold(name: &str) -> impl Iterator<Item = char> {
     let upper = name.chars().flat_map(char::to_uppercase);
-    upper.flat_map(char::to_lowercase).collect()
+    upper.flat_map(char::to_lowercase)
 }
 
 impl<'a> Element<'a> {
@@ -250,8 +254,8 @@ impl<'a> Element<'a> {
         if let Some(children) = self.node.children.get(name) {
             return Ok(Some(children));
         }
-        let wanted = folded(name);
-        let lookalike = self.node.children.keys().find(|found| folded(found) == wanted);
+        let mut names = self.node.children.keys();
+        let lookalike = names.find(|found| fold(found).eq(fold(name)));
         match lookalike {
             None => Ok(None),
             Some(found) => Err(Fault::Misspelt {

@@ -118,6 +118,11 @@ impl Violation {
             position,
         }
     }
+
+    /// What the client is told.
+    pub(crate) fn told(&self) -> String {
+        format!("{} ({self})", self.rule.meaning())
+    }
 }
 
 impl fmt::Display for Violation {

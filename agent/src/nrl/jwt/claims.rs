@@ -65,7 +65,7 @@ const PATIENT: &str = "https://fhir.nhs.net/Id/nhs-number";
 const PATIENT_OVER_HTTP: &str = "http://fhir.nhs.net/Id/nhs-number";
 
 /// How long a token may be valid (Spine Core: `exp` is five minutes after `iat`).
-const MAX_LIFETIME: Duration = Duration::from_mins(5);
+pub(super) const MAX_LIFETIME: Duration = Duration::from_mins(5);
 
 impl Claims {
     /// Checks a token's claims for an interaction, at a time.

@@ -2,10 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 
-use super::claims::{ORGANISATION, SYSTEM, USER};
+use super::{
+    claims::{MAX_LIFETIME, ORGANISATION, SYSTEM, USER},
+    unsecured,
+};
 use crate::nrl::Interaction;
 
 /// A token of a professional whose system asks for an interaction now.
@@ -18,20 +20,18 @@ pub fn sample_token(interaction: Interaction, asid: &str, ods: &str, now: System
         _ => "DocumentReference",
     };
     let user = format!("{USER}|000000000000");
-    let claims = json!({
+    unsecured(&json!({
         "iss": "https://sample.example.nhs.uk",
         "sub": user,
         "aud": "https://sample.example.nhs.uk",
         "iat": now,
-        "exp": now + 300,
+        "exp": now + MAX_LIFETIME.as_secs(),
         "reason_for_request": "directcare",
         "scope": format!("patient/{resource}.{access}"),
         "requesting_system": format!("{SYSTEM}|{asid}"),
         "requesting_organization": format!("{ORGANISATION}|{ods}"),
         "requesting_user": user,
-    });
-    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
-    format!("{header}.{}.", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    }))
 }
 
 #[cfg(test)]

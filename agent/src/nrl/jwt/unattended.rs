@@ -1,34 +1,31 @@
 //! The JWT of a system that asks for itself, with nobody at it (NRL "JWT" page, "Unattended system").
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 
+use super::{
+    claims::{MAX_LIFETIME, ORGANISATION, SYSTEM},
+    unsecured,
+};
 use crate::nrl::{Asid, OdsCode};
-
-/// How long a token is good for: what the NRL allows at most.
-const LIFETIME: Duration = Duration::from_mins(5);
 
 /// A token for reading pointers at a service, made now. A clock before 1970 gives one of 1970.
 #[must_use]
 pub fn unattended(asid: &Asid, ods: &OdsCode, audience: &str, now: SystemTime) -> String {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let system = format!("https://fhir.nhs.uk/Id/accredited-system|{asid}");
-    let header = json!({ "alg": "none", "typ": "JWT" });
-    let claims = json!({
+    let system = format!("{SYSTEM}|{asid}");
+    unsecured(&json!({
         "iss": audience,
         "sub": system,
         "aud": audience,
         "iat": now.as_secs(),
-        "exp": (now + LIFETIME).as_secs(),
+        "exp": (now + MAX_LIFETIME).as_secs(),
         "reason_for_request": "directcare",
         "scope": "patient/DocumentReference.read",
         "requesting_system": system,
-        "requesting_organization": format!("https://fhir.nhs.uk/Id/ods-organization-code|{ods}"),
-    });
-    let section = |part: serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
-    format!("{}.{}.", section(header), section(claims))
+        "requesting_organization": format!("{ORGANISATION}|{ods}"),
+    }))
 }
 
 #[cfg(test)]
