@@ -25,7 +25,9 @@ pub use background::Background;
 pub use files::Files;
 pub use ground::obstacle;
 pub use record::{Status, status};
-pub use settings::{allow, base_configuration, filter, guard, open_limits, open_verdicts, registry};
+pub use settings::{
+    allow, base_configuration, filter, guard, open_limits, open_metrics, open_verdicts, registry, section,
+};
 pub use sweep::down;
 pub use systems::{
     CONSUMER, FQDN_BOUND, GATEWAY_ASID, INACTIVE, Interaction, OTHER_PROVIDER, PROVIDER, System,
@@ -319,6 +321,25 @@ impl Lab {
         let mut table: Table = toml::from_str(&fs::read_to_string(&path)?)?;
         edit(&mut table);
         fs::write(&path, toml::to_string(&table)?).with_context(|| format!("can't write {}", path.display()))
+    }
+
+    /// The same, and has the agent reload.
+    ///
+    /// # Errors
+    /// The file can't be read or written, or the agent refuses it.
+    pub fn reconfigure(&self, edit: impl FnOnce(&mut Table)) -> Result<()> {
+        self.configure(edit)?;
+        self.agent().order(&["reload"]).map(drop)
+    }
+
+    /// What the agent serves as its metrics, where they are [opened](open_metrics).
+    ///
+    /// # Errors
+    /// It serves none.
+    pub fn metrics(&self) -> Result<String> {
+        Run::inside(&self.network.namespace(Host::Edge), "curl")
+            .args(["-sS", &format!("http://{}/metrics", settings::METRICS)])
+            .success()
     }
 
     /// The agent's command line.

@@ -18,6 +18,7 @@ pub mod pump;
 pub mod raw;
 pub mod recorder;
 pub mod rogue;
+pub mod seed;
 mod server;
 pub mod slapd;
 pub mod soak;

@@ -43,6 +43,19 @@ pub struct Heard {
     pub body: Vec<u8>,
 }
 
+impl Heard {
+    /// The values of a field, whose name is in lower case, in their order.
+    #[must_use]
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        values(&self.fields, name)
+    }
+}
+
+fn values<'f>(fields: &'f [(String, String)], wanted: &str) -> Vec<&'f str> {
+    let fields = fields.iter().filter(|(name, _)| name == wanted);
+    fields.map(|(_, value)| value.as_str()).collect()
+}
+
 /// Who speaks to the recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sender {
@@ -204,10 +217,7 @@ fn read(received: &[u8], sender: Sender) -> Result<Option<(Heard, usize)>> {
             Ok((name.to_ascii_lowercase(), value.trim().to_owned()))
         })
         .collect::<Result<Vec<_>>>()?;
-    let of = |wanted: &str| -> Vec<&str> {
-        let fields = fields.iter().filter(|(name, _)| name == wanted);
-        fields.map(|(_, value)| value.as_str()).collect()
-    };
+    let of = |wanted: &str| values(&fields, wanted);
     let length = match (&of("transfer-encoding")[..], &of("content-length")[..]) {
         ([], []) => Some(0),
         ([], [length]) => Some(length.parse()?),

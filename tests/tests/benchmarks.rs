@@ -1,8 +1,9 @@
 //! The benchmarks beside other proxies, as far as their parts run: what they measure is nothing for a test.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{env, path::Path, process::Command};
 
 use serde_json::Value;
+use spinegate_tests::tools;
 
 const HANDSHAKE: &[&str] = &[
     "floor_ms",
@@ -50,12 +51,12 @@ fn every_part_runs(name: &str, subject: &str, figures: &[&str]) {
     let built = env::current_exe().unwrap();
     let built = built.ancestors().nth(2).unwrap();
     let (benchmark, agent) = (built.join("examples/bench-proxies"), built.join("spinegate"));
-    let peers = cache().map(|cache| cache.join("spinegate/peers"));
     if !nix::unistd::geteuid().is_root() {
         println!("SKIPPED {name}: namespaces need root");
         return;
     }
-    let Some(peers) = peers.filter(|peers| peers.join("stunnel4").is_dir()) else {
+    let stunnel = tools::peer("stunnel4").ok();
+    let Some(peers) = stunnel.as_deref().and_then(Path::parent) else {
         println!(
             "SKIPPED {name}: nginx, haproxy and stunnel4 are not there; `cargo xtask setup` unpacks them"
         );
@@ -93,10 +94,4 @@ fn every_part_runs(name: &str, subject: &str, figures: &[&str]) {
         assert!(figure.is_finite() && figure >= least, "{key}: {figure}\n{said}");
     }
     assert_eq!(found.len(), figures.len());
-}
-
-fn cache() -> Option<PathBuf> {
-    env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
 }

@@ -14,14 +14,13 @@ use spinegate_tests::{
     command::{Finished, Run},
     expect::{accepted, handshake_refused},
     json::at,
-    lab::{CONSUMER, Lab, open_verdicts},
+    lab::{CONSUMER, Lab, open_metrics, open_verdicts},
     netns::Host,
     pki::{EDGE_FQDN, Identity, KeyCache, Leaf, SSP_FQDN, Validity},
     suite::Suite,
 };
 use toml::Table;
 
-const METRICS: &str = "127.0.0.1:9464";
 /// So that a client can show a key that the gateway calls weak.
 const WEAK: Offer = Offer::of(&["-tls1_2", "-cipher", "DHE-RSA-AES256-SHA256:@SECLEVEL=0"]);
 
@@ -31,10 +30,7 @@ fn main() -> ExitCode {
         edit: |table| {
             // So many handshakes fail here that the proxy would be denied in the middle.
             open_verdicts(table);
-            table.insert(
-                "metrics".into(),
-                Table::from_iter([("listen".to_owned(), METRICS.into())]).into(),
-            );
+            open_metrics(table);
         },
         tests: spinegate_tests::tests![
             an_inspected_certificate_gets_the_reason_that_the_handshake_gives,
@@ -404,9 +400,7 @@ fn the_end_of_every_certificate_is_in_status_and_metrics(lab: &mut Lab) -> Resul
         "{printed}"
     );
 
-    let metrics = Run::inside(&lab.network().namespace(Host::Edge), "curl")
-        .args(["-sS", &format!("http://{METRICS}/metrics")])
-        .success()?;
+    let metrics = lab.metrics()?;
     for (kind, pointer) in [
         ("own_certificate", "/certificates/0/ends"),
         ("issuer", "/certificates/1/ends"),

@@ -357,12 +357,11 @@ fn lines(text: &str) -> Result<Vec<Value>> {
 
 /// How many drops a second may be reported.
 fn sample(lab: &Lab, per_second: i64) -> Result<()> {
-    lab.configure(|table| {
+    lab.reconfigure(|table| {
         if let Some(filter) = table.get_mut("filter").and_then(toml::Value::as_table_mut) {
             filter.insert("events_per_second".into(), per_second.into());
         }
-    })?;
-    lab.agent().order(&["reload"]).map(drop)
+    })
 }
 
 /// A frame with an IPv4 header that announces more than there is.

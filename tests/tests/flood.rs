@@ -79,8 +79,7 @@ fn in_a_flood_from_many_sources_without_a_handshake_budget_good_clients_are_serv
 fn a_source_that_floods_earns_a_verdict_and_is_dropped_in_the_kernel(lab: &mut Lab) -> Result<()> {
     let system = lab.client(Host::System).address();
     let drops = lab.agent().drops("verdict_deny")?;
-    lab.configure(|table| set_thresholds(table, 10))?;
-    lab.agent().order(&["reload"])?;
+    lab.reconfigure(|table| set_thresholds(table, 10))?;
     let flood = flood(lab, &lab.network().namespace(Host::System), 0, 8)?;
     let judged = wait_until("a deny verdict on the source", PATIENCE, || {
         Ok(lab.agent().verdict_on(&system)?.is_some() && lab.agent().drops("verdict_deny")? > drops)
@@ -147,12 +146,11 @@ fn flood(lab: &Lab, namespace: &str, number: usize, threads: usize) -> Result<Ba
 
 /// Connections a second, and at once, that the filter lets through for a source that has not authenticated.
 fn budget(lab: &Lab, connections: i64) -> Result<()> {
-    lab.configure(|table| {
+    lab.reconfigure(|table| {
         let keys = ["untrusted_per_second", "untrusted_burst"];
         let budget = keys.map(|key| (key.to_owned(), Value::from(connections)));
         lab::filter(table).insert("handshake".to_owned(), Table::from_iter(budget).into());
-    })?;
-    lab.agent().order(&["reload"]).map(drop)
+    })
 }
 
 fn set_thresholds(table: &mut Table, strikes: i64) {

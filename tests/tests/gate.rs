@@ -239,8 +239,7 @@ fn limit(lab: &Lab, limits: &[(&str, i64)]) -> Result<()> {
 }
 
 fn change(lab: &Lab, edit: impl FnOnce(&mut Table)) -> Result<()> {
-    lab.configure(edit)?;
-    lab.agent().order(&["reload"]).map(drop)
+    lab.reconfigure(edit)
 }
 
 fn set(table: &mut Table, key: &str, value: impl Into<Value>) {

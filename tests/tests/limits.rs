@@ -9,25 +9,21 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use spinegate_tests::{
     client::{Line, Message, NHS_NUMBER, Offer, pointer},
-    command::Run,
     expect::serves,
     json::at,
-    lab::{CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_limits},
+    lab::{CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_limits, open_metrics, section},
     netns::Host,
     pki::SSP_FQDN,
     suite::Suite,
 };
 use toml::{Table, Value};
 
-const METRICS: &str = "127.0.0.1:9464";
-
 fn main() -> ExitCode {
     Suite {
         name: "limits",
         edit: |table| {
             open_limits(table);
-            let metrics = Table::from_iter([("listen".to_owned(), METRICS.into())]);
-            table.insert("metrics".to_owned(), metrics.into());
+            open_metrics(table);
         },
         tests: spinegate_tests::tests![
             over_the_limit_of_requests_new_ones_are_shed_and_those_under_way_finish,
@@ -302,9 +298,7 @@ fn recorded(lab: &Lab, reason: &str) -> Result<()> {
         found.is_some_and(|entry| *at(entry, "/decision") == "done"),
         "{found:?}"
     );
-    let metrics = Run::inside(&lab.network().namespace(Host::Edge), "curl")
-        .args(["-sS", &format!("http://{METRICS}/metrics")])
-        .success()?;
+    let metrics = lab.metrics()?;
     let counted = format!("spinegate_connections_retired_total{{reason=\"{reason}\"}} ");
     ensure!(
         metrics
@@ -326,14 +320,12 @@ fn limit(lab: &Lab, limits: &[(&str, Value)]) -> Result<()> {
         "body_timeout",
         "answer_timeout",
     ];
-    lab.configure(|table| {
-        if let Some(Value::Table(gateway)) = table.get_mut("gateway") {
-            ALL.iter().for_each(|key| drop(gateway.remove(*key)));
-            let limits = limits
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), value.clone()));
-            gateway.extend(Table::from_iter(limits));
-        }
-    })?;
-    lab.agent().order(&["reload"]).map(drop)
+    lab.reconfigure(|table| {
+        let gateway = section(table, "gateway");
+        ALL.iter().for_each(|key| drop(gateway.remove(*key)));
+        let limits = limits
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()));
+        gateway.extend(Table::from_iter(limits));
+    })
 }

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -18,6 +18,7 @@ use spinegate_tests::{
     lab::{self, Lab},
     netns::Host,
     observe::Counts,
+    seed::seed,
     suite::Suite,
     wait::wait_for,
 };
@@ -47,7 +48,6 @@ fn of_ten_thousand_mutated_handshakes_each_is_refused_and_counted_and_none_leave
     lab: &mut Lab,
 ) -> Result<()> {
     let seed = seed()?;
-    println!("SPINEGATE_SEED={seed}");
     let begun = Instant::now();
     let client = lab.client(Host::Ssp);
     let template = client.hello()?;
@@ -212,13 +212,4 @@ fn memory(lab: &Lab) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let size = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     size.context("no VmRSS in the agent's status")
-}
-
-fn seed() -> Result<u64> {
-    match std::env::var("SPINEGATE_SEED") {
-        Ok(seed) => seed.parse().context("SPINEGATE_SEED is no number"),
-        Err(_) => Ok(SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)?
-            .as_nanos() as u64),
-    }
 }

@@ -289,8 +289,7 @@ fn write_index(path: &PathBuf, good: &[&Identity], revoked: &[&Identity]) -> Res
 }
 
 fn in_mode(lab: &Lab, mode: &str) -> Result<()> {
-    lab.configure(|table| set(table, mode))?;
-    lab.agent().order(&["reload"]).map(drop)
+    lab.reconfigure(|table| set(table, mode))
 }
 
 /// The client finishes its handshake or not, but it gets no answer, for this reason.

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -17,8 +17,9 @@ use spinegate_tests::{
     client::{Answer, Dialer, Heard, Line, Message, NHS_NUMBER, OTHER_NHS_NUMBER, pointer, superseding},
     expect::{allowed, created, refused, refused_unchanged, stored_status},
     json::at,
-    lab::{self, CONSUMER, Lab, OTHER_PROVIDER, PROVIDER, System},
+    lab::{self, CONSUMER, Lab, OTHER_PROVIDER, PROVIDER, System, section},
     netns::Host,
+    seed::seed,
     suite::Suite,
     wait::{wait_for, wait_until},
 };
@@ -507,7 +508,6 @@ struct Done {
 fn no_sequence_of_concurrent_requests_changes_anothers_pointer(lab: &mut Lab) -> Result<()> {
     const REQUESTS: usize = 120;
     let seed = seed()?;
-    println!("SPINEGATE_SEED={seed}");
     let begun = Instant::now();
     let mut shared = Vec::new();
     for system in [PROVIDER, OTHER_PROVIDER].iter().cycle().take(60) {
@@ -776,19 +776,5 @@ fn upstream(lab: &Lab, field: &str) -> Result<u64> {
 
 /// Changes `[gateway]` and reloads.
 fn behind(lab: &Lab, edit: impl FnOnce(&mut Table)) -> Result<()> {
-    lab.configure(|table| {
-        if let Some(Setting::Table(gateway)) = table.get_mut("gateway") {
-            edit(gateway);
-        }
-    })?;
-    lab.agent().order(&["reload"]).map(drop)
-}
-
-fn seed() -> Result<u64> {
-    match std::env::var("SPINEGATE_SEED") {
-        Ok(seed) => seed.parse().context("SPINEGATE_SEED is no number"),
-        Err(_) => Ok(SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)?
-            .as_nanos() as u64),
-    }
+    lab.reconfigure(|table| edit(section(table, "gateway")))
 }

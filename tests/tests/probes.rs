@@ -454,13 +454,12 @@ fn sealed(part: &str) -> usize {
 /// Sends a group of probes; each must end as the table says, and the gateway must serve the next client.
 fn the_features_that_the_configuration_demands_are_demanded(lab: &mut Lab) -> Result<()> {
     let demand = |demanded: bool| -> Result<()> {
-        lab.configure(|table| {
+        lab.reconfigure(|table| {
             if let Some(tls) = table.get_mut("tls").and_then(Value::as_table_mut) {
                 tls.insert("require_ems".into(), demanded.into());
                 tls.insert("require_etm".into(), demanded.into());
             }
-        })?;
-        lab.agent().order(&["reload"]).map(drop)
+        })
     };
     demand(true)?;
     ended(

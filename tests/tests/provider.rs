@@ -8,14 +8,14 @@ use spinegate_tests::{
     client::{Message, NHS_NUMBER, Offer, Token},
     expect::{allowed, handshake_refused, refused},
     json::at,
-    lab::{self, CONSUMER, GATEWAY_ASID, Lab, System, UNKNOWN_ASID},
+    lab::{self, CONSUMER, GATEWAY_ASID, Lab, System, UNKNOWN_ASID, section},
     netns::Host,
     pki::SSP_FQDN,
     recorder::{Heard, Recorder},
     rogue::{Rogue, Step, say},
     suite::Suite,
 };
-use toml::{Table, Value as Setting};
+use toml::Table;
 
 const RECORD: &str = "/A20047/Binary/1";
 const ENDPOINT: &str = "127.0.0.1:8082";
@@ -81,21 +81,21 @@ fn a_record_is_retrieved_and_the_provider_sees_the_request_as_it_was(lab: &mut L
                 .iter()
                 .find(|(one, _)| one.eq_ignore_ascii_case(name));
             let sent = sent.map(|(_, value)| vec![value.as_str()]);
-            ensure!(Some(values(&heard, name)) == sent, "{name}: {}", heard.head);
+            ensure!(Some(heard.values(name)) == sent, "{name}: {}", heard.head);
         }
         ensure!(
-            values(&heard, "x-spinegate-asid") == [CONSUMER.asid],
+            heard.values("x-spinegate-asid") == [CONSUMER.asid],
             "{}",
             heard.head
         );
         ensure!(
-            values(&heard, "x-spinegate-client-fqdn") == [SSP_FQDN],
+            heard.values("x-spinegate-client-fqdn") == [SSP_FQDN],
             "{}",
             heard.head
         );
         // Nobody has said whose the ASID is, so the gateway doesn't either.
         for name in ["fromasid", "cookie", "x-spinegate-ods"] {
-            ensure!(values(&heard, name).is_empty(), "{name}: {}", heard.head);
+            ensure!(heard.values(name).is_empty(), "{name}: {}", heard.head);
         }
     }
     Ok(())
@@ -237,11 +237,8 @@ fn the_audit_log_has_what_a_provider_must_keep(lab: &mut Lab) -> Result<()> {
     ] {
         let mark = lab.audit().mark()?;
         let answer = allowed(lab, &message, 200)?;
-        let entries = lab.audit().since(mark)?;
-        let entry = entries
-            .iter()
-            .find(|entry| *at(entry, "/event") == "request")
-            .context("the request has no line")?;
+        let entries = lab.audit().requests(mark)?;
+        let entry = entries.first().context("the request has no line")?;
         for (field, expected) in [
             ("/decision", json!("allow")),
             ("/request/id", json!(trace)),
@@ -326,13 +323,9 @@ fn where_requesters_must_be_registered_only_those_with_the_interaction_are_serve
     let mark = provider.mark();
     allowed(lab, &Message::retrieve(RECORD, &reader), 200)?;
     let heard = one(&provider, mark)?;
+    ensure!(heard.values("x-spinegate-ods") == [reader.ods], "{}", heard.head);
     ensure!(
-        values(&heard, "x-spinegate-ods") == [reader.ods],
-        "{}",
-        heard.head
-    );
-    ensure!(
-        values(&heard, "x-spinegate-interaction") == ["urn:nhs:names:services:nrl:DocumentReference.content"],
+        heard.values("x-spinegate-interaction") == ["urn:nhs:names:services:nrl:DocumentReference.content"],
         "{}",
         heard.head
     );
@@ -384,19 +377,6 @@ fn one(provider: &Recorder, mark: usize) -> Result<Heard> {
     heard.pop().context("nothing came")
 }
 
-fn values<'h>(heard: &'h Heard, name: &str) -> Vec<&'h str> {
-    let fields = heard.fields.iter().filter(|(one, _)| one == name);
-    fields.map(|(_, value)| value.as_str()).collect()
-}
-
 fn configured(lab: &Lab, edit: impl FnOnce(&mut Table)) -> Result<()> {
-    lab.configure(|table| edit(section(section(table, "gateway"), "provider")))?;
-    lab.agent().order(&["reload"]).map(drop)
-}
-
-fn section<'t>(table: &'t mut Table, name: &str) -> &'t mut Table {
-    match table.entry(name).or_insert_with(|| Table::new().into()) {
-        Setting::Table(section) => section,
-        other => unreachable!("`{name}` is {other}"),
-    }
+    lab.reconfigure(|table| edit(section(section(table, "gateway"), "provider")))
 }

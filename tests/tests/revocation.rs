@@ -209,13 +209,12 @@ fn a_refusal_names_certificate_and_crl(lab: &mut Lab) -> Result<()> {
 fn a_crl_past_its_end_counts_for_the_grace_that_is_configured(lab: &mut Lab) -> Result<()> {
     let client = lab.client(Host::Ssp);
     let on_stale = |value: &str| {
-        lab.configure(|table| {
+        lab.reconfigure(|table| {
             let client = table.get_mut("tls").and_then(|tls| tls.get_mut("client"));
             if let Some(client) = client.and_then(Setting::as_table_mut) {
                 client.insert("on_stale".into(), value.into());
             }
-        })?;
-        lab.agent().order(&["reload"])
+        })
     };
     lab.pki().publish_crls(Validity::days(-30, -1))?;
     on_stale("2days")?;

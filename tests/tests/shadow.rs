@@ -6,12 +6,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use spinegate_tests::{
     client::{Answer, Message, NHS_NUMBER, Token, identifier_of, pointer, superseding},
-    command::Run,
     expect::{allowed, created, refused, stored_status},
     json::at,
     lab::{
         CONSUMER, FQDN_BOUND, INACTIVE, Interaction, Lab, OTHER_PROVIDER, PROVIDER, System, UNKNOWN_ASID,
-        UPSTREAM, WRITER,
+        UPSTREAM, WRITER, open_metrics, section,
     },
     netns::Host,
     recorder::Recorder,
@@ -19,16 +18,14 @@ use spinegate_tests::{
 };
 use toml::{Table, Value as Setting};
 
-const METRICS: &str = "127.0.0.1:9464";
 const RECORDER: &str = "127.0.0.1:8083";
 
 fn main() -> ExitCode {
     Suite {
         name: "shadow",
         edit: |table| {
-            authz(table).insert("mode".into(), "shadow".into());
-            let metrics = Table::from_iter([("listen".to_owned(), Setting::from(METRICS))]);
-            table.insert("metrics".into(), metrics.into());
+            section(table, "authz").insert("mode".into(), "shadow".into());
+            open_metrics(table);
         },
         tests: spinegate_tests::tests![
             what_would_be_refused_reaches_the_locator_and_the_log,
@@ -180,12 +177,8 @@ fn a_request_in_shadow_is_no_strike_against_a_source(lab: &mut Lab) -> Result<()
 fn the_service_is_told_nothing_that_is_not_proven(lab: &mut Lab) -> Result<()> {
     let recorder = Recorder::open(&lab.network().namespace(Host::Edge), RECORDER.parse()?)?;
     let upstream = |address: &str| {
-        lab.configure(|table| {
-            if let Some(Setting::Table(gateway)) = table.get_mut("gateway") {
-                gateway.insert("upstream".into(), format!("http://{address}").into());
-            }
-        })?;
-        lab.agent().order(&["reload"])
+        let address = format!("http://{address}");
+        lab.reconfigure(|table| drop(section(table, "gateway").insert("upstream".into(), address.into())))
     };
     upstream(RECORDER)?;
     for (system, proven) in [(CONSUMER, true), (WRITER, false)] {
@@ -328,18 +321,12 @@ fn in_shadow(lab: &Lab, message: &Message, status: u16, reason: &str, check: &st
 }
 
 fn request_since(lab: &Lab, mark: usize) -> Result<Value> {
-    let entries = lab.audit().since(mark)?;
-    let mut requests = entries
-        .into_iter()
-        .filter(|entry| *at(entry, "/event") == "request");
+    let mut requests = lab.audit().requests(mark)?.into_iter();
     requests.next().context("the request has no line")
 }
 
 fn metric(lab: &Lab, name: &str) -> Result<u64> {
-    let scrape = Run::inside(&lab.network().namespace(Host::Edge), "curl")
-        .args(["-sS", &format!("http://{METRICS}/metrics")])
-        .output()?;
-    let text = scrape.stdout;
+    let text = lab.metrics()?;
     // Another metric may begin with its name.
     let values = |line| str::strip_prefix(line, name)?.strip_prefix(' ');
     let line = text.lines().find_map(values);
@@ -348,13 +335,5 @@ fn metric(lab: &Lab, name: &str) -> Result<u64> {
 }
 
 fn configured(lab: &Lab, edit: impl FnOnce(&mut Table)) -> Result<()> {
-    lab.configure(|table| edit(authz(table)))?;
-    lab.agent().order(&["reload"]).map(drop)
-}
-
-fn authz(table: &mut Table) -> &mut Table {
-    match table.entry("authz").or_insert_with(|| Table::new().into()) {
-        Setting::Table(section) => section,
-        other => unreachable!("`authz` is {other}"),
-    }
+    lab.reconfigure(|table| edit(section(table, "authz")))
 }

@@ -160,7 +160,7 @@ fn attack(lab: &Lab, test: &str, mode: &[&str], message: &Message, reasons: &[&s
         let attacked = Run::inside(&lab.network().namespace(Host::Ssp), &program)
             .args(["-c", &CONNECTIONS.to_string(), "-r", "10"])
             .args(["-l", "15", "-p", "3", "-v", "1", "-u"])
-            .arg(format!("http://{PLAIN}{}", path(message)))
+            .arg(format!("http://{PLAIN}{}", message.target()))
             .args(mode)
             .args(fields(message, mode))
             .within(PATIENCE * 2)
@@ -267,10 +267,4 @@ fn fields(message: &Message, mode: &[&str]) -> [String; 2] {
         ("-m", "application/fhir+json")
     };
     [option.to_owned(), format!("{value}{fields}")]
-}
-
-fn path(message: &Message) -> String {
-    let url = message.url();
-    let begin = url.find("/STU3").unwrap_or(0);
-    url.get(begin..).unwrap_or_default().to_owned()
 }

@@ -14,7 +14,7 @@ use spinegate_tests::{
     client::{Message, NHS_NUMBER, Outcome, pointer},
     expect::{allowed, refused, serves},
     json::at,
-    lab::{CONSUMER, Lab, PROVIDER, UPSTREAM},
+    lab::{CONSUMER, Lab, PROVIDER, UPSTREAM, section},
     netns::Host,
     pki::{Authority, Identity, KeyCache, Leaf, Validity},
     rogue::{Rogue, Script, Step, say},
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     Suite {
         name: "upstream",
         edit: |table| {
-            let gateway = gateway(table);
+            let gateway = section(table, "gateway");
             for key in ["connect_timeout", "upstream_timeout", "upstream_idle_timeout"] {
                 gateway.insert(key.into(), "1s".into());
             }
@@ -488,7 +488,7 @@ fn a_tls_setting_that_cannot_work_changes_nothing(lab: &mut Lab) -> Result<()> {
         ),
     ] {
         lab.configure(|table| {
-            let gateway = gateway(table);
+            let gateway = section(table, "gateway");
             gateway.insert("upstream".into(), format!("https://{ROGUE}").into());
             gateway.insert("upstream_tls".into(), edit.into());
         })?;
@@ -557,15 +557,7 @@ fn secured(lab: &Lab, edit: impl FnOnce(&mut Table)) -> Result<()> {
 
 /// Changes `[gateway]` and reloads.
 fn behind(lab: &Lab, edit: impl FnOnce(&mut Table)) -> Result<()> {
-    lab.configure(|table| edit(gateway(table)))?;
-    lab.agent().order(&["reload"]).map(drop)
-}
-
-fn gateway(table: &mut Table) -> &mut Table {
-    match table.entry("gateway").or_insert_with(|| Table::new().into()) {
-        Setting::Table(gateway) => gateway,
-        other => unreachable!("`gateway` is {other}"),
-    }
+    lab.reconfigure(|table| edit(section(table, "gateway")))
 }
 
 fn upstream_status(lab: &Lab, position: usize) -> Result<Value> {

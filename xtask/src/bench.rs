@@ -40,7 +40,7 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
         return Ok(ExitCode::FAILURE);
     }
     let mut measuring = match subject {
-        Subject::Filter => filter()?,
+        Subject::Filter => example("bench-filter")?,
         Subject::Registry => example("bench-registry")?,
         Subject::Handshake => proxies::handshake()?,
         Subject::Gateway => proxies::gateway()?,
@@ -62,10 +62,7 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
         }
         Subject::Handshake => put("handshakes", &figures, &said)?,
         Subject::Gateway => put("requests", &figures, &said)?,
-        Subject::Audit => {
-            Page::read("audit")?.write(&page::table(&figures)?)?;
-            println!("xtask: {} holds this run's figures", page::PATH);
-        }
+        Subject::Audit => put("audit", &figures, &said)?,
         Subject::Registry => put("registry", &figures, &said)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -73,14 +70,13 @@ pub(crate) fn run(subject: Subject, json: bool, write: bool) -> Result<ExitCode>
 
 /// Puts a run's figures on their part of the page, and what the run said besides.
 fn put(part: &str, figures: &Value, said: &str) -> Result<()> {
-    let text = format!("{}\n```text\n{}\n```\n", page::table(figures)?, said.trim());
+    let mut text = page::table(figures)?;
+    if !said.trim().is_empty() {
+        text.push_str(&format!("\n```text\n{}\n```\n", said.trim()));
+    }
     Page::read(part)?.write(&text)?;
     println!("xtask: {} holds this run's figures", page::PATH);
     Ok(())
-}
-
-fn filter() -> Result<Command> {
-    example("bench-filter")
 }
 
 /// On the disk that holds what is built.

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::pointer::subject;
 use crate::{
-    fhir,
     lab::{GATEWAY_ASID, PORT, System},
     pki::EDGE_FQDN,
 };
@@ -175,21 +174,6 @@ impl Message {
         Self {
             body: Some(body.into()),
             ..self.header("Content-Type", media_type)
-        }
-    }
-
-    /// The same in XML: its body, and the answer that it asks for.
-    #[must_use]
-    pub fn in_xml(self) -> Self {
-        const XML: &str = "application/fhir+xml";
-        let body = self
-            .body
-            .as_deref()
-            .and_then(|body| serde_json::from_str(body).ok());
-        let message = self.header("Accept", XML);
-        match body {
-            Some(body) => message.text(XML, fhir::to_xml(&body)),
-            None => message,
         }
     }
 

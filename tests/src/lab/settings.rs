@@ -88,15 +88,31 @@ pub fn base_configuration(pki: &Pki, files: &Files, interface: &str, name: &str)
     table
 }
 
+/// A table within a table, which is made where it is missing.
+///
+/// # Panics
+/// If something else is there under that name.
+pub fn section<'t>(table: &'t mut Table, name: &str) -> &'t mut Table {
+    match table.entry(name).or_insert_with(|| Table::new().into()) {
+        Value::Table(section) => section,
+        other => unreachable!("`{name}` is {other}"),
+    }
+}
+
 /// The `[filter]` of a configuration.
 ///
 /// # Panics
 /// If the file holds something else under that name.
 pub fn filter(table: &mut Table) -> &mut Table {
-    match table.entry("filter").or_insert_with(|| Table::new().into()) {
-        Value::Table(filter) => filter,
-        other => unreachable!("`filter` is {other}"),
-    }
+    section(table, "filter")
+}
+
+/// Where the agent of a suite that has opened them serves its metrics.
+pub(super) const METRICS: &str = "127.0.0.1:9464";
+
+/// Has the agent serve its metrics.
+pub fn open_metrics(table: &mut Table) {
+    set(table, "metrics", "listen", METRICS);
 }
 
 /// Guards one more service.
@@ -189,11 +205,8 @@ fn allowed(host: Host, kind: &str) -> [Table; 2] {
     })
 }
 
-fn set(table: &mut Table, section: &str, key: &str, value: impl Into<Value>) {
-    let section = table.entry(section).or_insert_with(|| Table::new().into());
-    if let Value::Table(section) = section {
-        section.insert(key.to_owned(), value.into());
-    }
+fn set(table: &mut Table, name: &str, key: &str, value: impl Into<Value>) {
+    section(table, name).insert(key.to_owned(), value.into());
 }
 
 fn text(path: &Path) -> String {

@@ -45,6 +45,16 @@ impl Audit {
             .collect()
     }
 
+    /// Those of them that are of requests.
+    ///
+    /// # Errors
+    /// As [`Self::since`].
+    pub fn requests(&self, mark: usize) -> Result<Vec<Value>> {
+        let mut entries = self.since(mark)?;
+        entries.retain(|entry| *at(entry, "/event") == "request");
+        Ok(entries)
+    }
+
     /// Waits for a refusal of a peer after a mark, and gives its reason.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use spinegate_tests::{
     client::{Heard, Line},
     fhir,
     json::at,
-    lab::{self, Lab},
+    lab::{self, Lab, section},
     netns::Host,
     suite::Suite,
 };
@@ -48,15 +48,7 @@ fn each_row_is_decided_the_same_by_the_old_family_of_interaction_ids(lab: &mut L
 
 fn with_spine_cores_table_an_asid_that_fails_has_one_code(lab: &mut Lab) -> Result<()> {
     let errors = |lab: &Lab, value: &str| -> Result<()> {
-        lab.configure(|table| {
-            if let Some(gateway) = table
-                .get_mut("gateway")
-                .and_then(|gateway| gateway.as_table_mut())
-            {
-                gateway.insert("errors".to_owned(), value.into());
-            }
-        })?;
-        lab.agent().order(&["reload"]).map(drop)
+        lab.reconfigure(|table| drop(section(table, "gateway").insert("errors".to_owned(), value.into())))
     };
     errors(lab, "spine-core")?;
     let mut rows = row::all()?;

@@ -478,9 +478,7 @@ fn refusals(lab: &Lab, mark: usize) -> Result<Vec<Value>> {
 }
 
 fn decisions(lab: &Lab, mark: usize) -> Result<Vec<Value>> {
-    let mut entries = lab.audit().since(mark)?;
-    entries.retain(|entry| *at(entry, "/event") == "request");
-    Ok(entries)
+    lab.audit().requests(mark)
 }
 
 fn statuses_of(replies: &[Received]) -> Vec<u16> {
@@ -494,9 +492,10 @@ fn has_line(replies: &[Received], line: &str) -> bool {
 }
 
 fn field<'h>(heard: &'h Heard, name: &str) -> Option<&'h str> {
-    let mut values = heard.fields.iter().filter(|(one, _)| one == name);
-    let value = values.next().map(|(_, value)| value.as_str());
-    value.filter(|_| values.next().is_none())
+    match heard.values(name)[..] {
+        [value] => Some(value),
+        _ => None,
+    }
 }
 
 /// The head of a message that announces a body of a length, and waits to be asked for it.

@@ -14,13 +14,13 @@ use serde_json::Value;
 use spinegate_tests::{
     client::{Message, NHS_NUMBER},
     json::at,
-    lab::{CONSUMER, Interaction, Lab, System, open_verdicts},
+    lab::{CONSUMER, Interaction, Lab, System, open_metrics, open_verdicts, section},
     netns::Host,
     pki::{Authority, Identity, KeyCache, Leaf, SSP_FQDN},
     slapd::{Access, Slapd},
     suite::Suite,
 };
-use toml::{Table, Value as Setting};
+use toml::Table;
 
 use faults::{
     a_changed_schema_takes_nobodys_access, a_server_that_lies_stalls_or_floods_changes_nothing,
@@ -76,9 +76,7 @@ fn main() -> ExitCode {
 }
 
 fn edit(table: &mut Table) {
-    let mut metrics = Table::new();
-    metrics.insert("listen".into(), "127.0.0.1:9464".into());
-    table.insert("metrics".into(), metrics.into());
+    open_metrics(table);
     open_verdicts(table);
 }
 
@@ -144,12 +142,7 @@ fn with_ldap(lab: &Lab, edit: impl FnOnce(&mut Table, &mut Table)) -> Result<()>
 
 /// Changes `[registry]`, and puts that in force.
 fn configure(lab: &Lab, edit: impl FnOnce(&mut Table)) -> Result<()> {
-    lab.configure(|table| {
-        if let Some(registry) = table.get_mut("registry").and_then(Setting::as_table_mut) {
-            edit(registry);
-        }
-    })?;
-    lab.agent().order(&["reload"]).map(drop)
+    lab.reconfigure(|table| edit(section(table, "registry")))
 }
 
 /// The CA of the sources' certificates.

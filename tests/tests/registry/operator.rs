@@ -4,14 +4,13 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use spinegate_tests::{
-    command::Run,
     json::at,
     lab::{CONSUMER, Interaction, Lab},
     netns::Host,
     pki::SSP_FQDN,
 };
 
-use super::{PARTY, begin, edge, text, with_ldap};
+use super::{PARTY, begin, text, with_ldap};
 
 pub(crate) fn precedence_decides_and_is_shown(lab: &mut Lab) -> Result<()> {
     let server = begin(lab, 3)?;
@@ -48,9 +47,7 @@ pub(crate) fn precedence_decides_and_is_shown(lab: &mut Lab) -> Result<()> {
         );
     })?;
     ensure!(deciding()? == ("ldap".to_owned(), "ZZZ99".to_owned()));
-    let metrics = Run::inside(&edge(lab), "curl")
-        .args(["-s", "http://127.0.0.1:9464/metrics"])
-        .success()?;
+    let metrics = lab.metrics()?;
     for line in [
         "spinegate_registry_systems{source=\"ldap\"} 4",
         "spinegate_registry_held{source=\"ldap\"} 0",
