@@ -26,7 +26,8 @@ pub use files::Files;
 pub use ground::obstacle;
 pub use record::{Status, status};
 pub use settings::{
-    allow, base_configuration, filter, guard, open_limits, open_metrics, open_verdicts, registry, section,
+    allow, base_configuration, filter, folder_for, guard, open_limits, open_metrics, open_verdicts, registry,
+    section,
 };
 pub use sweep::down;
 pub use systems::{

@@ -1,6 +1,6 @@
 //! CRLs that the agent fetches itself (R11): from the distribution points of certificates, in the background, never back.
 
-use std::{fs, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{fs, net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use openssl::x509::X509;
@@ -9,7 +9,7 @@ use spinegate_tests::{
     client::{Client, Message, NHS_NUMBER, Offer},
     expect::{cut_off, handshake_refused},
     json::at,
-    lab::{CONSUMER, Lab, open_verdicts},
+    lab::{CONSUMER, Lab, folder_for, open_verdicts},
     netns::Host,
     pki::{Identity, Leaf, ROOT_CRL, SSP_FQDN, Validity},
     suite::Suite,
@@ -39,13 +39,7 @@ fn main() -> ExitCode {
 
 /// No CRL is given; all are fetched into a folder of the lab.
 fn edit(table: &mut Table) {
-    let file = table.get("audit").and_then(|audit| audit.get("file"));
-    let lab = file
-        .and_then(Setting::as_str)
-        .and_then(|file| Path::new(file).parent());
-    let folder = lab
-        .map(|lab| lab.join("fetched").display().to_string())
-        .unwrap_or_default();
+    let folder = folder_for(table, "fetched");
     let mut fetch = Table::new();
     fetch.insert("hosts".into(), vec![SERVER.to_owned()].into());
     fetch.insert("folder".into(), folder.into());

@@ -99,6 +99,17 @@ pub fn section<'t>(table: &'t mut Table, name: &str) -> &'t mut Table {
     }
 }
 
+/// A folder of the lab for what the agent keeps under that name: beside its audit log.
+#[must_use]
+pub fn folder_for(table: &Table, name: &str) -> String {
+    let file = table.get("audit").and_then(|audit| audit.get("file"));
+    let lab = file
+        .and_then(Value::as_str)
+        .and_then(|file| Path::new(file).parent());
+    lab.map(|lab| lab.join(name).display().to_string())
+        .unwrap_or_default()
+}
+
 /// The `[filter]` of a configuration.
 ///
 /// # Panics
