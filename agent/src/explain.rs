@@ -44,22 +44,25 @@ pub async fn explain(
     denied: impl FnOnce(IpAddr) -> Result<Check, Failure>,
 ) -> Result<Explanation, Failure> {
     let mut explanation = Explanation::default();
+    let now = time_of(question)?;
     match question.source.map(|source| source.to_canonical()) {
         None => explanation.checks.extend([
             not_given(SOURCE_DENIED, "Give --source"),
             not_given(SOURCE_LISTED, "Give --source"),
         ]),
         Some(source) => {
-            let listed = listed(ground.sources, source);
+            let listed = listed(ground.sources, source, now);
             explanation.checks.extend([denied(source)?, listed]);
         }
     }
-    request::explain(ground, question, &mut explanation).await?;
+    request::explain(ground, question, now, &mut explanation).await?;
     explanation.decide();
     // Shadow is for what is permission's to refuse, and only if nothing before it does.
     let of_permission = explanation.reason.as_deref().and_then(reason_of);
     let of_permission = of_permission.is_some_and(|reason| reason.layer() == Layer::Authorisation);
-    if of_permission && explanation.notes.iter().any(|note| note == SHADOW) {
+    if !of_permission {
+        explanation.notes.retain(|note| note != SHADOW);
+    } else if explanation.notes.iter().any(|note| note == SHADOW) {
         explanation.decision = Decision::Allow;
     }
     Ok(explanation)
@@ -150,8 +153,20 @@ const SHADOW: &str = "the request is in shadow: it goes on all the same, and the
 pub const SOURCE_DENIED: &str = "source_not_denied";
 const SOURCE_LISTED: &str = "source_allowlisted";
 
-fn listed(sources: &[Source], source: IpAddr) -> Check {
-    let covering = sources.iter().filter(|entry| entry.cidr.contains(&source));
+/// The time at which it is judged.
+fn time_of(question: &Question) -> Result<SystemTime, Failure> {
+    let Some(at) = &question.at else {
+        return Ok(SystemTime::now());
+    };
+    humantime::parse_rfc3339_weak(at)
+        .map_err(|error| usage(format!("{at:?}: {error}"), "write it like 2026-01-31T12:00:00Z"))
+}
+
+/// An entry that has ended covers nobody.
+fn listed(sources: &[Source], source: IpAddr, now: SystemTime) -> Check {
+    let covering = sources
+        .iter()
+        .filter(|entry| entry.cidr.contains(&source) && entry.is_in_force(now));
     match covering.max_by_key(|entry| entry.cidr.prefix_len()) {
         Some(entry) => passed(
             SOURCE_LISTED,
@@ -234,4 +249,29 @@ fn not_reached(name: &str) -> Check {
 
 fn usage(error: impl std::fmt::Display, mend: &str) -> Failure {
     Failure::new(FailureKind::Usage, error.to_string(), mend)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_source_is_listed_by_the_longest_entry_that_has_not_ended() {
+        let now = SystemTime::now();
+        let entry = |cidr: &str, expires: Option<SystemTime>| Source {
+            expires,
+            ..Source::new(cidr.parse().unwrap(), cidr)
+        };
+        let hour = Duration::from_secs(3600);
+        let sources = [
+            entry("10.0.0.0/8", Some(now + hour)),
+            entry("10.0.0.1/32", Some(now - hour)),
+        ];
+        let detail = |at| listed(&sources, "10.0.0.1".parse().unwrap(), at);
+        assert!(detail(now).detail.unwrap().starts_with("10.0.0.0/8"));
+        assert!(detail(now - 2 * hour).detail.unwrap().starts_with("10.0.0.1/32"));
+        assert_eq!(detail(now + hour).outcome, Outcome::Fail);
+    }
 }

@@ -311,11 +311,12 @@ fn recorded(lab: &Lab, reason: &str) -> Result<()> {
 
 /// Sets these of the gateway's limits, and no others, on the running agent.
 fn limit(lab: &Lab, limits: &[(&str, Value)]) -> Result<()> {
-    const ALL: [&str; 7] = [
+    const ALL: [&str; 8] = [
         "max_requests",
         "max_requests_per_client",
         "requests_per_connection",
         "connection_age",
+        "idle_timeout",
         "body_idle_timeout",
         "body_timeout",
         "answer_timeout",

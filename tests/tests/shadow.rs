@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             another_owners_pointer_is_changed_as_it_would_have_been_without_a_gateway,
             what_says_who_is_asking_or_cannot_be_classified_is_refused,
             a_request_in_shadow_is_no_strike_against_a_source,
+            an_explanation_speaks_of_shadow_only_where_permission_decides,
             the_service_is_told_nothing_that_is_not_proven,
             check_and_status_warn_of_it,
             one_interaction_of_one_system_is_in_shadow,
@@ -225,6 +226,25 @@ fn check_and_status_warn_of_it(lab: &mut Lab) -> Result<()> {
         "{}",
         checked.stdout
     );
+    Ok(())
+}
+
+fn an_explanation_speaks_of_shadow_only_where_permission_decides(lab: &mut Lab) -> Result<()> {
+    let create = Interaction::Create.urn();
+    for (leaf, decision, notes) in [("good", "allow", 1), ("expired", "refuse", 0)] {
+        let cert = lab.pki().leaf(leaf)?.cert.display().to_string();
+        let question = ["--asid", CONSUMER.asid, "--interaction", create, "--cert", &cert];
+        let said = lab
+            .agent()
+            .output(&[&["explain", "--json"], &question[..]].concat())?;
+        let explained: Value = serde_json::from_str(&said.stdout)?;
+        let of_shadow = at(&explained, "/notes").as_array().into_iter().flatten();
+        let of_shadow = of_shadow.filter(|note| note.to_string().contains("in shadow"));
+        ensure!(
+            *at(&explained, "/decision") == decision && of_shadow.count() == notes,
+            "{leaf}: {explained}"
+        );
+    }
     Ok(())
 }
 

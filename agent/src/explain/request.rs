@@ -22,14 +22,10 @@ const BODY_ARRIVAL: &str = "body_arrival";
 pub(super) async fn explain(
     ground: Ground<'_>,
     question: &Question,
+    now: SystemTime,
     explanation: &mut Explanation,
 ) -> Result<(), Failure> {
     let table = ground.policy.settings().errors;
-    let now = match &question.at {
-        None => SystemTime::now(),
-        Some(at) => humantime::parse_rfc3339_weak(at)
-            .map_err(|error| usage(format!("{at:?}: {error}"), "write it like 2026-01-31T12:00:00Z"))?,
-    };
     let parsed = question.fqdn.as_deref().map(Fqdn::parse).transpose();
     let mut fqdn = parsed.map_err(|error| usage(error, "give the name in the client's certificate"))?;
     let of_certificate = match &question.certificate {

@@ -180,7 +180,9 @@ impl Rule {
         match reason {
             Reason::IssuerNotPinned => Self::Issuer,
             Reason::CertificateNotYetValid | Reason::CertificateExpired => Self::Validity,
-            Reason::CertificateRevoked | Reason::CrlMissing | Reason::CrlStale => Self::Revocation,
+            Reason::CertificateRevoked | Reason::CrlMissing | Reason::CrlStale | Reason::OcspUnavailable => {
+                Self::Revocation
+            }
             Reason::WrongUsage => Self::Usage,
             Reason::WeakKeyOrDigest => Self::Key,
             Reason::FqdnMismatch => Self::Name,
