@@ -614,7 +614,10 @@ fn requests(
                 })
             }
         };
-        let message = message.from(&system);
+        let message = match message.from(&system) {
+            message if rng.bool() => message.in_xml()?,
+            message => message,
+        };
         let heard = ask(dialer, &mut line, &message)?;
         match heard.status {
             200 | 201 => count(&mut done),

@@ -5,17 +5,20 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use anyhow::Result;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::pointer::subject;
 use crate::{
+    fhir,
     lab::{GATEWAY_ASID, PORT, System},
     pki::EDGE_FQDN,
 };
 
 const JSON: &str = "application/fhir+json";
+const XML: &str = "application/fhir+xml";
 const POINTERS: &str = "/STU3/DocumentReference";
 const RETRIEVAL: &str = "urn:nhs:names:services:nrl:DocumentReference.content.read";
 const ROLE_PROFILE: &str = "https://fhir.nhs.uk/Id/sds-role-profile-id|555021935107";
@@ -174,6 +177,18 @@ impl Message {
         Self {
             body: Some(body.into()),
             ..self.header("Content-Type", media_type)
+        }
+    }
+
+    /// The same with its JSON body in XML; without a body, asking for an answer in XML.
+    ///
+    /// # Errors
+    /// The body is not JSON.
+    pub fn in_xml(self) -> Result<Self> {
+        let message = self.header("Accept", XML);
+        match message.body.as_deref().map(serde_json::from_str).transpose()? {
+            Some(body) => Ok(message.text(XML, fhir::to_xml(&body))),
+            None => Ok(message),
         }
     }
 
