@@ -3,6 +3,7 @@
 mod crls;
 mod drops;
 mod explain;
+mod health;
 mod interfaces;
 mod lockout;
 mod operations;
@@ -38,7 +39,7 @@ use crate::{
     fetch::{CrlFetcher, OcspClient},
     filter::{self, Filter, FilterError},
     gateway::{self, Gateway},
-    metrics::{self, Counters, Exporter},
+    metrics::{self, Counters, Exporter, Pages},
     registry::InForce,
     sources::Sources,
     tls::{Acceptor, Wanted},
@@ -156,6 +157,8 @@ struct Agent {
     errors: Arc<control::Errors>,
     /// What a successor goes on with.
     spare_sockets: Mutex<Vec<OwnedFd>>,
+    /// Cancelled when nothing more is to be accepted, and idle connections are to end.
+    drain: CancellationToken,
     /// Cancelled when a successor has taken over.
     successor: CancellationToken,
     /// What must have ended before a successor goes on with it.
@@ -238,6 +241,7 @@ impl Agent {
             journal: control::Journal::default(),
             errors,
             spare_sockets: Mutex::new(std::mem::take(&mut sockets.spare)),
+            drain: CancellationToken::new(),
             successor: CancellationToken::new(),
             duties: TaskTracker::new(),
         });
@@ -260,11 +264,15 @@ impl Agent {
 
     /// Records what the agent itself did.
     fn record(&self, decision: Decision, detail: String) {
-        let mut record = Record::new(SystemTime::now(), Event::Agent, decision);
-        record.detail = Some(detail);
-        if let Err(error) = self.audit.write(&record) {
+        if let Err(error) = self.audit.write(&Self::own_record(decision, detail)) {
             tracing::error!(%error, "the agent's own doing could not be recorded");
         }
+    }
+
+    fn own_record(decision: Decision, detail: String) -> Record {
+        let mut record = Record::new(SystemTime::now(), Event::Agent, decision);
+        record.detail = Some(detail);
+        record
     }
 }
 
@@ -283,7 +291,7 @@ impl Started {
             tracing::warn!("{warning}");
         }
         // Two stops: the drain ends accepting and idle connections, the end stops what serves the operator.
-        let (drain, end) = (CancellationToken::new(), CancellationToken::new());
+        let (drain, end) = (agent.drain.clone(), CancellationToken::new());
         let (connections, services) = (TaskTracker::new(), TaskTracker::new());
 
         let mut terminate = signal(SignalKind::terminate()).map_err(RunError::refused)?;
@@ -320,9 +328,7 @@ impl Started {
         duties.spawn(Arc::clone(&agent.directory).run(duty.clone()));
         duties.spawn(registry::record(Arc::clone(&agent), registry_news, duty.clone()));
         if let Some(listener) = sockets.metrics {
-            let observed = Arc::clone(&agent);
-            let exporter = Exporter::new(Arc::clone(&agent.counters), move || observed.observe());
-            services.spawn(metrics::Server::on(listener).serve(Arc::new(exporter), duty.clone()));
+            services.spawn(metrics::Server::on(listener).serve(Arc::new(pages(&agent)), duty.clone()));
         }
         agent.record(Decision::Done, "started".to_owned());
         tracing::info!(openssl = openssl::version::version(), listen = ?config.listen.addresses, "serving");
@@ -368,6 +374,13 @@ async fn open_filter(config: &Config, sources: &Sources) -> Result<Option<Filter
     let (settings, sources) = (config.filter.clone(), sources.all());
     let opened = tokio::task::spawn_blocking(move || Filter::open(&settings, &sources)).await;
     Ok(Some(opened.map_err(RunError::refused)??))
+}
+
+/// What the agent tells of itself over HTTP.
+fn pages(agent: &Arc<Agent>) -> Pages {
+    let (observed, looked_at) = (Arc::clone(agent), Arc::clone(agent));
+    let exporter = Exporter::new(Arc::clone(&agent.counters), move || observed.observe());
+    Pages::new(exporter, move || looked_at.readiness())
 }
 
 /// Has the agent before this one stand down. Whatever comes of that, this one serves.

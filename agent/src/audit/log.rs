@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -37,6 +37,8 @@ pub struct Log {
     on_failure: OnFailure,
     syncing: Option<Syncing>,
     failures: AtomicU64,
+    /// Whether the latest line was not taken.
+    failing: AtomicBool,
 }
 
 /// A line that was written.
@@ -124,6 +126,7 @@ impl Log {
             on_failure: config.on_failure,
             syncing,
             failures: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
         };
         if let Some(noted) = missing {
             let mut record = Record::new(SystemTime::now(), Event::Agent, Decision::Refuse);
@@ -152,6 +155,9 @@ impl Log {
         let written = serde_json::to_vec(&shown)
             .map_err(io::Error::from)
             .and_then(|line| self.append(line));
+        if written.is_ok() && self.syncing.is_none() {
+            self.took();
+        }
         written.map_err(|error| self.failed("can't be written", error))
     }
 
@@ -167,7 +173,9 @@ impl Log {
             Ok(synced) => synced,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        synced.map_err(|error| self.failed("can't be synced", error))
+        synced
+            .inspect(|()| self.took())
+            .map_err(|error| self.failed("can't be synced", error))
     }
 
     /// Opens the file anew, after it was renamed for rotation. On failure the old one stays in use.
@@ -225,8 +233,22 @@ impl Log {
         self.failures.load(Ordering::Relaxed)
     }
 
+    /// Whether the latest line was not taken as `audit.durability` asks for it.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    fn took(&self) {
+        // Reading is cheap to share between threads, and writing is not.
+        if self.is_failing() {
+            self.failing.store(false, Ordering::Relaxed);
+        }
+    }
+
     fn failed(&self, action: &'static str, error: io::Error) -> AuditError {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        self.failing.store(true, Ordering::Relaxed);
         AuditError::File {
             path: self.path.clone(),
             action,

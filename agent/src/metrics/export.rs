@@ -12,7 +12,7 @@ use prometheus_client::{
 };
 use spinegate_common::{Layer, Pass, Reason};
 
-use super::Counters;
+use super::{Counters, plain::plain};
 use crate::{
     control::{FilterStats, Tally, UpstreamStatus},
     directory::DirectoryStatus,
@@ -62,6 +62,14 @@ impl Exporter {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// The same in the form of Prometheus 0.0.4.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn plain_text(&self) -> Result<String, fmt::Error> {
+        Ok(plain(&self.text()?))
     }
 }
 

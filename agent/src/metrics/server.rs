@@ -1,11 +1,8 @@
-//! `GET /metrics` over plain HTTP, on the address of `metrics.listen`.
+//! The pages over plain HTTP, on the address of `metrics.listen`.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -15,7 +12,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::Exporter;
+use super::Pages;
 
 /// Scrapes served at once.
 const MAX_CLIENTS: usize = 16;
@@ -65,7 +62,7 @@ impl Server {
     }
 
     /// Serves until `stop`; waits for scrapes under way.
-    pub async fn serve(self, exporter: Arc<Exporter>, stop: CancellationToken) {
+    pub async fn serve(self, pages: Arc<Pages>, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
         let clients = TaskTracker::new();
         loop {
@@ -78,9 +75,9 @@ impl Server {
                     let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
                         continue;
                     };
-                    let exporter = Arc::clone(&exporter);
+                    let pages = Arc::clone(&pages);
                     clients.spawn(async move {
-                        client(stream, &exporter).await;
+                        client(stream, &pages).await;
                         drop(slot);
                     });
                 }
@@ -95,8 +92,8 @@ impl Server {
     }
 }
 
-async fn client(stream: TcpStream, exporter: &Exporter) {
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, exporter)) });
+async fn client(stream: TcpStream, pages: &Pages) {
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(pages.answer(&request)) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(CLIENT_LIMIT)
@@ -107,52 +104,12 @@ async fn client(stream: TcpStream, exporter: &Exporter) {
     }
 }
 
-fn answer(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<Bytes>> {
-    let (status, media_type, body) = if request.uri().path() != "/metrics" {
-        (
-            StatusCode::NOT_FOUND,
-            "text/plain",
-            "The metrics are at /metrics.\n".to_owned(),
-        )
-    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        (
-            StatusCode::METHOD_NOT_ALLOWED,
-            "text/plain",
-            "Only GET and HEAD are served.\n".to_owned(),
-        )
-    } else {
-        match exporter.text() {
-            Ok(text) => (
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                text,
-            ),
-            Err(error) => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "text/plain",
-                format!("{error}\n"),
-            ),
-        }
-    };
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        response
-            .headers_mut()
-            .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-    }
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::{
-        super::{Counters, Observed},
+        super::{Counters, Exporter, Need, Observed, Readiness},
         *,
     };
 
@@ -168,11 +125,22 @@ mod tests {
     async fn metrics_are_served_at_their_path_and_nowhere_else() {
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.address().unwrap();
-        let exporter = Arc::new(Exporter::new(Arc::new(Counters::new()), Observed::default));
+        let exporter = Exporter::new(Arc::new(Counters::new()), Observed::default);
+        let pages = Arc::new(Pages::new(exporter, || {
+            Readiness::of([(Need::Crl, "none".to_owned())])
+        }));
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(server.serve(exporter, stop.clone()));
+        let serving = tokio::spawn(server.serve(pages, stop.clone()));
 
-        let found = exchange(address, "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let plain = exchange(address, "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(plain.contains("text/plain; version=0.0.4"), "{plain}");
+        assert!(
+            plain.contains("# TYPE spinegate_verdicts_issued_total counter\n"),
+            "{plain}"
+        );
+        let asked =
+            "GET /metrics HTTP/1.1\r\nhost: a\r\naccept: application/openmetrics-text;version=1.0.0\r\n\r\n";
+        let found = exchange(address, asked).await;
         assert!(
             found.starts_with("HTTP/1.1 200 OK\r\n") && found.ends_with("# EOF\n"),
             "{found}"
@@ -180,6 +148,17 @@ mod tests {
         assert!(
             found.contains("application/openmetrics-text; version=1.0.0"),
             "{found}"
+        );
+        let health = exchange(address, "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(
+            health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nok\n"),
+            "{health}"
+        );
+        let ready = exchange(address, "GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
+        assert!(
+            ready.ends_with("{\"ready\":false,\"reasons\":[{\"need\":\"crl\",\"message\":\"none\"}]}\n"),
+            "{ready}"
         );
         let elsewhere = exchange(address, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert!(elsewhere.starts_with("HTTP/1.1 404 "), "{elsewhere}");

@@ -26,6 +26,29 @@ pub(super) async fn sweep(agent: Arc<Agent>, end: CancellationToken) {
             tracing::warn!(%error, "expired verdicts could not be deleted");
         }
         agent.drop_ended_sources().await;
+        agent.try_audit_log().await;
+    }
+}
+
+impl Agent {
+    /// Tries an audit log that took no record: as long as it is known to fail nobody may send requests, whose records would
+    /// try it.
+    async fn try_audit_log(self: &Arc<Self>) {
+        if !self.audit.is_failing() {
+            return;
+        }
+        let record = Self::own_record(Decision::Done, "the audit log takes records again".to_owned());
+        let log = Arc::clone(&self.audit);
+        let receipt = tokio::task::spawn_blocking(move || log.write(&record)).await;
+        let tried = match receipt {
+            Ok(Ok(receipt)) => self.audit.durable(receipt).await,
+            Ok(Err(error)) => Err(error),
+            Err(error) => return tracing::error!(%error, "the audit log could not be tried"),
+        };
+        match tried {
+            Ok(()) => tracing::info!("the audit log takes records again"),
+            Err(error) => tracing::error!(%error, "the audit log still takes no records"),
+        }
     }
 }
 
