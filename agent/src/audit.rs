@@ -14,6 +14,6 @@ mod verify;
 pub use chain::Link;
 pub use checkpoint::{Checkpoint, KeyError, SigningKey, VerifyingKey, public_half};
 pub use log::{AuditError, Log, Receipt, head, problems, with_rotated};
-pub use record::{Certificate, Crl, Decision, Event, Operator, Previous, Record, Request, Tls};
+pub use record::{Certificate, Crl, Decision, Event, Operator, Order, Previous, Record, Request, Tls};
 pub use search::{Query, search};
 pub use verify::{Fault, FaultKind, Verification, Verifier};

@@ -1,15 +1,20 @@
-//! The operator's socket: how the commands talk to a running agent.
+//! The operator's socket: HTTP with JSON, for the commands and for whoever else has a role there.
 
+mod access;
 mod answers;
 mod client;
 mod errors;
 mod hand_over;
 mod journal;
 mod protocol;
+mod redact;
 mod ring;
+mod routes;
 mod server;
 mod socket;
+mod wire;
 
+pub use access::{Access, Peer, Role};
 pub use answers::{
     CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, ErrorReport, EventsMissed,
     Explanation, FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, PastDecision,
@@ -21,9 +26,11 @@ pub use errors::{ErrorFeed, Errors};
 pub use hand_over::{Estate, HandOverError, Inheritance, Predecessor};
 pub use journal::{Feed, Journal, drop_codes};
 pub use protocol::{
-    Answer, Call, DescribedRequest, ErrorsWanted, EventsWanted, Failure, FailureKind, Guard, Question,
-    Request, Response, Session, Target, VERSION,
+    DescribedRequest, ErrorsWanted, EventsWanted, Failure, FailureKind, Guard, Question, Request, Response,
+    Session, Target,
 };
 pub use ring::RECENT;
-pub use server::{MAX_LINE, Operations, Peer, Server};
+pub use routes::{Kind, Method, Parameter, ROUTES, Route, VERSION};
+pub use server::{LIMITS, Limit, MAX_BODY, Operations, Rebuff, Server};
 pub use socket::{BindError, problems};
+pub(crate) use wire::arguments;

@@ -1,6 +1,5 @@
 //! The gateway: listeners, connections, and each request's way through the rooms that decide about it.
 
-mod burst;
 mod connection;
 mod dissect;
 mod errors;
@@ -37,7 +36,6 @@ use spinegate_common::Reason;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    burst::Burst,
     owners::Owners,
     screen::{Hosts, Limits, Screen, Times},
     unauthenticated::{Place, Unauthenticated},
@@ -46,6 +44,7 @@ use self::{
 use crate::{
     audit,
     authz::{Provider, Rules, Shadow, ShadowCase},
+    burst::Burst,
     config::{self, AuthzMode, Config, Problem, Profile, Requester},
     control::{Errors, UpstreamStatus},
     fetch::OcspClient,
@@ -70,7 +69,7 @@ pub struct Gateway {
     errors: Arc<Errors>,
     connections: AtomicUsize,
     unauthenticated: Arc<Unauthenticated>,
-    burst: Burst,
+    burst: Burst<Reason>,
     load: Arc<load::Load>,
 }
 

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod authz;
+mod burst;
 pub mod capture;
 pub mod check;
 pub mod cli;

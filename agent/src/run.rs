@@ -7,6 +7,7 @@ mod health;
 mod interfaces;
 mod lockout;
 mod operations;
+mod orders;
 mod packets;
 mod parts;
 mod registry;
@@ -19,7 +20,7 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -105,8 +106,9 @@ pub fn run(loaded: Loaded, take_over: bool) -> Result<(), RunError> {
             // From here on nobody changes anything until this agent serves: what was read before may be old.
             Some((predecessor, inheritance)) => {
                 let loaded = config::load(loaded.source.file()).map_err(RunError::Configuration)?;
-                let (control, sockets) = control::Server::inherit(&loaded.config.control.socket, inheritance)
-                    .map_err(RunError::refused)?;
+                let settings = &loaded.config.control;
+                let inherited = control::Server::inherit(&settings.socket, settings.group, inheritance);
+                let (control, sockets) = inherited.map_err(RunError::refused)?;
                 let started = Agent::start(loaded, control, Bound::from_predecessor(sockets)).await?;
                 Started {
                     predecessor: Some(predecessor),
@@ -115,8 +117,9 @@ pub fn run(loaded: Loaded, take_over: bool) -> Result<(), RunError> {
             }
             None => {
                 // First of all the socket: it tells whether another agent is running, whose filter is then left alone.
+                let settings = &loaded.config.control;
                 let control =
-                    control::Server::bind(&loaded.config.control.socket).map_err(RunError::refused)?;
+                    control::Server::bind(&settings.socket, settings.group).map_err(RunError::refused)?;
                 Agent::start(loaded, control, bound).await?
             }
         };
@@ -155,6 +158,7 @@ struct Agent {
     counters: Arc<Counters>,
     journal: control::Journal,
     errors: Arc<control::Errors>,
+    rebuffs: orders::Rebuffs,
     /// What a successor goes on with.
     spare_sockets: Mutex<Vec<OwnedFd>>,
     /// Cancelled when nothing more is to be accepted, and idle connections are to end.
@@ -240,6 +244,7 @@ impl Agent {
             counters,
             journal: control::Journal::default(),
             errors,
+            rebuffs: orders::Rebuffs::new(Instant::now()),
             spare_sockets: Mutex::new(std::mem::take(&mut sockets.spare)),
             drain: CancellationToken::new(),
             successor: CancellationToken::new(),
@@ -317,7 +322,8 @@ impl Started {
         services.spawn(Arc::clone(&agent.ocsp).refresh(end.clone()));
         // Ended early where a successor goes on with them.
         let (duty, duties) = (end.child_token(), &agent.duties);
-        services.spawn(control.serve(Arc::clone(&agent), duty.clone()));
+        let pages = Arc::new(pages(&agent));
+        services.spawn(control.serve(Arc::clone(&agent), Arc::clone(&pages), duty.clone()));
         duties.spawn(tasks::sweep(Arc::clone(&agent), duty.clone()));
         duties.spawn(drops::report(Arc::clone(&agent), duty.clone()));
         duties.spawn(interfaces::keep_attached(Arc::clone(&agent), duty.clone()));
@@ -328,7 +334,7 @@ impl Started {
         duties.spawn(Arc::clone(&agent.directory).run(duty.clone()));
         duties.spawn(registry::record(Arc::clone(&agent), registry_news, duty.clone()));
         if let Some(listener) = sockets.metrics {
-            services.spawn(metrics::Server::on(listener).serve(Arc::new(pages(&agent)), duty.clone()));
+            services.spawn(metrics::Server::on(listener).serve(pages, duty.clone()));
         }
         agent.record(Decision::Done, "started".to_owned());
         tracing::info!(openssl = openssl::version::version(), listen = ?config.listen.addresses, "serving");

@@ -17,10 +17,11 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        CertificateStatus, Check, Decision, DropReport, Errors, Estate, Explanation, Failure, FailureKind,
-        Journal, Operations, Origin, Outcome, PacketExplanation, Peer, Request, Response, Server,
-        SourceEntry, Stats, Status, Tally, Told, UpstreamStatus, VerdictEntry, VerdictKind,
+        Access, CertificateStatus, Check, Decision, DropReport, Errors, Estate, Explanation, Failure,
+        FailureKind, Journal, Operations, Origin, Outcome, PacketExplanation, Peer, Rebuff, Request,
+        Response, Server, SourceEntry, Stats, Status, Tally, Told, UpstreamStatus, VerdictEntry, VerdictKind,
     },
+    metrics::{Counters, Exporter, Observed, Pages, Readiness},
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -281,6 +282,15 @@ struct Fixed {
 }
 
 impl Operations for Fixed {
+    fn access(&self) -> Access {
+        Access {
+            own: nix::unistd::geteuid().as_raw(),
+            ..Access::default()
+        }
+    }
+
+    fn rebuffed(&self, _: Peer, _: &Rebuff) {}
+
     fn errors(&self) -> &Errors {
         &self.errors
     }
@@ -289,11 +299,11 @@ impl Operations for Fixed {
         &self.journal
     }
 
-    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
+    async fn hand_over(&self, _: Peer) -> Result<Estate<'_>, Failure> {
         Err(Failure::new(FailureKind::Refused, "it stays", "nothing to do"))
     }
 
-    async fn stand_down(&self, _: Peer, _: Estate<'_>) -> Result<Response, Failure> {
+    async fn stand_down(&self, _: Peer, _: Estate<'_>) -> Result<String, Failure> {
         Err(Failure::new(FailureKind::Refused, "it stays", "nothing to do"))
     }
 
@@ -489,11 +499,10 @@ fn beside_an_agent(with: impl FnOnce(&Path)) {
         .build()
         .unwrap();
     let stop = CancellationToken::new();
-    let server = {
-        let _inside = runtime.enter();
-        Server::bind(&folder.path().join("control.sock")).unwrap()
-    };
-    let serving = runtime.spawn(server.serve(Arc::new(playing()), stop.clone()));
+    let server = Server::bind(&folder.path().join("control.sock"), None).unwrap();
+    let exporter = Exporter::new(Arc::new(Counters::new()), Observed::default);
+    let pages = Arc::new(Pages::new(exporter, || Readiness::of([])));
+    let serving = runtime.spawn(server.serve(Arc::new(playing()), pages, stop.clone()));
     with(folder.path());
     stop.cancel();
     runtime.block_on(serving).unwrap();

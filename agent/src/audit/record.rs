@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 use spinegate_common::Reason;
 use uuid::Uuid;
 
@@ -46,6 +47,9 @@ pub struct Record {
     /// The operator who gave an order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operator>,
+    /// What the operator ordered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// The client's certificate, also where it was refused.
     #[serde(serialize_with = "shared", skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Arc<Certificate>>,
@@ -120,7 +124,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// The connection or request goes on.
+    /// The connection or request goes on; the order is taken up, and what comes of it has a line of its own.
     Allow,
     /// The request goes on, though a check of permission refused it for the reason given: it is in shadow.
     Shadow,
@@ -199,9 +203,21 @@ pub struct Tls {
 pub struct Operator {
     /// The effective user.
     pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
     /// The process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
+}
+
+/// An operator's order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Order {
+    /// What is to be done, as on the command line: `sources add`.
+    pub verb: &'static str,
+    /// With what, as in the API.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub arguments: Map<String, Value>,
 }
 
 /// A request. Its path is kept without the query, which holds NHS numbers.
@@ -253,6 +269,7 @@ impl Record {
             decision_id: Uuid::new_v4(),
             peer: None,
             operator: None,
+            order: None,
             certificate: None,
             depth: None,
             crl: None,

@@ -74,7 +74,10 @@ impl From<control::Failure> for Failure {
     fn from(failure: control::Failure) -> Self {
         let exit = match failure.kind {
             FailureKind::Usage => Exit::Usage,
-            FailureKind::Refused | FailureKind::NotFound | FailureKind::Internal => Exit::Refused,
+            FailureKind::Forbidden => Exit::Privilege,
+            FailureKind::Refused | FailureKind::NotFound | FailureKind::Busy | FailureKind::Internal => {
+                Exit::Refused
+            }
         };
         Self::new(exit, failure.to_string())
     }

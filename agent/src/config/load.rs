@@ -23,6 +23,8 @@ use super::{
 
 /// Where the operator's socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/spinegate/control.sock";
+/// The group whose members may look, if there is one of this name.
+const DEFAULT_GROUP: &str = "spinegate";
 
 /// A sound configuration and the file that it came from.
 #[derive(Clone, Debug)]
@@ -129,8 +131,14 @@ fn control(mut section: Section<'_>, folder: &Path) -> Option<Control> {
         PathBuf::from(DEFAULT_SOCKET),
         values::socket_path(folder),
     );
+    let group = section.optional("group", values::group);
+    let writers = section.list("writers", values::user);
     section.finish();
-    Some(Control { socket: socket? })
+    Some(Control {
+        socket: socket?,
+        group: group?.or_else(|| values::group_named(DEFAULT_GROUP).ok().flatten()),
+        writers: writers?,
+    })
 }
 
 fn metrics(mut section: Section<'_>) -> Option<Metrics> {

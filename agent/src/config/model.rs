@@ -783,6 +783,10 @@ pub struct Verdicts {
 pub struct Control {
     /// The operator's socket. Default `/run/spinegate/control.sock`.
     pub socket: PathBuf,
+    /// The group whose members may look. Default `spinegate`, if there is such a group.
+    pub group: Option<u32>,
+    /// Users who may give orders, besides root and the agent's own. Default none.
+    pub writers: Vec<u32>,
 }
 
 /// `[metrics]`

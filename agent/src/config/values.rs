@@ -437,6 +437,51 @@ pub(super) fn retrieval(given: Given<'_>) -> Result<InteractionId, Fault> {
     }
 }
 
+/// A user by name or number: its id.
+pub(super) fn user(given: Given<'_>) -> Result<u32, Fault> {
+    id(given, "user", "\"deploy\"", "getent passwd", |name| {
+        Ok(nix::unistd::User::from_name(name)?.map(|user| user.uid.as_raw()))
+    })
+}
+
+/// A group by name or number: its id.
+pub(super) fn group(given: Given<'_>) -> Result<u32, Fault> {
+    id(given, "group", "\"spinegate\"", "getent group", group_named)
+}
+
+/// The id of a group, if there is one of this name.
+pub(super) fn group_named(name: &str) -> nix::Result<Option<u32>> {
+    Ok(nix::unistd::Group::from_name(name)?.map(|group| group.gid.as_raw()))
+}
+
+fn id(
+    given: Given<'_>,
+    what: &str,
+    example: &str,
+    list: &str,
+    named: impl Fn(&str) -> nix::Result<Option<u32>>,
+) -> Result<u32, Fault> {
+    let mend = || format!("write the name or the number of one that `{list}` shows");
+    // The last number stands for nobody in the kernel's calls.
+    let number = |number: u32| Some(number).filter(|number| *number != u32::MAX);
+    if let Some(integer) = given.0.as_integer() {
+        let found = u32::try_from(integer).ok().and_then(number);
+        return found.ok_or_else(|| Fault::new(format!("{integer} is no {what}'s number"), mend()));
+    }
+    let text = given.text(example)?;
+    if let Some(found) = text.parse().ok().and_then(number) {
+        return Ok(found);
+    }
+    match named(text) {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(Fault::new(format!("there is no {what} {text:?}"), mend())),
+        Err(error) => Err(Fault::new(
+            format!("the {what} {text:?} can't be looked up: {error}"),
+            mend(),
+        )),
+    }
+}
+
 /// A path of a unix socket: the kernel takes 107 bytes (unix(7), `sun_path`).
 pub(super) fn socket_path(folder: &Path) -> impl Fn(Given<'_>) -> Result<PathBuf, Fault> {
     move |given| {

@@ -1,7 +1,9 @@
 //! From one agent to its successor: the listening sockets and the lock go over the control socket (`SCM_RIGHTS`), so that
 //! not for a moment does nobody listen.
 //!
-//! These two calls are the same in every version of the protocol: an upgrade is between versions.
+//! An upgrade is between versions, so these two calls are the same in all of them: a JSON object a line, as everything was
+//! asked before there was HTTP, and told from that by its first byte. Descriptors come with a byte of the stream, which no
+//! layer of HTTP in between should have to know of.
 
 use std::{
     io::{self, BufRead as _, BufReader, IoSlice, IoSliceMut, Write as _},
@@ -18,10 +20,16 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::{io::Interest, net::UnixStream};
 
-use super::{Request, VERSION};
+use super::{Failure, FailureKind};
+
+/// What the calls say of their version. Nothing hangs on it any more.
+const VERSION: u32 = 6;
+/// What begins a call, and no HTTP method.
+pub(super) const FIRST_BYTE: u8 = b'{';
 
 /// Sockets that can go over at once, the control socket and its lock among them.
 const MOST: usize = 64;
@@ -42,6 +50,67 @@ impl std::fmt::Debug for Estate<'_> {
             .field("sockets", &self.sockets)
             .finish_non_exhaustive()
     }
+}
+
+/// What one agent has another do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub(super) enum Step {
+    /// Give its listening sockets. It goes on as before until [`Step::StandDown`] comes on the same connection; until that
+    /// ends, nobody can change anything.
+    HandOver,
+    /// The successor serves: accept no more, finish all that is under way, and end.
+    StandDown,
+}
+
+/// Reads a line: a step, or else what whoever sent it can be told. That is the command of an agent before HTTP, which
+/// prints what is wrong.
+pub(super) fn read(line: &[u8]) -> Result<Step, Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Call {
+        request: Step,
+    }
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    if let Ok(Call { request }) = serde_json::from_slice(line) {
+        return Ok(request);
+    }
+    let version = serde_json::from_slice(line).map_or(VERSION, |call: Versioned| call.version);
+    let failure = Failure::new(
+        FailureKind::Usage,
+        concat!(
+            "the agent is of version ",
+            env!("CARGO_PKG_VERSION"),
+            ", and speaks HTTP here"
+        ),
+        "use the `spinegate` command of the running agent, or restart the agent",
+    );
+    Err(line_of(version, &refusal(&failure)))
+}
+
+/// The line that an answer is.
+pub(super) fn answer(answer: &Result<String, Failure>) -> Vec<u8> {
+    match answer {
+        Ok(done) => line_of(VERSION, &json!({ "answer": "done", "body": done })),
+        Err(failure) => line_of(VERSION, &refusal(failure)),
+    }
+}
+
+fn refusal(failure: &Failure) -> serde_json::Value {
+    // Kinds that came later are refusals to whoever does not know them.
+    let kind = match failure.kind {
+        FailureKind::Usage => "usage",
+        FailureKind::NotFound => "not_found",
+        FailureKind::Internal => "internal",
+        FailureKind::Refused | FailureKind::Forbidden | FailureKind::Busy => "refused",
+    };
+    json!({ "answer": "error", "body": { "kind": kind, "message": failure.message, "mend": failure.mend } })
+}
+
+fn line_of(version: u32, response: &serde_json::Value) -> Vec<u8> {
+    format!("{}\n", json!({ "version": version, "response": response })).into_bytes()
 }
 
 /// Sends an answer with descriptors at its first byte.
@@ -132,7 +201,7 @@ impl Predecessor {
         };
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        call(&stream, &Request::HandOver)?;
+        call(&stream, Step::HandOver)?;
         let (line, sockets) = receive(&stream)?;
         understand(&line)?;
         let mut sockets = sockets.into_iter();
@@ -155,7 +224,7 @@ impl Predecessor {
     /// If it refuses, or does not answer in time.
     pub fn stand_down(self) -> Result<Option<String>, HandOverError> {
         let mut line = Vec::new();
-        let asked = call(&self.stream, &Request::StandDown)
+        let asked = call(&self.stream, Step::StandDown)
             .and_then(|()| BufReader::new(&self.stream).read_until(b'\n', &mut line));
         match asked {
             // It is gone: nothing of it is in the way.
@@ -174,11 +243,9 @@ impl Predecessor {
     }
 }
 
-fn call(mut stream: &BlockingStream, request: &Request) -> io::Result<()> {
-    let call = serde_json::json!({ "version": VERSION, "request": request });
-    let mut line = serde_json::to_vec(&call)?;
-    line.push(b'\n');
-    stream.write_all(&line)
+fn call(mut stream: &BlockingStream, step: Step) -> io::Result<()> {
+    let call = json!({ "version": VERSION, "request": step });
+    stream.write_all(format!("{call}\n").as_bytes())
 }
 
 /// Reads a line and the descriptors that come with its first byte.
@@ -221,5 +288,41 @@ fn understand(line: &[u8]) -> Result<String, HandOverError> {
             )))
         }
         (other, _) => Err(io::Error::other(format!("the answer {other:?} is not understood")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_calls_are_what_they_were_in_every_version() {
+        for (line, step) in [
+            (r#"{"version":6,"request":{"verb":"hand_over"}}"#, Step::HandOver),
+            (
+                r#"{"version":99,"request":{"verb":"stand_down"}}"#,
+                Step::StandDown,
+            ),
+        ] {
+            assert_eq!(read(line.as_bytes()), Ok(step));
+        }
+        assert_eq!(
+            answer(&Ok("x".to_owned())),
+            b"{\"response\":{\"answer\":\"done\",\"body\":\"x\"},\"version\":6}\n"
+        );
+    }
+
+    #[test]
+    fn a_command_from_before_http_is_told_so_in_its_own_version() {
+        let told = read(br#"{"version":5,"request":{"verb":"status"}}"#).unwrap_err();
+        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(told["version"], 5);
+        assert_eq!(told["response"]["body"]["kind"], "usage");
+        let mend = told["response"]["body"]["mend"].as_str().unwrap();
+        assert!(
+            mend.contains("`spinegate` command of the running agent"),
+            "{mend}"
+        );
+        assert!(read(b"{nonsense").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What goes over the socket: a JSON object a line, first a [`Call`], then its [`Answer`]; any number of pairs.
+//! What an operator can ask of a running agent, and what is answered. How that looks in HTTP is in `routes.rs` and `wire.rs`.
 
 use std::{
     fmt,
@@ -17,28 +17,6 @@ use crate::{
     config::{Cidr, CidrError, Service, SourceKind, SourceName},
     registry::Source,
 };
-
-/// The protocol's version: agent and command must be of the same.
-pub const VERSION: u32 = 6;
-
-/// What a client sends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Call {
-    /// [`VERSION`]
-    pub version: u32,
-    /// What it asks for.
-    pub request: Request,
-}
-
-/// What the agent sends back.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
-    /// [`VERSION`]
-    pub version: u32,
-    /// What came of it.
-    pub response: Response,
-}
 
 /// What an operator can ask of a running agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +39,7 @@ pub enum Request {
         /// Whether many systems stand behind it.
         kind: SourceKind,
         /// The services that it may reach; empty: all.
+        #[serde(default)]
         services: Vec<Service>,
         /// In scope `host`: the source ports from which it may answer.
         #[serde(default)]
@@ -111,6 +90,7 @@ pub enum Request {
         confirm_within: Option<u64>,
     },
     /// Keeps a configuration that was taken over on trial.
+    #[serde(rename = "reload_confirm")]
     Confirm,
     /// Attaches the filter to its interfaces again.
     Attach,
@@ -124,6 +104,7 @@ pub enum Request {
         #[serde(default)]
         after: Option<String>,
         /// At most so many; the agent may give fewer, but none only where there is none.
+        #[serde(default = "page")]
         limit: usize,
     },
     /// What each source of the registry says of an ASID.
@@ -140,11 +121,6 @@ pub enum Request {
         #[serde(default)]
         accept_shrink: bool,
     },
-    /// The listening sockets, for an agent that is to go on in this one's place. It goes on as before until
-    /// [`Request::StandDown`] comes on the same connection; until that ends, nobody can change anything.
-    HandOver,
-    /// The successor serves: no more is accepted, and when all that is under way is finished the agent ends.
-    StandDown,
     /// What would become of a request.
     Explain(Box<Question>),
     /// Why a connection or a request was decided as it was.
@@ -158,7 +134,6 @@ pub enum Request {
         frames: Vec<String>,
     },
     /// The sampled drops, each in an answer of its own, from [`Response::EventsBegin`] to [`Response::EventsEnd`].
-    /// Another call on the same connection, or its end, ends them too.
     Events(EventsWanted),
     /// The refused connections and requests, in the same way.
     Errors(ErrorsWanted),
@@ -169,7 +144,7 @@ pub enum Request {
 #[serde(deny_unknown_fields)]
 pub struct ErrorsWanted {
     /// How many of the latest come first.
-    #[serde(default)]
+    #[serde(default = "latest")]
     pub last: usize,
     /// Whether those that are still to happen come after them.
     #[serde(default)]
@@ -181,7 +156,7 @@ pub struct ErrorsWanted {
 #[serde(deny_unknown_fields)]
 pub struct EventsWanted {
     /// How many of the latest come first.
-    #[serde(default)]
+    #[serde(default = "latest")]
     pub last: usize,
     /// Whether those that are still to happen come after them.
     #[serde(default)]
@@ -310,64 +285,19 @@ pub struct DescribedRequest {
     pub body: Option<String>,
 }
 
-impl Request {
-    /// The request as a command line has it, for logs.
-    #[must_use]
-    pub const fn verb(&self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::Stats => "stats",
-            Self::CrlStatus => "crl status",
-            Self::SourcesList => "sources list",
-            Self::SourcesAdd { .. } => "sources add",
-            Self::SourcesRemove { .. } => "sources remove",
-            Self::VerdictsList => "verdicts list",
-            Self::VerdictsAdd { .. } => "verdicts add",
-            Self::VerdictsRemove { .. } => "verdicts remove",
-            Self::VerdictsClear { .. } => "verdicts clear",
-            Self::Reload { .. } => "reload",
-            Self::Confirm => "reload confirm",
-            Self::Attach => "attach",
-            Self::Detach => "detach",
-            Self::CrlFetch => "crl fetch",
-            Self::RegistryList { .. } => "registry list",
-            Self::RegistryShow { .. } => "registry show",
-            Self::RegistrySync { .. } => "registry sync",
-            Self::HandOver => "hand over",
-            Self::StandDown => "stand down",
-            Self::Explain(_) => "explain",
-            Self::ExplainDecision { .. } => "explain decision",
-            Self::ExplainPackets { .. } => "explain packets",
-            Self::Events(_) => "events",
-            Self::Errors(_) => "errors",
-        }
-    }
-
-    /// Whether it changes what the agent does, so that it belongs in the audit log.
-    #[must_use]
-    pub const fn changes(&self) -> bool {
-        matches!(
-            self,
-            Self::SourcesAdd { .. }
-                | Self::SourcesRemove { .. }
-                | Self::VerdictsAdd { .. }
-                | Self::VerdictsRemove { .. }
-                | Self::VerdictsClear { .. }
-                | Self::Reload { .. }
-                | Self::Confirm
-                | Self::Attach
-                | Self::Detach
-                | Self::CrlFetch
-                | Self::RegistrySync { .. }
-                | Self::HandOver
-                | Self::StandDown
-        )
-    }
+/// Systems on a page, where nothing is said.
+const fn page() -> usize {
+    1000
 }
 
-/// What comes of a request.
+/// How many of the latest come first, where nothing is said.
+const fn latest() -> usize {
+    100
+}
+
+/// What comes of a request: in JSON an object with one key, which says what it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "answer", content = "body", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Status>),
@@ -391,13 +321,16 @@ pub enum Response {
     Packets(Vec<PacketExplanation>),
     /// One of those to [`Request::Errors`].
     Refusal(ErrorReport),
-    /// The first of those to [`Request::Events`]: from now on nothing escapes the caller untold.
+    /// The first of those to [`Request::Events`]: from now on nothing escapes the caller untold. In HTTP it is the head.
+    #[serde(skip)]
     EventsBegin,
     /// One of those to [`Request::Events`].
     Event(DropReport),
     /// Another of those: what the caller does not get.
+    #[serde(rename = "missed")]
     EventsMissed(EventsMissed),
     /// The last of those.
+    #[serde(rename = "end")]
     EventsEnd {
         /// Drop events that the kernel only counted, since its maps were made.
         lost_events: u64,
@@ -413,6 +346,7 @@ pub enum Response {
 #[error("{message}; {mend}")]
 pub struct Failure {
     /// Whose fault it is.
+    #[serde(rename = "code")]
     pub kind: FailureKind,
     /// What is wrong; may have several lines, as the diagnostics of a reload do.
     pub message: String,
@@ -430,6 +364,10 @@ pub enum FailureKind {
     NotFound,
     /// The request, or the configuration to be loaded, is wrong.
     Usage,
+    /// The caller may not.
+    Forbidden,
+    /// Too many call at once.
+    Busy,
     /// The agent or the kernel failed.
     Internal,
 }
@@ -451,20 +389,14 @@ mod tests {
     use crate::control::{Decision, Origin, Outcome};
 
     #[test]
-    fn requests_read_as_documented_and_unknown_ones_are_refused() {
-        let call: Call = serde_json::from_str(
-            r#"{"version":3,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"n","kind":"proxy","services":["tcp/443"]}}"#,
-        )
-        .unwrap();
-        assert_eq!(call.request.verb(), "sources add");
-        assert!(call.request.changes());
+    fn what_is_not_as_documented_is_no_request() {
         for bad in [
-            r#"{"version":3,"request":{"verb":"sources_add","cidr":"10.0.0.1/8","name":"n","kind":"proxy","services":[]}}"#,
-            r#"{"version":3,"request":{"verb":"sources_add","cidr":"10.0.0.0/8","name":"a\nb","kind":"proxy","services":[]}}"#,
-            r#"{"version":3,"request":{"verb":"verdicts_remove","source":"10.0.0.1","force":true}}"#,
-            r#"{"version":3,"request":{"verb":"shutdown"}}"#,
+            r#"{"verb":"sources_add","cidr":"10.0.0.1/8","name":"n","kind":"proxy"}"#,
+            r#"{"verb":"sources_add","cidr":"10.0.0.0/8","name":"a\nb","kind":"proxy"}"#,
+            r#"{"verb":"verdicts_remove","source":"10.0.0.1","force":true}"#,
+            r#"{"verb":"shutdown"}"#,
         ] {
-            assert!(serde_json::from_str::<Call>(bad).is_err(), "{bad}");
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }
     }
 
@@ -510,15 +442,17 @@ mod tests {
             origin: Origin::Agent,
             hits: 7,
         };
-        let answer = Answer {
-            version: VERSION,
-            response: Response::Verdicts(vec![entry]),
-        };
-        let text = serde_json::to_string(&answer).unwrap();
+        let response = Response::Verdicts(vec![entry]);
+        let text = serde_json::to_string(&response).unwrap();
         assert_eq!(
             text,
-            r#"{"version":6,"response":{"answer":"verdicts","body":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}}"#
+            r#"{"verdicts":[{"source":"10.0.0.1","kind":"deny","reason":"certificate_missing","remaining_seconds":59,"origin":"agent","hits":7}]}"#
         );
-        assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
+        assert_eq!(serde_json::from_str::<Response>(&text).unwrap(), response);
+        let failure = Response::Error(Failure::new(FailureKind::NotFound, "no verdict", "list them"));
+        assert_eq!(
+            serde_json::to_string(&failure).unwrap(),
+            r#"{"error":{"code":"not_found","message":"no verdict","mend":"list them"}}"#
+        );
     }
 }

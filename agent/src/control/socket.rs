@@ -43,6 +43,18 @@ pub enum BindError {
         /// The path.
         socket: PathBuf,
     },
+    /// It can't be given to the group.
+    #[error(
+        "{socket} can't be given to the group {group}: {error}; run as root or as a member of it, or choose another `control.group`"
+    )]
+    Group {
+        /// The socket.
+        socket: PathBuf,
+        /// The group's id.
+        group: u32,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The system refused.
     #[error("{path} can't be made: {error}; run as root, or choose another `control.socket`")]
     Io {
@@ -54,11 +66,7 @@ pub enum BindError {
 }
 
 impl Socket {
-    pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener), BindError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error| BindError::Io { path, error }
-        };
+    pub(super) fn bind(path: &Path, group: Option<u32>) -> Result<(Self, UnixListener), BindError> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -99,18 +107,20 @@ impl Socket {
             lock,
             leave: AtomicBool::new(false),
         };
+        give_to(path, group)?;
         fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed(path))?;
         listener.set_nonblocking(true).map_err(failed(path))?;
         Ok((socket, listener))
     }
 
     /// The socket and the lock of the agent before this one, whose they are until it stands down.
-    pub(super) fn inherit(path: &Path, lock: OwnedFd) -> Self {
-        Self {
+    pub(super) fn inherit(path: &Path, lock: OwnedFd, group: Option<u32>) -> Result<Self, BindError> {
+        give_to(path, group)?;
+        Ok(Self {
             path: path.to_owned(),
             lock: lock.into(),
             leave: AtomicBool::new(true),
-        }
+        })
     }
 
     pub(super) fn lock(&self) -> BorrowedFd<'_> {
@@ -120,6 +130,30 @@ impl Socket {
     /// Whether it stays when this agent ends: another goes on with it.
     pub(super) fn leave(&self, leave: bool) {
         self.leave.store(leave, Ordering::Relaxed);
+    }
+}
+
+/// Who may connect besides the owner. What he may there is decided by the server.
+fn give_to(path: &Path, group: Option<u32>) -> Result<(), BindError> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let Some(group) = group else { return Ok(()) };
+    // An agent without privileges may keep a socket that its predecessor has given away.
+    if fs::symlink_metadata(path).is_ok_and(|found| found.gid() == group) {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(path, None, Some(group)).map_err(|error| BindError::Group {
+        socket: path.to_owned(),
+        group,
+        error,
+    })
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> BindError {
+    let path = path.to_owned();
+    move |error| BindError::Io {
+        path: path.clone(),
+        error,
     }
 }
 
@@ -163,7 +197,7 @@ mod tests {
     fn the_folder_is_made_and_the_socket_is_for_owner_and_group_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/control.sock");
-        let (socket, _listener) = Socket::bind(&path).unwrap();
+        let (socket, _listener) = Socket::bind(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         drop(socket);
         assert!(!path.exists());
@@ -175,20 +209,26 @@ mod tests {
         let path = folder.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        assert!(Socket::bind(&path).is_ok());
+        assert!(Socket::bind(&path, None).is_ok());
     }
 
     #[test]
     fn a_live_agents_socket_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
-        let first = Socket::bind(&path).unwrap();
-        assert!(matches!(Socket::bind(&path), Err(BindError::AnotherAgent { .. })));
+        let first = Socket::bind(&path, None).unwrap();
+        assert!(matches!(
+            Socket::bind(&path, None),
+            Err(BindError::AnotherAgent { .. })
+        ));
         assert!(path.exists());
         drop(first);
 
         let _unlocked = UnixListener::bind(&path).unwrap();
-        assert!(matches!(Socket::bind(&path), Err(BindError::AnotherAgent { .. })));
+        assert!(matches!(
+            Socket::bind(&path, None),
+            Err(BindError::AnotherAgent { .. })
+        ));
         assert!(UnixStream::connect(&path).is_ok());
     }
 
@@ -197,11 +237,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Socket::bind(&path), Err(BindError::NotASocket { .. })));
+        assert!(matches!(
+            Socket::bind(&path, None),
+            Err(BindError::NotASocket { .. })
+        ));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
-        assert_eq!(
-            problems(&config::Control { socket: path })[0].key,
-            "control.socket"
-        );
+        let config = config::Control {
+            socket: path,
+            group: None,
+            writers: Vec::new(),
+        };
+        assert_eq!(problems(&config)[0].key, "control.socket");
     }
 }

@@ -10,7 +10,7 @@ use spinegate_common::{Layer, Reason, Side};
 
 use crate::{
     authz::Action,
-    control::{FilterStats, Handshakes, Requests, Stats},
+    control::{FilterStats, Handshakes, Rebuff, Requests, Stats},
     tls::Session,
 };
 
@@ -36,6 +36,8 @@ pub struct Counters {
     shadowed: [AtomicU64; Reason::SLOTS as usize],
     answers_broken: AtomicU64,
     verdicts_issued: AtomicU64,
+    /// In the order of [`Rebuff::KINDS`].
+    rebuffs: [AtomicU64; Rebuff::KINDS.len()],
 }
 
 impl Counters {
@@ -58,6 +60,7 @@ impl Counters {
             shadowed: array::from_fn(|_| AtomicU64::new(0)),
             answers_broken: AtomicU64::new(0),
             verdicts_issued: AtomicU64::new(0),
+            rebuffs: Rebuff::KINDS.map(|_| AtomicU64::new(0)),
         }
     }
 
@@ -137,6 +140,18 @@ impl Counters {
     /// Failures led to a deny verdict.
     pub fn verdict_issued(&self) {
         add(&self.verdicts_issued);
+    }
+
+    /// A caller of the control socket got nothing.
+    pub fn operator_rebuffed(&self, rebuff: &Rebuff) {
+        let place = Rebuff::KINDS.iter().position(|kind| *kind == rebuff.kind());
+        if let Some(counter) = place.and_then(|place| self.rebuffs.get(place)) {
+            add(counter);
+        }
+    }
+
+    pub(super) fn operators_rebuffed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Rebuff::KINDS.into_iter().zip(self.rebuffs.iter().map(get))
     }
 
     /// All counters as `spinegate stats` shows them, beside the kernel's. Every reason that the agent can refuse for is

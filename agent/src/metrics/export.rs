@@ -192,6 +192,16 @@ impl Collector for Everything {
             "Deny verdicts that failures led to",
             counters.issued_verdicts(),
         )?;
+        let rebuffs: Vec<_> = counters
+            .operators_rebuffed()
+            .map(|(kind, count)| ([("kind", kind)], count))
+            .collect();
+        family(
+            &mut encoder,
+            "control_refused",
+            "Callers of the control socket without a role, orders of those who may only look, and malformed ones",
+            &rebuffs,
+        )?;
         single(
             &mut encoder,
             "audit_write_failures",
@@ -386,6 +396,7 @@ mod tests {
         counters.request_shadowed(Reason::NotOwner);
         counters.connection_retired(Reason::ConnectionAge);
         counters.verdict_issued();
+        counters.operator_rebuffed(&crate::control::Rebuff::ReadOnly("reload"));
         let exporter = Exporter::new(counters, || {
             let mut filter = FilterStats {
                 lost_events: 9,
@@ -448,6 +459,8 @@ mod tests {
             "spinegate_handshakes_total{outcome=\"accepted\"} 1",
             "spinegate_handshakes_total{outcome=\"refused\"} 1",
             "spinegate_verdicts_issued_total 1",
+            "spinegate_control_refused_total{kind=\"read_only\"} 1",
+            "spinegate_control_refused_total{kind=\"no_role\"} 0",
             "spinegate_audit_write_failures_total 2",
             "spinegate_filter_packets_total{outcome=\"drop\",reason=\"source_not_allowlisted\"} 7",
             "spinegate_filter_packets_total{outcome=\"would_drop\",reason=\"source_not_allowlisted\"} 0",

@@ -8,12 +8,12 @@ use std::{
 
 use super::{Agent, interfaces, lock, lockout, reload::internal};
 use crate::{
-    audit::{Decision, Event, Operator, Record},
+    audit::Order,
     config::{Cidr, OcspMode, Source},
     control::{
-        CertificateStatus, CrlReport, Errors, Estate, Failure, FailureKind, FilterStats, Guard, Journal,
-        Operations, Origin, Peer, Request, Response, ServiceStats, SourceEntry, Status, Tally, Target,
-        VerdictEntry, VerdictKind,
+        self, Access, CertificateStatus, CrlReport, Errors, Estate, Failure, FailureKind, FilterStats, Guard,
+        Journal, Operations, Origin, Peer, Rebuff, Request, Response, ServiceStats, SourceEntry, Status,
+        Tally, Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Filter, FilterError, Outcomes},
     metrics::Observed,
@@ -22,21 +22,43 @@ use crate::{
 };
 
 impl Operations for Agent {
-    async fn perform(&self, peer: Peer, request: Request) -> Result<Response, Failure> {
-        let order = request.changes().then(|| format!("{request:?}"));
-        let verb = request.verb();
-        let answer = self.carry_out(request).await;
-        if let Some(order) = order {
-            self.record_order(peer, verb, &order, answer.as_ref().err());
+    fn access(&self) -> Access {
+        let control = &self.config.load().control;
+        Access {
+            own: nix::unistd::geteuid().as_raw(),
+            writers: control.writers.clone(),
+            readers: control.group,
         }
+    }
+
+    async fn perform(&self, peer: Peer, request: Request) -> Result<Response, Failure> {
+        if !request.changes() {
+            return self.carry_out(request).await;
+        }
+        let order = Order {
+            verb: request.verb(),
+            arguments: control::arguments(&request).map_err(|error| internal(&error))?,
+        };
+        let id = self.take_up(peer, &order).await?;
+        let answer = self.carry_out(request).await;
+        let outcome = match &answer {
+            Ok(Response::Done(done)) => Ok(done.as_str()),
+            Ok(_) => Ok("done"),
+            Err(failure) => Err(failure),
+        };
+        self.record_outcome(peer, (id, &order), outcome);
         answer
     }
 
-    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
-        self.bequeath().await
+    fn rebuffed(&self, peer: Peer, rebuff: &Rebuff) {
+        self.record_rebuff(peer, rebuff);
     }
 
-    async fn stand_down(&self, peer: Peer, estate: Estate<'_>) -> Result<Response, Failure> {
+    async fn hand_over(&self, peer: Peer) -> Result<Estate<'_>, Failure> {
+        self.bequeath(peer).await
+    }
+
+    async fn stand_down(&self, peer: Peer, estate: Estate<'_>) -> Result<String, Failure> {
         Ok(self.leave_office(peer, estate).await)
     }
 
@@ -155,13 +177,11 @@ impl Agent {
                 .await
                 .map(|past| Response::PastDecision(Box::new(past))),
             Request::ExplainPackets { frames } => self.explain_packets(&frames).map(Response::Packets),
-            Request::Events(_) | Request::Errors(_) | Request::HandOver | Request::StandDown => {
-                Err(Failure::new(
-                    FailureKind::Internal,
-                    "this call is not a single answer",
-                    "use the `spinegate` command of the running agent",
-                ))
-            }
+            Request::Events(_) | Request::Errors(_) => Err(Failure::new(
+                FailureKind::Internal,
+                "this request is not answered at once",
+                "use the `spinegate` command of the running agent",
+            )),
         }
     }
 
@@ -314,26 +334,6 @@ impl Agent {
             upstreams: self.gateway.upstreams(),
             registry: self.directory.status(),
             in_shadow: !self.gateway.policy().in_shadow(&self.registry.load()).is_empty(),
-        }
-    }
-
-    fn record_order(&self, peer: Peer, verb: &str, order: &str, failure: Option<&Failure>) {
-        let decision = if failure.is_some() {
-            Decision::Refuse
-        } else {
-            Decision::Done
-        };
-        let mut record = Record::new(SystemTime::now(), Event::Operator, decision);
-        record.operator = Some(Operator {
-            uid: peer.uid,
-            pid: peer.pid,
-        });
-        record.detail = Some(match failure {
-            None => format!("{verb}: {order}"),
-            Some(failure) => format!("{verb}: {order}: {}", failure.message),
-        });
-        if let Err(error) = self.audit.write(&record) {
-            tracing::error!(%error, "an operator's order could not be recorded");
         }
     }
 }

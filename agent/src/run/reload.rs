@@ -304,6 +304,7 @@ fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
             old.gateway.max_connections != new.gateway.max_connections,
         ),
         ("control.socket", old.control.socket != new.control.socket),
+        ("control.group", old.control.group != new.control.group),
         ("metrics.listen", old.metrics.listen != new.metrics.listen),
         ("audit.file", old.audit.file != new.audit.file),
         ("audit.key", old.audit.key != new.audit.key),

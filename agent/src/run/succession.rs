@@ -1,17 +1,37 @@
 //! From one agent to the next while both run: the old one goes on until the new one serves, and then drains.
 
-use std::time::SystemTime;
+use serde_json::Map;
+use uuid::Uuid;
 
 use super::{Agent, lock};
 use crate::{
-    audit::{Decision, Event, Operator, Record},
-    control::{Estate, Failure, FailureKind, Peer, Response},
+    audit::Order,
+    control::{Estate, Failure, FailureKind, Peer},
 };
+
+fn hand_over() -> Order {
+    Order {
+        verb: "hand over",
+        arguments: Map::new(),
+    }
+}
 
 impl Agent {
     /// The listening sockets, with the lock on the allowlist and the configuration: what the successor reads now is what
     /// is in force when it takes over.
-    pub(super) async fn bequeath(&self) -> Result<Estate<'_>, Failure> {
+    pub(super) async fn bequeath(&self, peer: Peer) -> Result<Estate<'_>, Failure> {
+        let order = hand_over();
+        let id = self.take_up(peer, &order).await?;
+        let estate = self.estate().await;
+        let outcome = match &estate {
+            Ok(_) => Ok("the sockets are given to another agent"),
+            Err(failure) => Err(failure),
+        };
+        self.record_outcome(peer, (id, &order), outcome);
+        estate
+    }
+
+    async fn estate(&self) -> Result<Estate<'_>, Failure> {
         let still = self.sources.lock().await;
         self.must_be_in_office()?;
         if lock(&self.trial).is_some() {
@@ -35,22 +55,15 @@ impl Agent {
 
     /// Leaves the filter, the operator's socket and new connections to the successor. Returns when nothing of this agent
     /// touches them any more.
-    pub(super) async fn leave_office(&self, peer: Peer, estate: Estate<'_>) -> Response {
+    pub(super) async fn leave_office(&self, peer: Peer, estate: Estate<'_>) -> String {
         self.successor.cancel();
         // Whoever has waited for the lock finds that this agent is no longer in office.
         drop(estate);
         self.duties.close();
         self.duties.wait().await;
-        let mut record = Record::new(SystemTime::now(), Event::Operator, Decision::Done);
-        record.operator = Some(Operator {
-            uid: peer.uid,
-            pid: peer.pid,
-        });
-        record.detail = Some("another agent has taken over".to_owned());
-        if let Err(error) = self.audit.write(&record) {
-            tracing::error!(%error, "the succession could not be recorded");
-        }
-        Response::Done(format!("agent {} finishes what is under way", std::process::id()))
+        let done = "another agent has taken over";
+        self.record_outcome(peer, (Uuid::new_v4(), &hand_over()), Ok(done));
+        format!("agent {} finishes what is under way", std::process::id())
     }
 
     /// Refuses a change once a successor has taken over: it would be undone by that one's next change, or undo it.

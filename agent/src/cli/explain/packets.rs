@@ -11,7 +11,7 @@ use super::super::{
 };
 use crate::{
     capture::{CaptureError, CraftedPacket, Reader, Trial},
-    control::{MAX_LINE, PacketExplanation, Request, Response},
+    control::{MAX_BODY, PacketExplanation, Request, Response},
 };
 
 /// Packets of a capture that are explained at once: more are read by nobody.
@@ -93,7 +93,7 @@ fn judge(place: &Place, trials: Vec<(Trial, Option<String>)>) -> Result<Vec<Judg
         let frame = STANDARD.encode(frame);
         // With its quotation marks and a comma.
         let more = frame.len() as u64 + 3;
-        if length + more > MAX_LINE {
+        if length + more > MAX_BODY {
             ask(place, &mut judged, std::mem::take(&mut asked))?;
             length = CALL;
         }

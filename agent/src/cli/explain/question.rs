@@ -9,10 +9,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Arguments, Exit, Failure};
-use crate::control::{DescribedRequest, MAX_LINE, Question};
+use crate::control::{DescribedRequest, MAX_BODY, Question};
 
 /// More can't be sent to the agent.
-const MAX_FILE: u64 = MAX_LINE / 2;
+const MAX_FILE: u64 = MAX_BODY / 2;
 
 pub(super) fn of(arguments: &Arguments) -> Result<Question, Failure> {
     let file = |path: &Option<std::path::PathBuf>| path.as_deref().map(encoded).transpose();

@@ -6,19 +6,30 @@ use std::{
     path::PathBuf,
 };
 
-use proptest::prelude::*;
+use std::sync::Mutex;
 
 use super::*;
-use crate::control::{Answers, ClientError, DropReport, EventsWanted, call, stream};
+use crate::control::{Answers, ClientError, DropReport, EventsWanted, FailureKind, call, stream};
+use crate::metrics::{Counters, Exporter, Observed, Readiness};
 
 /// Echoes the verb and the peer; refuses to lift a verdict.
 #[derive(Default)]
 struct Echo {
+    access: Mutex<Access>,
     journal: Journal,
     errors: Errors,
+    rebuffs: Mutex<Vec<Rebuff>>,
 }
 
 impl Operations for Echo {
+    fn access(&self) -> Access {
+        self.access.lock().unwrap().clone()
+    }
+
+    fn rebuffed(&self, _: Peer, rebuff: &Rebuff) {
+        self.rebuffs.lock().unwrap().push(rebuff.clone());
+    }
+
     fn errors(&self) -> &Errors {
         &self.errors
     }
@@ -27,7 +38,7 @@ impl Operations for Echo {
         &self.journal
     }
 
-    async fn hand_over(&self) -> Result<Estate<'_>, Failure> {
+    async fn hand_over(&self, _: Peer) -> Result<Estate<'_>, Failure> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Ok(Estate {
             sockets: vec![listener.into()],
@@ -35,8 +46,8 @@ impl Operations for Echo {
         })
     }
 
-    async fn stand_down(&self, _: Peer, _: Estate<'_>) -> Result<Response, Failure> {
-        Ok(Response::Done("gone".to_owned()))
+    async fn stand_down(&self, _: Peer, _: Estate<'_>) -> Result<String, Failure> {
+        Ok("gone".to_owned())
     }
 
     async fn perform(&self, peer: Peer, request: Request) -> Result<Response, Failure> {
@@ -66,12 +77,12 @@ fn beside_an_echo<T>(with: impl FnOnce(PathBuf, &Echo, &CancellationToken) -> T)
         .build()
         .unwrap();
     let stop = CancellationToken::new();
-    let server = {
-        let _inside = runtime.enter();
-        Server::bind(&path).unwrap()
-    };
+    let server = Server::bind(&path, None).unwrap();
     let echo = Arc::new(Echo::default());
-    let serving = runtime.spawn(server.serve(Arc::clone(&echo), stop.clone()));
+    echo.access.lock().unwrap().own = nix::unistd::geteuid().as_raw();
+    let exporter = Exporter::new(Arc::new(Counters::new()), Observed::default);
+    let pages = Pages::new(exporter, || Readiness::of([]));
+    let serving = runtime.spawn(server.serve(Arc::clone(&echo), Arc::new(pages), stop.clone()));
     let result = with(path.clone(), &echo, &stop);
     stop.cancel();
     runtime.block_on(serving).unwrap();
@@ -79,14 +90,41 @@ fn beside_an_echo<T>(with: impl FnOnce(PathBuf, &Echo, &CancellationToken) -> T)
     result
 }
 
-/// Sends bytes, closes the sending side, and reads all that comes back.
+/// Sends bytes, and reads all that comes back.
 fn exchange(path: &Path, bytes: &[u8]) -> String {
     let mut stream = Blocking::connect(path).unwrap();
+    stream.set_read_timeout(Some(2 * CALLER_LIMIT)).unwrap();
     let _ = stream.write_all(bytes);
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer
+}
+
+/// A request, the last one on its connection.
+fn last(line: &str, headers: &str, body: &str) -> String {
+    format!(
+        "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// Status and body of the answer to a request with a JSON body.
+fn ask(path: &Path, line: &str, body: &str) -> (u16, String) {
+    let headers = if body.is_empty() {
+        ""
+    } else {
+        "content-type: application/json\r\n"
+    };
+    split(&exchange(path, last(line, headers, body).as_bytes()))
+}
+
+fn split(answer: &str) -> (u16, String) {
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    (
+        status.unwrap_or_else(|| panic!("{answer:?}")),
+        body.unwrap_or_default(),
+    )
 }
 
 #[test]
@@ -111,72 +149,189 @@ fn a_failure_arrives_with_its_kind_and_mend() {
 }
 
 #[test]
-fn several_calls_on_one_connection_are_answered_in_order() {
-    let line = r#"{"version":6,"request":{"verb":"status"}}
-{"version":6,"request":{"verb":"reload"}}
-"#;
-    let answers = beside_a_server(|path| exchange(&path, line.as_bytes()));
-    let lines: Vec<&str> = answers.lines().collect();
+fn each_way_of_asking_has_its_status() {
+    beside_a_server(|path| {
+        for (line, body, status, said) in [
+            ("GET /v1/status", "", 200, r#"{"done":"status by"#),
+            ("POST /v1/reload", "", 200, r#"{"done":"reload by"#),
+            ("POST /v1/reload", "{}", 200, r#"{"done":"reload by"#),
+            (
+                "GET /v1",
+                "",
+                200,
+                r#"{"routes":[{"method":"GET","path":"/v1/status","role":"read""#,
+            ),
+            ("GET /metrics", "", 200, "# TYPE spinegate_"),
+            ("GET /healthz", "", 200, "ok"),
+            ("GET /readyz", "", 200, "{\"ready\":true"),
+            (
+                "DELETE /v1/verdicts?source=10.0.0.1",
+                "",
+                404,
+                r#"{"error":{"code":"not_found","message":"10.0.0.1 has no verdict","mend":"nothing to do"}}"#,
+            ),
+            (
+                "GET /v1/status?x=1",
+                "",
+                400,
+                r#"{"error":{"code":"usage","message":"`status` has no parameter \"x\"","#,
+            ),
+            ("GET /v1/status", "{}", 400, "a GET has no body"),
+            (
+                "POST /v1/verdicts",
+                r#"{"source":"10.0.0.1","kind":"deny","for":1}"#,
+                400,
+                r#"no parameter \"for\""#,
+            ),
+            ("PUT /v1/verdicts", "", 405, "use GET, POST, DELETE"),
+            ("GET /v2/status", "", 404, "the agent speaks version 1 of its API"),
+            ("GET /", "", 404, "GET /v1 lists what there is"),
+        ] {
+            let (found, answer) = ask(&path, line, body);
+            assert_eq!(found, status, "{line}: {answer}");
+            assert!(answer.contains(said), "{line}: {answer}");
+        }
+        let plain = last("POST /v1/reload", "content-type: text/plain\r\n", "{}");
+        assert_eq!(split(&exchange(&path, plain.as_bytes())).0, 415);
+    });
+}
+
+#[test]
+fn several_requests_on_one_connection_are_answered_in_order() {
+    let requests = "GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n".to_owned() + &last("POST /v1/reload", "", "");
+    let answers = beside_a_server(|path| exchange(&path, requests.as_bytes()));
+    let (first, second) = answers.split_once("reload by").unwrap();
     assert!(
-        lines[0].contains("status by") && lines[1].contains("reload by"),
+        first.contains("status by") && !second.contains("status by"),
         "{answers}"
     );
 }
 
 #[test]
-fn what_is_no_call_is_answered_with_usage_and_the_connection_goes_on() {
-    let answers = beside_a_server(|path| {
-        exchange(&path, b"nonsense\n{\"version\":7,\"request\":{\"new\":1}}\n{\"version\":6,\"request\":{\"verb\":\"status\"}}\n")
-    });
-    let lines: Vec<&str> = answers.lines().collect();
-    assert_eq!(lines.len(), 3, "{answers}");
-    assert!(
-        lines[0].contains(r#""kind":"usage","message":"the call is not understood"#),
-        "{}",
-        lines[0]
-    );
-    assert!(
-        lines[1].contains("protocol version 7, the agent speaks 6"),
-        "{}",
-        lines[1]
-    );
-    assert!(lines[2].contains("status by"), "{}", lines[2]);
-}
-
-#[test]
-fn a_line_without_end_is_refused_and_not_kept() {
-    let answer = beside_a_server(|path| exchange(&path, &vec![b'x'; MAX_LINE as usize + 1]));
-    assert!(answer.contains("longer than 4194304 bytes"), "{answer}");
-}
-
-#[test]
-fn clients_over_the_limit_are_turned_away_and_the_others_served() {
+fn what_is_no_http_and_what_is_too_large_is_refused_and_not_kept() {
     beside_a_server(|path| {
-        let line = b"{\"version\":6,\"request\":{\"verb\":\"status\"}}\n";
-        let mut kept: Vec<Blocking> = Vec::new();
-        for _ in 0..MAX_CLIENTS {
-            let mut stream = Blocking::connect(&path).unwrap();
-            stream.write_all(line).unwrap();
-            let mut answer = String::new();
-            BufReader::new(&stream).read_line(&mut answer).unwrap();
-            assert!(answer.contains("status by"), "{answer}");
-            kept.push(stream);
+        for (bytes, status) in [
+            (b"\x16\x03\x01\r\n\r\n".to_vec(), 400),
+            (b"GET /v1/status\r\n\r\n".to_vec(), 400),
+            (
+                b"GET /v1/status HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_vec(),
+                400,
+            ),
+            (
+                format!("GET /v1/status HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(MAX_HEAD)).into_bytes(),
+                431,
+            ),
+            (
+                format!(
+                    "GET /v1/status HTTP/1.1\r\n{}\r\n",
+                    "x: y\r\n".repeat(MAX_HEADERS + 1)
+                )
+                .into_bytes(),
+                431,
+            ),
+            (
+                format!(
+                    "POST /v1/explain HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{{",
+                    MAX_BODY + 1
+                )
+                .into_bytes(),
+                413,
+            ),
+        ] {
+            let answer = exchange(&path, &bytes);
+            assert_eq!(split(&answer).0, status, "{answer}");
         }
-        assert!(matches!(
-            call(&path, Request::Status),
-            Err(ClientError::Broken { .. } | ClientError::Answer { .. })
-        ));
-        kept[0].write_all(line).unwrap();
-        let mut answer = String::new();
-        BufReader::new(&kept[0]).read_line(&mut answer).unwrap();
-        assert!(answer.contains("status by"), "{answer}");
+        assert!(matches!(call(&path, Request::Status), Ok(Response::Done(_))));
     });
 }
 
 #[test]
-fn only_root_and_the_agents_own_user_may_give_orders() {
-    assert!(may_order(0, 1000) && may_order(1000, 1000));
-    assert!(!may_order(1001, 1000) && !may_order(1000, 0));
+fn callers_over_the_limit_are_told_so_and_the_others_served() {
+    beside_a_server(|path| {
+        let kept: Vec<Blocking> = (0..MAX_WRITERS)
+            .map(|_| {
+                let mut stream = Blocking::connect(&path).unwrap();
+                stream
+                    .write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n")
+                    .unwrap();
+                let mut status = String::new();
+                BufReader::new(&stream).read_line(&mut status).unwrap();
+                assert_eq!(status, "HTTP/1.1 200 OK\r\n");
+                stream
+            })
+            .collect();
+        let Ok(Response::Error(failure)) = call(&path, Request::Status) else {
+            panic!("more than {MAX_WRITERS} were served");
+        };
+        assert_eq!(failure.kind, FailureKind::Busy);
+        assert_eq!(ask(&path, "GET /v1/status", "").0, 503);
+        drop(kept);
+        let served = || matches!(call(&path, Request::Status), Ok(Response::Done(_)));
+        assert!((0..50).any(|_| served() || {
+            std::thread::sleep(Duration::from_millis(20));
+            false
+        }));
+    });
+}
+
+#[test]
+fn each_role_may_what_it_may_and_what_it_may_not_is_recorded() {
+    beside_an_echo(|path, echo, _| {
+        // The tests run as one user, so it is the agent whose eyes change.
+        let own = nix::unistd::geteuid().as_raw();
+        if own == 0 {
+            return;
+        }
+        let become_a = |own: u32, writers: &[u32], readers: Option<u32>| {
+            *echo.access.lock().unwrap() = Access {
+                own,
+                writers: writers.to_vec(),
+                readers,
+            };
+        };
+        let group = nix::unistd::getegid().as_raw();
+        become_a(0, &[own], Some(group));
+        assert_eq!(ask(&path, "POST /v1/reload", "").0, 200);
+        become_a(0, &[], Some(group));
+        assert_eq!(ask(&path, "GET /v1/status", "").0, 200);
+        assert_eq!(ask(&path, "POST /v1/reload", "").0, 403);
+        become_a(0, &[], None);
+        assert_eq!(ask(&path, "GET /v1/status", "").0, 403);
+        assert_eq!(
+            *echo.rebuffs.lock().unwrap(),
+            [Rebuff::ReadOnly("reload"), Rebuff::Stranger]
+        );
+    });
+}
+
+#[test]
+fn a_successor_gets_the_sockets_and_has_the_agent_stand_down() {
+    beside_an_echo(|path, _, stop| {
+        let (predecessor, inheritance) = crate::control::Predecessor::ask(&path).unwrap().unwrap();
+        let (server, others) = Server::inherit(&path, None, inheritance).unwrap();
+        assert_eq!(others.len(), 1);
+        assert_eq!(predecessor.stand_down().unwrap().as_deref(), Some("gone"));
+        // Whoever takes over leaves the socket while the other may still come back.
+        drop(server);
+        assert!(path.exists());
+        stop.cancel();
+        // The tests' own server expects to remove it.
+        std::fs::remove_file(&path).unwrap();
+    });
+}
+
+#[test]
+fn a_command_from_before_http_is_told_what_to_do() {
+    let line = b"{\"version\":6,\"request\":{\"verb\":\"status\"}}\n";
+    let answer = beside_a_server(|path| exchange(&path, line));
+    assert!(
+        answer.contains("\"answer\":\"error\"") && answer.ends_with('\n'),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("use the `spinegate` command of the running agent"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -240,20 +395,6 @@ fn events_are_sent_as_they_happen_until_the_agent_stops() {
 }
 
 #[test]
-fn another_call_ends_the_events_and_is_answered() {
-    let lines = r#"{"version":6,"request":{"verb":"events","follow":true}}
-{"version":6,"request":{"verb":"status"}}
-"#;
-    let answers = beside_a_server(|path| exchange(&path, lines.as_bytes()));
-    let lines: Vec<&str> = answers.lines().collect();
-    assert_eq!(lines.len(), 3, "{answers}");
-    assert!(
-        lines[1].contains("events_end") && lines[2].contains("status by"),
-        "{answers}"
-    );
-}
-
-#[test]
 fn a_client_that_does_not_read_loses_events_and_is_told_how_many() {
     const SENT: u64 = 4000;
     beside_an_echo(|path, echo, _| {
@@ -293,19 +434,39 @@ fn a_client_that_does_not_read_holds_up_neither_others_nor_the_agents_end() {
 
 #[test]
 fn a_client_that_goes_away_leaves_its_place() {
-    let follow = b"{\"version\":6,\"request\":{\"verb\":\"events\",\"follow\":true}}\n";
     beside_a_server(|path| {
         // More often than may follow at once.
-        for _ in 0..2 * MAX_CLIENTS {
-            let said = exchange(&path, follow);
-            assert!(said.contains("events_end"), "{said}");
+        for _ in 0..2 * MAX_WRITERS {
+            let mut stream = Blocking::connect(&path).unwrap();
+            stream
+                .write_all(b"GET /v1/events?follow=true HTTP/1.1\r\nhost: x\r\n\r\n")
+                .unwrap();
+            let mut status = String::new();
+            BufReader::new(&stream).read_line(&mut status).unwrap();
+            assert_eq!(status, "HTTP/1.1 200 OK\r\n");
+            drop(stream);
+            std::thread::sleep(Duration::from_millis(10));
         }
     });
 }
 
-proptest! {
-    #[test]
-    fn any_line_is_a_request_or_a_failure_without_a_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse(&line);
-    }
+#[test]
+fn a_caller_who_keeps_the_agent_waiting_is_cut_off() {
+    beside_a_server(|path| {
+        let slow: Vec<_> = [
+            "",
+            "GET /v1/sta",
+            "GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n",
+            "{\"version\"",
+        ]
+        .map(|beginning| {
+            let path = path.clone();
+            std::thread::spawn(move || exchange(&path, beginning.as_bytes()))
+        })
+        .into_iter()
+        .collect();
+        let begun = std::time::Instant::now();
+        slow.into_iter().for_each(|caller| drop(caller.join().unwrap()));
+        assert!(begun.elapsed() < CALLER_LIMIT + Duration::from_secs(5));
+    });
 }

@@ -1,22 +1,24 @@
-//! Keeps a flood of refused connections from becoming a flood of audit lines: so many a second are written, the others are
+//! Keeps a flood of refusals from becoming a flood of audit lines: so many a second of each kind are written, the others are
 //! counted and told with the next line.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
 
-use spinegate_common::{Reason, budget::Budget};
+use spinegate_common::budget::Budget;
 
-/// Lines a second of each reason.
+/// Lines a second of each kind.
 const LINES: u32 = 20;
 const BUDGET: Budget = Budget::new(LINES, LINES);
 
+/// Lines by their kinds, of which there are few.
 #[derive(Debug)]
-pub(super) struct Burst {
+pub(crate) struct Burst<K> {
     begun: Instant,
-    reasons: Mutex<HashMap<Reason, Lines>>,
+    kinds: Mutex<HashMap<K, Lines>>,
 }
 
 #[derive(Debug, Default)]
@@ -26,19 +28,19 @@ struct Lines {
     skipped: u64,
 }
 
-impl Burst {
-    pub(super) fn new(now: Instant) -> Self {
+impl<K: Eq + Hash> Burst<K> {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             begun: now,
-            reasons: Mutex::default(),
+            kinds: Mutex::default(),
         }
     }
 
     /// Whether to write a line, and then how many were not written since the last one.
-    pub(super) fn line(&self, reason: Reason, now: Instant) -> Option<u64> {
+    pub(crate) fn line(&self, kind: K, now: Instant) -> Option<u64> {
         let now = now.saturating_duration_since(self.begun).as_nanos();
-        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = reasons.entry(reason).or_default();
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = kinds.entry(kind).or_default();
         match BUDGET.spend(lines.word, u64::try_from(now).unwrap_or(u64::MAX)) {
             Some(word) => {
                 lines.word = word;
@@ -55,6 +57,8 @@ impl Burst {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use spinegate_common::Reason;
 
     use super::*;
 
