@@ -11,6 +11,7 @@ mod events;
 mod explain;
 mod failure;
 mod guard;
+mod keeper;
 mod output;
 mod registry;
 mod reload;
@@ -69,6 +70,9 @@ struct Format {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Hold the filter for `spinegate run`.
+    #[command(hide = true)]
+    Keeper,
     /// Run the agent until SIGTERM.
     Run(run::Arguments),
     /// Say everything that is wrong with the configuration and the files it names.
@@ -137,6 +141,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
     match command {
+        Command::Keeper => keeper::run(&place),
         Command::Run(arguments) => run::run(&place, &arguments),
         Command::Check(format) => check::run(&place, format),
         Command::Cert(command) => cert::run(&place, command),

@@ -15,6 +15,7 @@ mod object;
 mod offload;
 mod policy;
 mod preflight;
+mod serial;
 mod verdicts;
 
 use std::{

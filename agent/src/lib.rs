@@ -14,6 +14,7 @@ pub mod explain;
 pub mod fetch;
 pub mod filter;
 pub mod gateway;
+pub mod keeper;
 pub mod mask;
 pub mod metrics;
 pub mod nrl;

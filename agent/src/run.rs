@@ -34,12 +34,13 @@ pub use self::parts::Parts;
 use self::sockets::{Bound, Sockets};
 use crate::{
     audit::{self, Decision, Event, Record},
-    config::{self, Config, Diagnostic, Document, FilterMode, Loaded},
+    config::{self, Config, Diagnostic, Document, Loaded},
     control::{self, HandOverError, Predecessor},
     directory::{Directory, Order},
     fetch::{CrlFetcher, OcspClient},
-    filter::{self, Filter, FilterError},
+    filter::{self, FilterError},
     gateway::{self, Gateway},
+    keeper::{Keeper, KeeperError},
     metrics::{self, Counters, Exporter, Pages},
     registry::InForce,
     sources::Sources,
@@ -77,13 +78,16 @@ impl RunError {
 
 impl From<FilterError> for RunError {
     fn from(error: FilterError) -> Self {
+        KeeperError::from(error).into()
+    }
+}
+
+impl From<KeeperError> for RunError {
+    fn from(error: KeeperError) -> Self {
         let message = error.to_string();
         match error {
-            FilterError::NoInterface { .. }
-            | FilterError::Occupied { .. }
-            | FilterError::NewerLayout { .. }
-            | FilterError::OldLayout { .. } => Self::Refused { message },
-            _ => Self::Privilege { message },
+            KeeperError::Privilege(_) => Self::Privilege { message },
+            KeeperError::Refused(_) | KeeperError::Off | KeeperError::Gone(_) => Self::Refused { message },
         }
     }
 }
@@ -95,6 +99,8 @@ impl From<FilterError> for RunError {
 /// If something that it needs can't be had. The filter of an earlier agent then stays as it was, and a running agent goes on.
 pub fn run(loaded: Loaded, take_over: bool) -> Result<(), RunError> {
     let bound = Bound::from_systemd(&loaded.config)?;
+    // Before any thread, and before anything has come from the network.
+    let keeper = Arc::new(Keeper::start(loaded.source.file())?);
     let runtime = tokio::runtime::Runtime::new().map_err(RunError::refused)?;
     let predecessor = if take_over {
         Predecessor::ask(&loaded.config.control.socket).map_err(RunError::refused)?
@@ -109,7 +115,7 @@ pub fn run(loaded: Loaded, take_over: bool) -> Result<(), RunError> {
                 let settings = &loaded.config.control;
                 let inherited = control::Server::inherit(&settings.socket, settings.group, inheritance);
                 let (control, sockets) = inherited.map_err(RunError::refused)?;
-                let started = Agent::start(loaded, control, Bound::from_predecessor(sockets)).await?;
+                let started = Agent::start(loaded, keeper, control, Bound::from_predecessor(sockets)).await?;
                 Started {
                     predecessor: Some(predecessor),
                     ..started
@@ -120,7 +126,7 @@ pub fn run(loaded: Loaded, take_over: bool) -> Result<(), RunError> {
                 let settings = &loaded.config.control;
                 let control =
                     control::Server::bind(&settings.socket, settings.group).map_err(RunError::refused)?;
-                Agent::start(loaded, control, bound).await?
+                Agent::start(loaded, keeper, control, bound).await?
             }
         };
         started.serve().await
@@ -146,6 +152,8 @@ struct Agent {
     sources_listed: ArcSwap<Sources>,
     trial: Mutex<Option<reload::Trial>>,
     trial_began: tokio::sync::Notify,
+    keeper: Arc<Keeper>,
+    /// The same, where there is a filter.
     filter: SharedFilter,
     verdicts: Arc<Verdicts>,
     acceptor: Arc<Acceptor>,
@@ -180,7 +188,12 @@ struct Started {
 }
 
 impl Agent {
-    async fn start(loaded: Loaded, control: control::Server, bound: Bound) -> Result<Started, RunError> {
+    async fn start(
+        loaded: Loaded,
+        keeper: Arc<Keeper>,
+        control: control::Server,
+        bound: Bound,
+    ) -> Result<Started, RunError> {
         let Loaded {
             config,
             source,
@@ -206,8 +219,8 @@ impl Agent {
         let acceptor = Arc::new(acceptor);
         // Last of what can fail: once the filter runs this agent's program, this agent guards. Connections that arrive
         // before wait in the sockets' queues.
-        let filter: SharedFilter = Arc::new(Mutex::new(open_filter(&config, &allowlist).await?));
-        let verdicts = Arc::new(Verdicts::new(&config, &allowlist.all(), Arc::clone(&filter)));
+        let filter = open_filter(&keeper, &config, &allowlist).await?;
+        let verdicts = Arc::new(Verdicts::new(&config, &allowlist.all(), filter.clone()));
         let fetch = &config.tls.client.fetch;
         let crl_fetcher = Arc::new(CrlFetcher::new(fetch, acceptor.trust().authorities()));
         let ocsp = Arc::new(OcspClient::new(Arc::clone(&acceptor), &config.tls.client.ocsp));
@@ -232,6 +245,7 @@ impl Agent {
             sources: tokio::sync::Mutex::new(allowlist),
             trial: Mutex::new(None),
             trial_began: tokio::sync::Notify::new(),
+            keeper,
             filter,
             verdicts,
             acceptor,
@@ -265,6 +279,18 @@ impl Agent {
         if let Err(error) = self.audit.checkpoint() {
             tracing::error!(%error, "the audit log could not be signed");
         }
+    }
+
+    /// The filter guards as before, but nobody could be denied or added any more: this agent ends, and whoever has started it
+    /// starts both anew. It could start no keeper itself, having no privileges.
+    fn lose_keeper(&self) -> RunError {
+        let message = format!(
+            "the filter's keeper (process {}) has ended; the filter stays in force: start the agent again",
+            self.keeper.pid()
+        );
+        tracing::error!("{message}");
+        self.record(Decision::Refuse, message.clone());
+        RunError::Refused { message }
     }
 
     /// Records what the agent itself did.
@@ -339,10 +365,12 @@ impl Started {
         agent.record(Decision::Done, "started".to_owned());
         tracing::info!(openssl = openssl::version::version(), listen = ?config.listen.addresses, "serving");
 
+        let mut failure = None;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             () = agent.successor.cancelled() => duty.cancel(),
+            () = agent.keeper.gone() => failure = Some(agent.lose_keeper()),
         }
         lock(&agent.spare_sockets).clear();
         tracing::info!("stopping: requests under way are finished first; the filter stays in force");
@@ -368,18 +396,20 @@ impl Started {
             .to_owned(),
         );
         agent.sign_audit_log();
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 }
 
 /// Loading the program takes a good part of a second, most of it the verifier's: not on a thread of the runtime.
-async fn open_filter(config: &Config, sources: &Sources) -> Result<Option<Filter>, RunError> {
-    if config.filter.mode == FilterMode::Off {
-        return Ok(None);
-    }
-    let (settings, sources) = (config.filter.clone(), sources.all());
-    let opened = tokio::task::spawn_blocking(move || Filter::open(&settings, &sources)).await;
-    Ok(Some(opened.map_err(RunError::refused)??))
+async fn open_filter(
+    keeper: &Arc<Keeper>,
+    config: &Config,
+    sources: &Sources,
+) -> Result<SharedFilter, RunError> {
+    let (opener, settings, sources) = (Arc::clone(keeper), config.filter.clone(), sources.clone());
+    let opened = tokio::task::spawn_blocking(move || opener.open(&settings, &sources)).await;
+    let is_on = opened.map_err(RunError::refused)??;
+    Ok(is_on.then(|| Arc::clone(keeper)))
 }
 
 /// What the agent tells of itself over HTTP.

@@ -201,9 +201,9 @@ impl Sources {
 }
 
 /// A source as the file holds it.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+pub struct Entry {
     cidr: IpNet,
     name: String,
     proxy: bool,
@@ -240,7 +240,7 @@ mod moment {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntryService {
     udp: bool,

@@ -18,11 +18,12 @@ pub use self::judge::{Judge, Sentence};
 use self::kinds::Kinds;
 use crate::{
     config::{Config, Source, SourceKind},
-    filter::{Filter, FilterError, NewVerdict, Verdict},
+    filter::{NewVerdict, Verdict},
+    keeper::{Keeper, KeeperError},
 };
 
 /// The filter as its writers share it; none where `filter.mode` is off.
-pub type SharedFilter = Arc<Mutex<Option<Filter>>>;
+pub type SharedFilter = Option<Arc<Keeper>>;
 
 /// The verdicts of a running agent.
 pub struct Verdicts {
@@ -38,9 +39,9 @@ pub enum OrderError {
     /// There is no filter to carry it out.
     #[error("the filter is off, so a verdict would have no effect: set `filter.mode` to enforce or monitor")]
     FilterOff,
-    /// The kernel refused.
+    /// The kernel or the filter's keeper refused.
     #[error(transparent)]
-    Filter(#[from] FilterError),
+    Filter(#[from] KeeperError),
 }
 
 impl Verdicts {
@@ -72,7 +73,7 @@ impl Verdicts {
         source: IpAddr,
         reason: Reason,
         now: Instant,
-    ) -> Result<Option<Sentence>, FilterError> {
+    ) -> Result<Option<Sentence>, KeeperError> {
         let source = source.to_canonical();
         match lock(&self.judge).fail(source, self.kind_of(source), reason, now) {
             Some(sentence) => self.deny(source, sentence),
@@ -80,22 +81,18 @@ impl Verdicts {
         }
     }
 
-    fn deny(&self, source: IpAddr, sentence: Sentence) -> Result<Option<Sentence>, FilterError> {
-        let mut filter = lock(&self.filter);
-        let Some(filter) = filter.as_mut() else {
+    fn deny(&self, source: IpAddr, sentence: Sentence) -> Result<Option<Sentence>, KeeperError> {
+        let Some(filter) = &self.filter else {
             return Ok(None);
         };
-        if is_settled(filter, source)? {
-            return Ok(None);
-        }
         let verdict = NewVerdict {
             kind: VerdictKind::Deny,
             reason: sentence.reason,
             origin: VerdictOrigin::Agent,
             ttl: sentence.ttl,
         };
-        filter.judge(source.into(), verdict)?;
-        Ok(Some(sentence))
+        let reached = filter.judge(source.into(), verdict)?;
+        Ok(reached.then_some(sentence))
     }
 
     /// A source used a certificate that is revoked: a system is denied at once, a proxy gets its strikes, since others
@@ -108,17 +105,17 @@ impl Verdicts {
         source: IpAddr,
         reason: Reason,
         now: Instant,
-    ) -> Result<Option<Sentence>, FilterError> {
+    ) -> Result<Option<Sentence>, KeeperError> {
         let source = source.to_canonical();
         match self.kind_of(source) {
             SourceKind::Proxy => self.fail(source, reason, now),
             SourceKind::System => {
                 // Several connections of one client are cut off at once: it is for one offence.
                 let mut judge = lock(&self.judge);
-                let settled = lock(&self.filter)
-                    .as_ref()
-                    .map_or(Ok(true), |filter| is_settled(filter, source))?;
-                if settled {
+                let Some(filter) = &self.filter else {
+                    return Ok(None);
+                };
+                if filter.verdict_on(source.into())?.is_some_and(is_settled) {
                     return Ok(None);
                 }
                 let sentence = judge.condemn(source, reason, now);
@@ -138,26 +135,20 @@ impl Verdicts {
     ///
     /// # Errors
     /// If the kernel refuses the verdict; the source then keeps its small budget.
-    pub fn trust(&self, source: IpAddr) -> Result<(), FilterError> {
+    pub fn trust(&self, source: IpAddr) -> Result<(), KeeperError> {
         let ttl = **self.trust_ttl.load();
         let source = IpNet::from(source.to_canonical());
-        let mut filter = lock(&self.filter);
-        let Some(filter) = filter.as_mut() else {
+        let Some(filter) = &self.filter else {
             return Ok(());
         };
-        let stands = filter.verdict_on(source)?;
-        if stands.is_some_and(|verdict| {
-            verdict.ordered || verdict.kind == VerdictKind::Deny || verdict.remaining > ttl / 2
-        }) {
-            return Ok(());
-        }
         let verdict = NewVerdict {
             kind: VerdictKind::Trust,
             reason: Reason::Authenticated,
             origin: VerdictOrigin::Agent,
             ttl,
         };
-        filter.judge(source, verdict)
+        // Whether it stands, or another one against it: there is nothing more to do.
+        filter.judge(source, verdict).map(drop)
     }
 
     /// Denies or trusts a source by an operator's order, whatever verdict there was.
@@ -165,15 +156,15 @@ impl Verdicts {
     /// # Errors
     /// If there is no filter, or the kernel refuses.
     pub fn order(&self, source: IpNet, kind: VerdictKind, ttl: Duration) -> Result<(), OrderError> {
-        let mut filter = lock(&self.filter);
-        let filter = filter.as_mut().ok_or(OrderError::FilterOff)?;
+        let filter = self.filter.as_ref().ok_or(OrderError::FilterOff)?;
         let verdict = NewVerdict {
             kind,
             reason: Reason::OperatorOrder,
             origin: VerdictOrigin::Operator,
             ttl,
         };
-        Ok(filter.judge(source, verdict)?)
+        filter.judge(source, verdict)?;
+        Ok(())
     }
 
     /// Lifts the verdict on a source and forgets its strikes; false if no verdict was in force.
@@ -184,8 +175,7 @@ impl Verdicts {
         if source.prefix_len() == source.max_prefix_len() {
             lock(&self.judge).forget(source.addr());
         }
-        let mut filter = lock(&self.filter);
-        Ok(filter.as_mut().ok_or(OrderError::FilterOff)?.lift(source)?)
+        Ok(self.filter.as_ref().ok_or(OrderError::FilterOff)?.lift(source)?)
     }
 
     /// Lifts every verdict on addresses and prefixes within a network, and says how many were in force.
@@ -206,30 +196,29 @@ impl Verdicts {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn list(&self) -> Result<Vec<Verdict>, FilterError> {
-        lock(&self.filter)
+    pub fn list(&self) -> Result<Vec<Verdict>, KeeperError> {
+        self.filter
             .as_ref()
-            .map_or(Ok(Vec::new()), Filter::verdicts)
+            .map_or(Ok(Vec::new()), |filter| filter.verdicts())
     }
 
     /// Deletes what has expired from the map, and strikes that have faded from memory.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn sweep(&self, now: Instant) -> Result<(), FilterError> {
+    pub fn sweep(&self, now: Instant) -> Result<(), KeeperError> {
         lock(&self.judge).sweep(now);
-        if let Some(filter) = lock(&self.filter).as_mut() {
+        if let Some(filter) = &self.filter {
             filter.forget_expired()?;
         }
         Ok(())
     }
 }
 
-/// Whether a verdict on the source stands that no sentence changes: a denial in force ends when it was said to end, and
+/// Whether no sentence changes a verdict: a denial in force ends when it was said to end, and
 /// what an operator said always wins.
-fn is_settled(filter: &Filter, source: IpAddr) -> Result<bool, FilterError> {
-    let verdict = filter.verdict_on(source.into())?;
-    Ok(verdict.is_some_and(|verdict| verdict.ordered || verdict.kind == VerdictKind::Deny))
+fn is_settled(verdict: Verdict) -> bool {
+    verdict.ordered || verdict.kind == VerdictKind::Deny
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

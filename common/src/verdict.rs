@@ -12,6 +12,18 @@ pub enum VerdictKind {
     Trust = 2,
 }
 
+impl VerdictKind {
+    /// The kind with this number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Deny),
+            2 => Some(Self::Trust),
+            _ => None,
+        }
+    }
+}
+
 /// Who reached a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -20,6 +32,18 @@ pub enum VerdictOrigin {
     Agent = 1,
     /// An operator. The agent never replaces it.
     Operator = 2,
+}
+
+impl VerdictOrigin {
+    /// The origin with this number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Agent),
+            2 => Some(Self::Operator),
+            _ => None,
+        }
+    }
 }
 
 /// A value of the verdict maps. The key is the source as in [`crate::packet::Packet::source`], or a prefix of it.
@@ -68,11 +92,7 @@ impl VerdictValue {
     /// What it says; none if the value is not a verdict.
     #[must_use]
     pub const fn kind(&self) -> Option<VerdictKind> {
-        match self.kind {
-            1 => Some(VerdictKind::Deny),
-            2 => Some(VerdictKind::Trust),
-            _ => None,
-        }
+        VerdictKind::from_number(self.kind)
     }
 
     /// Whether it has not ended at `now`.

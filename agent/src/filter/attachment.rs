@@ -10,12 +10,13 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     xdp::XdpLink,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{FilterError, interface, interface::Interface, layout, link_folder, object::Object};
 use crate::config::{self, XdpAttach};
 
 /// An interface that the filter is attached to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// The interface's name.
     pub name: String,
@@ -28,7 +29,7 @@ pub struct Attachment {
 }
 
 /// What holds an interface's XDP slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Owner {
     /// This filter.
     Spinegate,

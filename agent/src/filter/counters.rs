@@ -1,6 +1,6 @@
 //! What the filter has counted, summed over the CPUs.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use aya::maps::PerCpuArray;
 use spinegate_common::{
@@ -18,7 +18,7 @@ use super::{
 use crate::config::Source;
 
 /// Packets and bytes of one outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Tally {
     /// Packets since the maps were made.
     pub packets: u64,
@@ -34,14 +34,14 @@ impl std::ops::AddAssign for Tally {
 }
 
 /// Tallies of everything that can become of a packet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Outcomes {
     /// Dropped, by reason.
-    pub drops: BTreeMap<&'static str, Tally>,
+    pub drops: BTreeMap<Cow<'static, str>, Tally>,
     /// What monitor mode would have dropped, by reason.
-    pub would_drops: BTreeMap<&'static str, Tally>,
+    pub would_drops: BTreeMap<Cow<'static, str>, Tally>,
     /// Passed, by outcome.
-    pub passes: BTreeMap<&'static str, Tally>,
+    pub passes: BTreeMap<Cow<'static, str>, Tally>,
 }
 
 impl Outcomes {
@@ -50,12 +50,16 @@ impl Outcomes {
             let filter = Reason::ALL
                 .iter()
                 .filter(|reason| reason.layer() == Layer::Filter);
-            filter.map(|reason| (reason.as_str(), Tally::default())).collect()
+            filter
+                .map(|reason| (reason.as_str().into(), Tally::default()))
+                .collect()
         };
         Self {
             drops: reasons(),
             would_drops: reasons(),
-            passes: Pass::ALL.map(|pass| (pass.as_str(), Tally::default())).into(),
+            passes: Pass::ALL
+                .map(|pass| (pass.as_str().into(), Tally::default()))
+                .into(),
         }
     }
 
@@ -65,12 +69,12 @@ impl Outcomes {
             Outcome::WouldDrop(reason) => (&mut self.would_drops, reason.as_str()),
             Outcome::Passed(pass) => (&mut self.passes, pass.as_str()),
         };
-        *tallies.entry(name).or_default() += tally;
+        *tallies.entry(name.into()).or_default() += tally;
     }
 }
 
 /// All counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
     /// Of all services together.
     pub all: Outcomes,

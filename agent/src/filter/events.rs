@@ -6,16 +6,18 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
+use serde::{Deserialize, Serialize};
 use spinegate_common::{DropEvent, Reason};
 
-use super::{FilterError, address::address, clock::boot_time, object::Object};
+use super::{FilterError, address::address, clock::boot_time, object::Object, serial};
 
 /// A dropped packet, or one that monitor mode would have dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drop {
     /// When.
     pub time: SystemTime,
     /// Why.
+    #[serde(with = "serial::reason")]
     pub reason: Reason,
     /// Whether monitor mode let it pass.
     pub monitored: bool,

@@ -1,14 +1,16 @@
 //! What would become of a packet, said by the loaded program itself.
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use spinegate_common::{Judgement, Outcome, packet::Packet};
 
-use super::{FilterError, counters, object::Object, policy::numbers::Numbers};
+use super::{FilterError, counters, object::Object, policy::numbers::Numbers, serial};
 
 /// What would become of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
     /// What would become of it.
+    #[serde(with = "serial::outcome")]
     pub outcome: Outcome,
     /// The service that guards its destination, by name.
     pub service: String,
@@ -16,7 +18,8 @@ pub struct Explained {
     pub service_number: u32,
     /// The allowlist's entry that lets it pass; none also where entries with counters of their own have run out.
     pub entry_cidr: Option<IpNet>,
-    /// What its headers say, as far as they can be read.
+    /// What its headers say, as far as they can be read. It does not go from process to process: both have the frame.
+    #[serde(skip)]
     pub packet: Packet,
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use aya::maps::{HashMap, LpmTrie, MapError, lpm_trie::Key};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 use spinegate_common::{Reason, VerdictKind, VerdictOrigin, VerdictValue, packet::Address, policy::Control};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     address::{address, key},
     clock::boot_time,
     object::Object,
-    policy,
+    policy, serial,
 };
 
 const ADDRESSES: &str = "VERDICTS";
@@ -24,13 +25,15 @@ const PREFIXES: &str = "PREFIX_VERDICTS";
 const LIMIT: usize = 1 << 20;
 
 /// A verdict in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Whom it is on; a single address has a prefix of full length.
     pub source: IpNet,
     /// What it says.
+    #[serde(with = "serial::kind")]
     pub kind: VerdictKind,
     /// What tipped the scales.
+    #[serde(with = "serial::reason")]
     pub reason: Reason,
     /// Whether an operator ordered it.
     pub ordered: bool,
@@ -41,13 +44,17 @@ pub struct Verdict {
 }
 
 /// What there is to know of a verdict that is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewVerdict {
     /// What it says.
+    #[serde(with = "serial::kind")]
     pub kind: VerdictKind,
     /// Why.
+    #[serde(with = "serial::reason")]
     pub reason: Reason,
     /// Who says so.
+    #[serde(with = "serial::origin")]
     pub origin: VerdictOrigin,
     /// How long it lasts.
     pub ttl: Duration,

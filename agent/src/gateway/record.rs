@@ -14,7 +14,7 @@ use super::{
 use crate::{
     audit::{self, AuditError, Certificate, Crl, Decision, Event, Receipt, Record, Tls},
     config::OnFailure,
-    filter::FilterError,
+    keeper::KeeperError,
     tls::{CertificateSummary, Refusal, Session, VerifiedClient},
     verdict::Sentence,
 };
@@ -166,7 +166,7 @@ impl Gateway {
         self.record_sentence(peer, self.verdicts.fail(peer.ip(), reason, Instant::now()));
     }
 
-    fn record_sentence(&self, peer: SocketAddr, sentence: Result<Option<Sentence>, FilterError>) {
+    fn record_sentence(&self, peer: SocketAddr, sentence: Result<Option<Sentence>, KeeperError>) {
         match sentence {
             Ok(None) => {}
             Ok(Some(sentence)) => {

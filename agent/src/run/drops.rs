@@ -10,28 +10,25 @@ use spinegate_common::{
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Agent, lock, packets::line};
+use super::{Agent, packets::line};
 use crate::{
     audit::{Decision, Event, Record},
     control::DropReport,
-    filter::{Drop, Filter},
+    filter::Drop,
+    keeper::Dropped,
 };
 
 const POLL: Duration = Duration::from_millis(200);
+/// Answers with drops in one go: the ring buffer holds no more, and others have calls to make, too.
+const ROUNDS: usize = 32;
 /// How often those who follow are told of what the kernel only counted.
 const LOSSES: Duration = Duration::from_secs(1);
 
 /// Reports the sampled drops, until `end`.
 pub(super) async fn report(agent: Arc<Agent>, end: CancellationToken) {
-    let events = lock(&agent.filter).as_mut().map(Filter::events);
-    let mut events = match events {
-        Some(Ok(Some(events))) => events,
-        Some(Err(error)) => {
-            tracing::error!(%error, "drops are counted, but not reported one by one");
-            return;
-        }
-        Some(Ok(None)) | None => return,
-    };
+    if agent.filter.is_none() {
+        return;
+    }
     let (mut ticks, mut losses) = (interval(POLL), interval(LOSSES));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     losses.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -44,47 +41,50 @@ pub(super) async fn report(agent: Arc<Agent>, end: CancellationToken) {
             }
             _ = ticks.tick() => {}
         }
-        #[cfg(feature = "kernel-log")]
-        if let Some(filter) = lock(&agent.filter).as_mut() {
-            filter.relay_log();
-        }
-        for event in events.by_ref() {
-            if let Err(error) = agent.audit.write(&record(&event)) {
-                tracing::error!(%error, "a drop could not be recorded");
-            }
-            agent.journal.publish(agent.describe_drop(&event));
-        }
+        agent.report_drops();
     }
 }
 
 impl Agent {
+    fn report_drops(&self) {
+        let Some(filter) = &self.filter else { return };
+        for _ in 0..ROUNDS {
+            // That the keeper has gone is said elsewhere.
+            let Ok((drops, more)) = filter.drops() else { return };
+            for dropped in drops {
+                if let Err(error) = self.audit.write(&record(&dropped.event)) {
+                    tracing::error!(%error, "a drop could not be recorded");
+                }
+                self.journal.publish(describe(dropped));
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
     fn tell_losses(&self) {
-        match lock(&self.filter).as_ref().map(Filter::lost_events) {
+        match self.filter.as_ref().map(|filter| filter.lost_events()) {
             Some(Ok(lost)) => self.journal.set_lost(lost),
             Some(Err(error)) => tracing::warn!(%error, "lost drop events can't be counted"),
             None => {}
         }
     }
+}
 
-    fn describe_drop(&self, event: &Drop) -> DropReport {
-        let filter = lock(&self.filter);
-        let filter = filter.as_ref();
-        let attachments = filter.map(Filter::attachments).unwrap_or_default();
-        DropReport {
-            time: humantime::format_rfc3339_nanos(event.time).to_string(),
-            reason: event.reason.as_str().to_owned(),
-            monitored: event.monitored,
-            service: filter.map_or_else(String::new, |filter| filter.service_name(event.service)),
-            interface: event.interface,
-            interface_name: attachments
-                .iter()
-                .find(|attachment| attachment.index == event.interface)
-                .map(|attachment| attachment.name.clone()),
-            length: event.length,
-            source: Some(event.source).filter(|source| !source.is_unspecified()),
-            packet: line(&headers(event)),
-            frame: STANDARD.encode(&event.frame),
-        }
+fn describe(dropped: Dropped) -> DropReport {
+    let event = &dropped.event;
+    DropReport {
+        time: humantime::format_rfc3339_nanos(event.time).to_string(),
+        reason: event.reason.as_str().to_owned(),
+        monitored: event.monitored,
+        service: dropped.service,
+        interface: event.interface,
+        interface_name: dropped.interface,
+        length: event.length,
+        source: Some(event.source).filter(|source| !source.is_unspecified()),
+        packet: line(&headers(event)),
+        frame: STANDARD.encode(&event.frame),
     }
 }
 

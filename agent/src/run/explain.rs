@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use spinegate_common::{Reason, VerdictKind};
 
-use super::{Agent, lock};
+use super::Agent;
 use crate::{
     control::{Check, Explanation, Failure, FailureKind, PastDecision, Question, Target},
     explain::{self, Found, Ground, SOURCE_DENIED},
@@ -58,7 +58,8 @@ impl Agent {
     }
 
     fn denied(&self, source: IpAddr) -> Result<Check, Failure> {
-        let verdicts = lock(&self.filter)
+        let verdicts = self
+            .filter
             .as_ref()
             .map_or(Ok(Vec::new()), |filter| filter.verdicts_over(source))
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string(), "see the agent's log"))?;

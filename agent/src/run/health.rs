@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Agent, interfaces, lock};
+use super::{Agent, interfaces};
 use crate::{
     config::{Config, OcspMode, OnFailure, Revocation},
     metrics::{Need, Readiness},
@@ -13,7 +13,7 @@ impl Agent {
     pub(super) fn readiness(&self) -> Readiness {
         let config = self.config.load();
         let looked = [
-            (Need::Filter, self.filter_amiss(&config)),
+            (Need::Filter, self.filter_amiss()),
             (Need::Crl, self.crl_amiss(&config)),
             (Need::Registry, self.registry_amiss()),
             (Need::Upstream, self.upstream_amiss()),
@@ -28,9 +28,11 @@ impl Agent {
     }
 
     /// An interface that is gone brings no packets, unless it was the last one.
-    fn filter_amiss(&self, config: &Config) -> Option<String> {
-        let mut filter = lock(&self.filter);
-        let interfaces = interfaces::status(filter.as_mut()?, &config.filter);
+    fn filter_amiss(&self) -> Option<String> {
+        let interfaces = match self.filter.as_ref()?.interfaces() {
+            Ok(found) => interfaces::status(&found),
+            Err(error) => return Some(error.to_string()),
+        };
         let guarded = |owner: &str| owner == "spinegate";
         let bare = interfaces
             .iter()

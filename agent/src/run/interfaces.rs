@@ -6,12 +6,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Agent, lock, reload::internal};
+use super::{Agent, reload::internal};
 use crate::{
     audit::Decision,
-    config,
     control::{Failure, FailureKind, InterfaceStatus},
-    filter::{Filter, Owner},
+    filter::Owner,
+    keeper::Interfaces,
     verdict::OrderError,
 };
 
@@ -41,24 +41,23 @@ type Seen = BTreeMap<String, String>;
 
 impl Agent {
     fn look_after_interfaces(&self, seen: &mut Seen) {
-        let config = self.config.load_full();
-        let config = &config.filter;
-        let mut filter = lock(&self.filter);
-        let Some(filter) = filter.as_mut().filter(|filter| !filter.is_detached()) else {
+        let Some(filter) = &self.filter else { return };
+        let look = || filter.interfaces().ok().filter(|found| !found.detached);
+        let Some(Interfaces {
+            owners: mut found, ..
+        }) = look()
+        else {
             return;
         };
-        let owners = |filter: &mut Filter| -> Vec<(String, Owner)> {
-            let names = config.interfaces.iter();
-            names
-                .map(|name| (name.clone(), filter.owner(config, name)))
-                .collect()
-        };
-        let mut found = owners(filter);
         let bare: Vec<_> = names_of(&found, &Owner::Nobody);
         let mut failure = None;
         if !bare.is_empty() {
-            failure = filter.attach(config).err();
-            found = owners(filter);
+            // Not if an operator has taken it off since the look.
+            failure = filter.reattach().err();
+            match look() {
+                Some(again) => found = again.owners,
+                None => return,
+            }
         }
         for (name, owner) in found {
             let trouble = match owner {
@@ -94,9 +93,8 @@ impl Agent {
     /// Puts the filter on its interfaces again.
     pub(super) fn attach(&self) -> Result<String, Failure> {
         let config = self.config.load();
-        let mut filter = lock(&self.filter);
-        let filter = filter.as_mut().ok_or_else(off)?;
-        filter.attach(&config.filter).map_err(|error| {
+        let filter = self.filter.as_ref().ok_or_else(off)?;
+        let attachments = filter.attach().map_err(|error| {
             Failure::new(
                 FailureKind::Refused,
                 error.to_string(),
@@ -104,10 +102,7 @@ impl Agent {
             )
         })?;
         let named = |name: &String| {
-            let attached = filter
-                .attachments()
-                .iter()
-                .find(|attachment| attachment.name == *name);
+            let attached = attachments.iter().find(|attachment| attachment.name == *name);
             match attached {
                 Some(attachment) if attachment.native => format!("{name} (native)"),
                 Some(_) => format!("{name} (generic)"),
@@ -120,10 +115,8 @@ impl Agent {
 
     /// Takes the filter off its interfaces until an operator puts it back, or the agent starts again.
     pub(super) fn detach(&self) -> Result<String, Failure> {
-        let config = self.config.load();
-        let mut filter = lock(&self.filter);
-        let filter = filter.as_mut().ok_or_else(off)?;
-        let names = filter.detach(&config.filter).map_err(|error| internal(&error))?;
+        let filter = self.filter.as_ref().ok_or_else(off)?;
+        let names = filter.detach().map_err(|error| internal(&error))?;
         if names.is_empty() {
             return Err(Failure::new(
                 FailureKind::NotFound,
@@ -152,16 +145,15 @@ fn names_of(found: &[(String, Owner)], wanted: &Owner) -> Vec<String> {
 }
 
 /// Each interface of the configuration: how the filter is attached to it, and what holds it.
-pub(super) fn status(filter: &mut Filter, config: &config::Filter) -> Vec<InterfaceStatus> {
-    let attachments = filter.attachments().to_vec();
-    let names = config.interfaces.iter();
-    names
-        .map(|name| {
-            let owner = filter.owner(config, name);
+pub(super) fn status(found: &Interfaces) -> Vec<InterfaceStatus> {
+    let owners = found.owners.iter();
+    owners
+        .map(|(name, owner)| {
             // What was attached to an interface that has gone is gone with it.
-            let attached = attachments
+            let attached = found
+                .attachments
                 .iter()
-                .find(|attachment| attachment.name == *name && owner == Owner::Spinegate);
+                .find(|attachment| attachment.name == *name && *owner == Owner::Spinegate);
             InterfaceStatus {
                 name: name.clone(),
                 index: attached.map_or(0, |attachment| attachment.index),

@@ -1,12 +1,16 @@
 //! What operators can have the agent do, and its record of what they had it do.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::IpAddr,
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, interfaces, lock, lockout, reload::internal};
+use super::{
+    Agent, interfaces, lock, lockout,
+    reload::{Change, internal},
+};
 use crate::{
     audit::Order,
     config::{Cidr, OcspMode, Source},
@@ -15,7 +19,8 @@ use crate::{
         Journal, Operations, Origin, Peer, Rebuff, Request, Response, ServiceStats, SourceEntry, Status,
         Tally, Target, VerdictEntry, VerdictKind,
     },
-    filter::{self, Counters, Filter, FilterError, Outcomes},
+    filter::{self, Counters, Outcomes},
+    keeper::{Keeper, KeeperError},
     metrics::Observed,
     tls::ExpiryKind,
     verdict::OrderError,
@@ -113,13 +118,11 @@ impl Agent {
                     expires: ends_in
                         .and_then(|ends_in| SystemTime::now().checked_add(Duration::from_secs(ends_in))),
                 };
-                self.change_sources(Guard::default(), |sources| sources.with(source))
-                    .await?;
+                self.change_sources(Guard::default(), Change::Add(source)).await?;
                 Ok(Response::Done(format!("{cidr} is on the allowlist")))
             }
             Request::SourcesRemove { cidr, guard } => {
-                self.change_sources(guard, |sources| sources.without(cidr.network()))
-                    .await?;
+                self.change_sources(guard, Change::Remove(cidr.network())).await?;
                 Ok(Response::Done(format!("{cidr} is off the allowlist")))
             }
             Request::VerdictsList => {
@@ -240,28 +243,37 @@ impl Agent {
         )))
     }
 
-    fn list_sources(&self) -> Result<Vec<SourceEntry>, FilterError> {
-        let filter = lock(&self.filter);
+    fn list_sources(&self) -> Result<Vec<SourceEntry>, KeeperError> {
         let listed = self.sources_listed.load();
-        let entries = listed.with_origin().map(|(source, added)| {
-            let passed = filter.as_ref().map(|filter| filter.passed(source)).transpose()?;
-            Ok(SourceEntry {
-                passed: passed.flatten().map(tally),
-                ..source_entry((source, added))
-            })
-        });
-        entries.collect()
+        let cidrs: Vec<_> = listed.with_origin().map(|(source, _)| source.cidr).collect();
+        let passed = self
+            .filter
+            .as_ref()
+            .map(|filter| filter.passed(&cidrs))
+            .transpose()?;
+        let passed = passed
+            .unwrap_or_default()
+            .into_iter()
+            .chain(std::iter::repeat(None));
+        let entries = listed
+            .with_origin()
+            .zip(passed)
+            .map(|(entry, passed)| SourceEntry {
+                passed: passed.map(tally),
+                ..source_entry(entry)
+            });
+        Ok(entries.collect())
     }
 
-    fn status(&self) -> Result<Status, FilterError> {
+    fn status(&self) -> Result<Status, KeeperError> {
         let config = self.config.load();
         let trust = self.acceptor.trust();
-        let mut filter = lock(&self.filter);
-        let interfaces = filter
-            .as_mut()
-            .map(|filter| interfaces::status(filter, &config.filter))
+        let filter = self.filter.as_deref();
+        let interfaces = filter.map(Keeper::interfaces).transpose()?;
+        let interfaces = interfaces
+            .map(|found| interfaces::status(&found))
             .unwrap_or_default();
-        let verdicts = filter.as_ref().map_or(Ok(0), Filter::count_verdicts)?;
+        let figures = filter.map(Keeper::figures).transpose()?.unwrap_or_default();
         let now = SystemTime::now();
         let certificates = self
             .acceptor
@@ -293,13 +305,13 @@ impl Agent {
                 .map(|guarded| guarded.service)
                 .collect(),
             sources: self.sources_listed.load().with_origin().count(),
-            verdicts,
+            verdicts: figures.verdicts,
             systems: self.registry.load().len(),
             registry: self.directory.status(),
             connections: self.gateway.connections(),
             openssl: openssl::version::version().to_owned(),
-            policy_generation: filter.as_ref().map_or(0, Filter::generation),
-            policy_bytes: filter.as_ref().map_or(0, Filter::policy_bytes),
+            policy_generation: figures.generation,
+            policy_bytes: figures.policy_bytes,
             confirm_until: lock(&self.trial)
                 .as_ref()
                 .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
@@ -309,12 +321,9 @@ impl Agent {
         })
     }
 
-    fn filter_stats(&self) -> Result<Option<FilterStats>, FilterError> {
-        Ok(lock(&self.filter)
-            .as_ref()
-            .map(Filter::counters)
-            .transpose()?
-            .map(filter_stats))
+    fn filter_stats(&self) -> Result<Option<FilterStats>, KeeperError> {
+        let counters = self.filter.as_deref().map(Keeper::counters).transpose()?;
+        Ok(counters.map(filter_stats))
     }
 
     /// What a scrape sees besides the agent's own counters.
@@ -358,10 +367,10 @@ fn filter_stats(counters: Counters) -> FilterStats {
 }
 
 fn service_stats(outcomes: Outcomes) -> ServiceStats {
-    let named = |tallies: BTreeMap<&'static str, filter::Tally>| {
+    let named = |tallies: BTreeMap<Cow<'static, str>, filter::Tally>| {
         tallies
             .into_iter()
-            .map(|(name, found)| (name.to_owned(), tally(found)))
+            .map(|(name, found)| (name.into_owned(), tally(found)))
             .collect()
     };
     ServiceStats {

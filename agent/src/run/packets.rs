@@ -8,7 +8,7 @@ use spinegate_common::{
     packet::{self, Address, Fragment, Network, Packet, protocol},
 };
 
-use super::{Agent, lock};
+use super::Agent;
 use crate::{
     control::{Failure, FailureKind, PacketExplanation},
     filter::{Explained, address},
@@ -21,8 +21,7 @@ const ETHERNET_HEADER: usize = 14;
 impl Agent {
     /// What the loaded program would do with each of the frames.
     pub(super) fn explain_packets(&self, frames: &[String]) -> Result<Vec<PacketExplanation>, Failure> {
-        let mut filter = lock(&self.filter);
-        let Some(filter) = filter.as_mut() else {
+        let Some(filter) = &self.filter else {
             let mend = "there is no program to ask";
             return Err(Failure::new(
                 FailureKind::Refused,

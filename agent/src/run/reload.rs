@@ -6,17 +6,38 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use ipnet::IpNet;
+
 use super::{Agent, Parts, lock, lockout};
 use crate::{
     audit::Decision,
     config::{self, Config, FilterMode, Source},
     control::{Failure, FailureKind, Guard},
     directory::Order,
-    filter::{Filter, FilterError},
     gateway::Policy,
+    keeper::{Keeper, KeeperError},
     sources::{Sources, SourcesError},
     tls,
 };
+
+/// A change of the allowlist that operators make.
+pub(super) enum Change {
+    Add(Source),
+    Remove(IpNet),
+    DropEnded,
+}
+
+impl Change {
+    fn of(&self, sources: &Sources) -> Result<Sources, SourcesError> {
+        match self {
+            Self::Add(source) => sources.with(source.clone()),
+            Self::Remove(cidr) => sources.without(*cidr),
+            Self::DropEnded => Ok(sources
+                .without_ended(SystemTime::now())
+                .unwrap_or_else(|| sources.clone())),
+        }
+    }
+}
 
 /// A configuration on trial: what was in force before, and until when it waits for a confirmation.
 pub(super) struct Trial {
@@ -35,22 +56,19 @@ struct Before {
 }
 
 impl Agent {
-    /// Changes the allowlist: in the file, then in the filter. If the filter refuses, the file is as before.
-    pub(super) async fn change_sources(
-        &self,
-        guard: Guard,
-        change: impl FnOnce(&Sources) -> Result<Sources, SourcesError>,
-    ) -> Result<(), Failure> {
+    /// Changes the allowlist: the keeper does so in the file and in the filter, or in neither.
+    pub(super) async fn change_sources(&self, guard: Guard, change: Change) -> Result<(), Failure> {
         let mut sources = self.sources.lock().await;
         self.must_be_in_office()?;
-        let changed = change(&sources).map_err(|error| refused_change(&error))?;
+        let changed = change.of(&sources).map_err(|error| refused_change(&error))?;
         let config = self.config.load_full();
         check_lockout(guard, (&config, &sources), (&config, &changed)).await?;
-        changed.save().map_err(|error| refused_change(&error))?;
-        if let Err(failure) = self.with_filter(&config, &changed, Filter::put_in_force).await {
-            sources.save().map_err(|error| refused_change(&error))?;
-            return Err(failure);
-        }
+        self.with_keeper(move |keeper| match change {
+            Change::Add(source) => keeper.add_source(&source),
+            Change::Remove(cidr) => keeper.remove_source(cidr),
+            Change::DropEnded => keeper.drop_ended_sources(),
+        })
+        .await?;
         self.verdicts.replace(&config, &changed.all());
         self.sources_listed.store(Arc::new(changed.clone()));
         *sources = changed;
@@ -90,7 +108,10 @@ impl Agent {
 
         self.audit.reopen().map_err(|error| internal(&error))?;
         // The filter first: if the kernel refuses it, nothing else has changed.
-        self.with_filter(&config, &parts.sources, Filter::apply).await?;
+        let until = confirm_within.map(|within| SystemTime::now() + within);
+        let (settings, allowed) = (config.filter.clone(), parts.sources.clone());
+        self.with_keeper(move |keeper| keeper.apply(&settings, &allowed, until))
+            .await?;
         let Parts {
             tls,
             policy,
@@ -116,20 +137,20 @@ impl Agent {
         *sources = changed;
         self.config.store(Arc::new(config));
         self.configure_fetching().await;
-        Ok(self.begin_trial(before, confirm_within))
+        Ok(self.begin_trial(before, until))
     }
 
     /// Puts the configuration on trial if the operator wants that. In a trial it is on trial in any case: what reloads by
     /// itself, as for a renewed CRL, must not keep a configuration that its author may not be able to take back.
-    fn begin_trial(&self, before: Before, confirm_within: Option<Duration>) -> String {
+    fn begin_trial(&self, before: Before, until: Option<SystemTime>) -> String {
         let mut trial = lock(&self.trial);
         // A second trial still goes back to what was in force before the first.
-        let (before, until) = match (trial.take(), confirm_within) {
+        let (before, until) = match (trial.take(), until) {
             (None, None) => return "the configuration is in force".to_owned(),
             (Some(earlier), None) => (earlier.before.unwrap_or(before), earlier.until),
-            (earlier, Some(within)) => (
+            (earlier, Some(until)) => (
                 earlier.and_then(|earlier| earlier.before).unwrap_or(before),
-                SystemTime::now() + within,
+                until,
             ),
         };
         *trial = Some(Trial {
@@ -147,8 +168,12 @@ impl Agent {
     pub(super) async fn confirm(&self) -> Result<String, Failure> {
         // Not while it is being taken back: what is confirmed stays.
         let _sources = self.sources.lock().await;
-        match lock(&self.trial).take() {
-            Some(_) => Ok("the configuration stays in force".to_owned()),
+        let trial = lock(&self.trial).take();
+        match trial {
+            Some(_) => {
+                self.with_keeper(Keeper::keep_trial).await?;
+                Ok("the configuration stays in force".to_owned())
+            }
             None => Err(Failure::new(
                 FailureKind::NotFound,
                 "no configuration is on trial",
@@ -167,16 +192,7 @@ impl Agent {
         let Some(before) = before else { return };
         // What operators have added or removed meanwhile is an order of its own, and stays.
         let old_sources = before.sources.with_added_of(&sources);
-        let in_force = self
-            .with_filter(&before.config, &old_sources, |filter, config, sources| {
-                // The policy first: whatever has become of an interface, the way back must be open.
-                filter.put_in_force(config, sources)?;
-                if filter.is_detached() {
-                    return Ok(());
-                }
-                filter.attach(config)
-            })
-            .await;
+        let in_force = self.with_keeper(Keeper::go_back).await;
         self.acceptor.restore(before.tls);
         self.gateway.replace(before.policy);
         if let Err(failure) = self.configure_registry(before.registry).await {
@@ -209,12 +225,11 @@ impl Agent {
         if self.sources_listed.load().without_ended(now).is_none() {
             return;
         }
-        let keep = |sources: &Sources| Ok(sources.without_ended(now).unwrap_or_else(|| sources.clone()));
         let force = Guard {
             force: true,
             session: None,
         };
-        match self.change_sources(force, keep).await {
+        match self.change_sources(force, Change::DropEnded).await {
             Ok(()) => self.record(
                 Decision::Done,
                 "sources whose time is over are off the allowlist".to_owned(),
@@ -242,19 +257,13 @@ impl Agent {
         configuring.await.map_err(|error| internal(&error))
     }
 
-    /// Does something with the filter, if there is one, on a thread that may wait for the kernel.
-    async fn with_filter(
+    /// Has the keeper do something, on a thread that may wait for it.
+    async fn with_keeper(
         &self,
-        config: &Config,
-        sources: &Sources,
-        act: impl FnOnce(&mut Filter, &config::Filter, &[Source]) -> Result<(), FilterError> + Send + 'static,
+        act: impl FnOnce(&Keeper) -> Result<(), KeeperError> + Send + 'static,
     ) -> Result<(), Failure> {
-        let (filter, settings, sources) = (Arc::clone(&self.filter), config.filter.clone(), sources.all());
-        let acting = tokio::task::spawn_blocking(move || {
-            lock(&filter)
-                .as_mut()
-                .map_or(Ok(()), |filter| act(filter, &settings, &sources))
-        });
+        let keeper = Arc::clone(&self.keeper);
+        let acting = tokio::task::spawn_blocking(move || act(&keeper));
         acting
             .await
             .map_err(|error| internal(&error))?

@@ -44,7 +44,7 @@ fn each_packet_is_counted_once_with_its_bytes_for_its_service_and_its_entry() {
     assert_eq!(counters.services["tcp/636"].drops[not_listed].packets, 5);
     let fragments = &counters.services["fragments"].passes[Pass::Fragment.as_str()];
     assert_eq!(fragments.packets, 4);
-    let total = |tallies: &std::collections::BTreeMap<&str, Tally>| -> u64 {
+    let total = |tallies: &std::collections::BTreeMap<std::borrow::Cow<str>, Tally>| -> u64 {
         tallies.values().map(|tally| tally.packets).sum()
     };
     let all = &counters.all;

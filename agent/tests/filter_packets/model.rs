@@ -1,7 +1,7 @@
 //! The loaded program against the host's build of the same decision, packet by packet: what the compiler, the verifier
 //! and the maps made of it must be what it says.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use spinegate::filter::{Explained, Filter, Model, NewVerdict};
@@ -117,7 +117,7 @@ impl World for Judged<'_> {
 /// What the program must have counted.
 #[derive(Default)]
 struct Expected {
-    services: BTreeMap<(String, &'static str, &'static str), u64>,
+    services: BTreeMap<(String, &'static str, Cow<'static, str>), u64>,
     entries: BTreeMap<IpNet, u64>,
 }
 
@@ -129,7 +129,7 @@ impl Expected {
             Outcome::Passed(pass) => ("pass", pass.as_str()),
         };
         let service = explained.service.clone();
-        *self.services.entry((service, column, name)).or_default() += 1;
+        *self.services.entry((service, column, name.into())).or_default() += 1;
         if let Some(entry) = explained.entry_cidr {
             *self.entries.entry(entry).or_default() += 1;
         }

@@ -92,7 +92,7 @@ impl Edge {
             Arc::clone(&acceptor),
             Arc::new(OcspClient::new(acceptor, &config.tls.client.ocsp)),
             (Policy::new(&config, None).expect("a sound policy"), registry),
-            Arc::new(Verdicts::new(&config, &[], Arc::default())),
+            Arc::new(Verdicts::new(&config, &[], None)),
             Arc::clone(&audit),
             (Arc::new(Counters::new()), Arc::new(Errors::default())),
         );

@@ -1,0 +1,113 @@
+//! The keeper's process.
+
+use std::{
+    io,
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    path::Path,
+};
+
+use nix::sys::signal::{SigSet, Signal};
+use serde::Serialize;
+
+use super::{
+    office::Office,
+    protocol::{Call, KeeperError, MAX_ANSWER, MAX_CALL, VERSION},
+    wire,
+};
+
+/// Serves the worker at the other end of the standard input, until that ends.
+///
+/// # Errors
+/// If there is no worker, or it can't be understood.
+pub fn serve(config: &Path) -> io::Result<()> {
+    // What stops a service stops the worker, and the keeper ends with that. So does a terminal's ^C.
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block()?;
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+    let mut worker = UnixStream::from(stdin);
+    let mut office = Office::new(config.to_owned());
+    while let Some(call) = wire::receive(&mut worker, MAX_CALL)? {
+        match wire::parse(&call) {
+            Ok(call) => perform(&mut office, call, &mut worker)?,
+            Err(error) => {
+                tracing::error!(%error, "the keeper does not understand its worker");
+                answer::<()>(&mut worker, &Err(KeeperError::refused(error)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn perform(office: &mut Office, call: Call, worker: &mut UnixStream) -> io::Result<()> {
+    match call {
+        Call::Hello { version } => answer(worker, &hello(version)),
+        Call::Open { expected } => answer(worker, &office.open(expected)),
+        Call::Apply {
+            expected,
+            trial_until,
+        } => answer(worker, &office.apply(expected, trial_until)),
+        Call::KeepTrial => {
+            office.keep_trial();
+            answer(worker, &Ok(()))
+        }
+        Call::GoBack => answer(worker, &office.go_back()),
+        Call::AddSource(entry) => answer(
+            worker,
+            &office.change_sources(|sources| sources.with(entry.into())),
+        ),
+        Call::RemoveSource { cidr } => {
+            answer(worker, &office.change_sources(|sources| sources.without(cidr)))
+        }
+        Call::DropEndedSources => {
+            let now = std::time::SystemTime::now();
+            let ended = office
+                .change_sources(|sources| Ok(sources.without_ended(now).unwrap_or_else(|| sources.clone())));
+            answer(worker, &ended)
+        }
+        Call::Attach => answer(worker, &office.attach()),
+        Call::Reattach => answer(worker, &office.reattach()),
+        Call::Detach => answer(worker, &office.detach()),
+        Call::Interfaces => answer(worker, &office.interfaces()),
+        Call::Counters => answer(worker, &of(office.filter(), |filter| filter.counters())),
+        Call::LostEvents => answer(worker, &of(office.filter(), |filter| filter.lost_events())),
+        Call::Passed { entries } => answer(worker, &office.passed(&entries)),
+        Call::Judge { source, verdict } => answer(worker, &office.judge(source, verdict)),
+        Call::Lift { source } => answer(worker, &of(office.filter_mut(), |filter| filter.lift(source))),
+        Call::Verdicts => answer(worker, &office.verdicts()),
+        Call::VerdictOn { source } => {
+            answer(worker, &of(office.filter(), |filter| filter.verdict_on(source)))
+        }
+        Call::VerdictsOver { address } => answer(
+            worker,
+            &of(office.filter(), |filter| filter.verdicts_over(address)),
+        ),
+        Call::ForgetExpired => answer(worker, &of(office.filter_mut(), |filter| filter.forget_expired())),
+        Call::Drops => answer(worker, &office.drops()),
+        Call::Explain { frame } => answer(worker, &of(office.filter_mut(), |filter| filter.explain(&frame))),
+        Call::Figures => answer(worker, &office.figures()),
+    }
+}
+
+/// What the filter says, if there is one.
+fn of<F, T>(
+    filter: Result<F, KeeperError>,
+    ask: impl FnOnce(F) -> Result<T, crate::filter::FilterError>,
+) -> Result<T, KeeperError> {
+    Ok(ask(filter?)?)
+}
+
+fn hello(version: u32) -> Result<(), KeeperError> {
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(KeeperError::Refused(format!(
+        "the worker speaks version {version}, the keeper {VERSION}: the program was replaced while it started; start it again"
+    )))
+}
+
+fn answer<T: Serialize>(worker: &mut UnixStream, answer: &Result<T, KeeperError>) -> io::Result<()> {
+    wire::send(worker, answer, MAX_ANSWER)
+}
