@@ -99,3 +99,16 @@ impl From<Exit> for ExitCode {
         Self::from(exit as u8)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_agent_refuses_ends_as_the_api_says() {
+        for kind in FailureKind::ALL {
+            let failure = Failure::from(control::Failure::new(kind, "m", "n"));
+            assert_eq!(failure.exit() as u8, kind.exit_code(), "{kind:?}");
+        }
+    }
+}

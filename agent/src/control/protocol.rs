@@ -6,6 +6,7 @@ use std::{
     str::FromStr,
 };
 
+use http::StatusCode;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -370,6 +371,41 @@ pub enum FailureKind {
     Busy,
     /// The agent or the kernel failed.
     Internal,
+}
+
+impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Usage,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Refused,
+        Self::Internal,
+        Self::Busy,
+    ];
+
+    /// The status of an answer with it.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Usage => StatusCode::BAD_REQUEST,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Refused => StatusCode::CONFLICT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The exit code of a command that gets it.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Forbidden => 4,
+            Self::NotFound | Self::Refused | Self::Internal | Self::Busy => 1,
+        }
+    }
 }
 
 impl Failure {

@@ -44,15 +44,10 @@ pub(super) struct Fault {
 
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        let status = match failure.kind {
-            FailureKind::Usage => StatusCode::BAD_REQUEST,
-            FailureKind::Forbidden => StatusCode::FORBIDDEN,
-            FailureKind::NotFound => StatusCode::NOT_FOUND,
-            FailureKind::Refused => StatusCode::CONFLICT,
-            FailureKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            FailureKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self { status, failure }
+        Self {
+            status: failure.kind.status(),
+            failure,
+        }
     }
 }
 
