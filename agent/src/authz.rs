@@ -15,16 +15,16 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use http::{HeaderMap, Method, Uri, uri::PathAndQuery};
 
 use crate::{
     nrl::{
-        Asid, ClaimRules, Claims, Dialect, Format, Fqdn, Interaction, InteractionId, Refusal, Route, Token,
-        allowed_methods, bearer, body_format,
+        Asid, ClaimRules, Claims, Dialect, Format, Fqdn, Interaction, InteractionId, OdsCode, Refusal, Route,
+        Token, allowed_methods, bearer, body_format,
     },
-    registry::{Registry, System},
+    registry::Registry,
     tls::VerifiedClient,
 };
 
@@ -161,10 +161,10 @@ pub fn admit(
         &mut subject,
     );
     match judged {
-        Ok((system, read)) => Ok(stages::admitted(
+        Ok((ods, read)) => Ok(stages::admitted(
             rules,
             subject,
-            system,
+            ods,
             read,
             (method, uri, headers),
         )),
@@ -178,7 +178,7 @@ pub fn admit(
 /// A request's line and fields.
 type Head<'r> = (&'r Method, &'r Uri, &'r HeaderMap);
 /// Whose request it is, what it asks for, and what its body is in.
-type Accepted = (Arc<System>, (Route, Format));
+type Accepted = (OdsCode, (Route, Format));
 
 /// The checks in their order. The subject is filled as far as they got, since the audit wants to know who was
 /// refused.
@@ -212,14 +212,14 @@ fn judge_head(
     let claims = judge_token(bearer, interaction, &rules.claims, now, subject)?;
     let by = (registry, now);
     let asked = (interaction, declared.as_ref());
-    let system = judge_system(names, by, requester, (&from, &claims), asked, subject)?;
+    let ods = judge_system(names, by, requester, (&from, &claims), asked, subject)?;
 
     let format = match &route {
         Route::CreateOrSupersede | Route::Update(_) => body_format(headers).map_err(at(Check::Body))?,
         // Without a body there is nothing to read.
         Route::Read(_) | Route::Search(_) | Route::Delete(_) => Format::Json,
     };
-    Ok((system, (route, format)))
+    Ok((ods, (route, format)))
 }
 
 /// The checks of the token by itself.
@@ -237,7 +237,7 @@ fn judge_token(
 }
 
 /// The checks of the requester by the registry, in their order: from whether it is known to whether it may do what it
-/// asks for.
+/// asks for. Gives its organisation.
 fn judge_system(
     names: &checks::Names,
     (registry, now): (&Registry, SystemTime),
@@ -245,19 +245,19 @@ fn judge_system(
     (from, claims): (&Asid, &Claims),
     (interaction, declared): (Interaction, Option<&InteractionId>),
     subject: &mut Subject,
-) -> Result<Arc<System>, (Check, Refusal)> {
+) -> Result<OdsCode, (Check, Refusal)> {
     let system = checks::known_system(names, registry, from, now);
     let system = subject.made(Check::AsidKnown, system)?;
-    subject.ods = Some(system.ods.clone());
-    subject.made(Check::AsidActive, checks::active(&system))?;
-    let name = checks::certificate_name(&system, requester.fqdn.as_ref());
+    subject.ods = Some(system.ods().clone());
+    subject.made(Check::AsidActive, checks::active(system))?;
+    let name = checks::certificate_name(system, requester.fqdn.as_ref());
     subject.made(Check::CertificateName, name)?;
     let asid = checks::token_asid(names, Some((registry, now)), claims, from);
     subject.made(Check::TokenAsid, asid)?;
-    subject.made(Check::TokenOds, checks::token_ods(claims, &system))?;
-    let id = checks::associated(&system, interaction, declared);
+    subject.made(Check::TokenOds, checks::token_ods(claims, system))?;
+    let id = checks::associated(system, interaction, declared);
     subject.interaction_id = Some(subject.made(Check::Interaction, id)?);
-    Ok(system)
+    Ok(system.ods().clone())
 }
 
 /// The path and query of a request, as it came.

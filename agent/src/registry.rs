@@ -3,6 +3,7 @@
 mod load;
 mod source;
 mod systems;
+mod texts;
 
 use std::{
     path::Path,
@@ -15,7 +16,8 @@ use arc_swap::ArcSwap;
 use crate::{config::Problem, nrl::Asid};
 
 pub use source::Source;
-pub use systems::{Interactions, Packer, System, Systems};
+pub use systems::{Interactions, Packer, Registered, SetAt, System, Systems};
+pub use texts::{TextAt, Texts};
 
 /// How far a clock may be set back after a snapshot came, before that one counts as from a time that is still to come.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
@@ -138,12 +140,11 @@ impl Registry {
 
     /// The system with an ASID, as the first snapshot knows it that counts at a time and knows it at all.
     #[must_use]
-    pub fn system(&self, asid: &Asid, now: SystemTime) -> Option<Arc<System>> {
+    pub fn system(&self, asid: &Asid, now: SystemTime) -> Option<Registered<'_>> {
         self.snapshots
             .iter()
             .filter(|snapshot| snapshot.counts_at(now))
-            .find_map(|snapshot| snapshot.systems.get(asid))
-            .map(Arc::new)
+            .find_map(|snapshot| snapshot.systems.find(asid))
     }
 
     /// The snapshots, in the order of their precedence.

@@ -1,6 +1,6 @@
 //! The checks one by one, shared by [`super::admit`], the stages after it and [`super::explain`].
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue};
 use spinegate_common::Reason;
@@ -10,7 +10,7 @@ use crate::{
         Asid, Claims, EntityTag, Format, Fqdn, Interaction, InteractionId, OdsCode, Pointer, Refusal,
         Selector, Status, TargetRef,
     },
-    registry::{Registry, System},
+    registry::{Registered, Registry},
 };
 
 /// A check of a request. The first one that fails decides the answer.
@@ -187,12 +187,12 @@ pub(super) fn receiver(names: &Names, to: &Asid, gateway: &Asid) -> Result<(), R
     ))
 }
 
-pub(super) fn known_system(
+pub(super) fn known_system<'r>(
     names: &Names,
-    registry: &Registry,
+    registry: &'r Registry,
     asid: &Asid,
     now: SystemTime,
-) -> Result<Arc<System>, Refusal> {
+) -> Result<Registered<'r>, Refusal> {
     registry.system(asid, now).ok_or_else(|| {
         Refusal::new(
             Reason::AsidUnknown,
@@ -204,22 +204,23 @@ pub(super) fn known_system(
     })
 }
 
-pub(super) fn active(system: &System) -> Result<(), Refusal> {
-    if system.active {
+pub(super) fn active(system: Registered<'_>) -> Result<(), Refusal> {
+    if system.is_active() {
         return Ok(());
     }
     Err(Refusal::new(
         Reason::AsidInactive,
-        format!("The ASID {} has no access at present", system.asid),
+        format!("The ASID {} has no access at present", system.asid()),
     ))
 }
 
 /// The registered name is not told: it may be another system's.
-pub(super) fn certificate_name(system: &System, fqdn: Option<&Fqdn>) -> Result<(), Refusal> {
-    if system.fqdn.is_none() || system.fqdn.as_ref() == fqdn {
+pub(super) fn certificate_name(system: Registered<'_>, fqdn: Option<&Fqdn>) -> Result<(), Refusal> {
+    let registered = system.fqdn();
+    if registered.is_none() || registered == fqdn.map(Fqdn::as_str) {
         return Ok(());
     }
-    let why = format!("The client certificate is not that of the ASID {}", system.asid);
+    let why = format!("The client certificate is not that of the ASID {}", system.asid());
     Err(Refusal::new(Reason::AsidFqdnMismatch, why))
 }
 
@@ -243,8 +244,8 @@ pub(super) fn token_asid(
     Err(Refusal::new(Reason::JwtAsidMismatch, why))
 }
 
-pub(super) fn token_ods(claims: &Claims, system: &System) -> Result<(), Refusal> {
-    if claims.ods == system.ods {
+pub(super) fn token_ods(claims: &Claims, system: Registered<'_>) -> Result<(), Refusal> {
+    if claims.ods == *system.ods() {
         return Ok(());
     }
     let why = format!(
@@ -257,31 +258,31 @@ pub(super) fn token_ods(claims: &Claims, system: &System) -> Result<(), Refusal>
 /// R2. The ID that a client declares must itself be associated, or the other spelling of it; a request that declares
 /// none performs its interaction under whichever of its IDs is.
 pub(super) fn associated(
-    system: &System,
+    system: Registered<'_>,
     interaction: Interaction,
     declared: Option<&InteractionId>,
 ) -> Result<InteractionId, Refusal> {
     let found = match declared {
-        Some(id) if !interaction.ids_are_one() => system.interactions.get(id),
+        Some(id) if !interaction.ids_are_one() => system.interaction(id.as_str()),
         _ => interaction
             .ids()
             .into_iter()
-            .find_map(|id| system.interactions.get(id)),
+            .find_map(|id| system.interaction(id)),
     };
     found.cloned().ok_or_else(|| {
         let [current, _] = interaction.ids();
         let id = declared.map_or(current, InteractionId::as_str);
         let why = format!(
             "The interaction {id} is not associated with the ASID {}",
-            system.asid
+            system.asid()
         );
         Refusal::new(Reason::InteractionNotAllowed, why)
     })
 }
 
 /// R3, R4, R5 and create: the pointer's custodian is the ASID's organisation.
-pub(super) fn owner(system: &System, custodian: &OdsCode) -> Result<(), Refusal> {
-    if *custodian == system.ods {
+pub(super) fn owner(requester: &OdsCode, custodian: &OdsCode) -> Result<(), Refusal> {
+    if custodian == requester {
         return Ok(());
     }
     Err(Refusal::new(
@@ -384,7 +385,7 @@ pub(super) fn target_not_current() -> Refusal {
 
 /// R3, on the pointer to be superseded: exactly one, of the same owner and patient, and current.
 pub(super) fn target<'p>(
-    system: &System,
+    requester: &OdsCode,
     new: &Pointer,
     target: &TargetRef,
     candidates: &'p [Pointer],
@@ -394,7 +395,7 @@ pub(super) fn target<'p>(
         return Err((target_not_found(), None));
     };
     let refuse = |reason, why: &str| Err((Refusal::new(reason, why), Some(old)));
-    if old.custodian != system.ods {
+    if old.custodian != *requester {
         let why = format!(
             "Resolved DocumentReference is not associated with custodian {}",
             new.custodian

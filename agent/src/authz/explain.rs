@@ -161,7 +161,6 @@ const fn missing(check: Check) -> &'static str {
 /// What a check found where it passed.
 fn what_passed(check: Check, subject: &Subject, trial: &Trial<'_>) -> String {
     let system = subject.asid.and_then(|asid| trial.system(&asid));
-    let system = system.as_deref();
     match check {
         Check::MethodAndPath => match subject.interaction {
             Some(interaction) => format!("a request that performs {interaction}"),
@@ -172,11 +171,11 @@ fn what_passed(check: Check, subject: &Subject, trial: &Trial<'_>) -> String {
         Check::TokenForm => "the JWT is well formed".to_owned(),
         Check::TokenClaims => "the claims are consistent".to_owned(),
         Check::AsidKnown => system.map_or_else(String::new, |system| {
-            let name = system.name.as_deref().unwrap_or("no name");
-            format!("{} is registered for {} ({name})", system.asid, system.ods)
+            let name = system.name().unwrap_or("no name");
+            format!("{} is registered for {} ({name})", system.asid(), system.ods())
         }),
         Check::AsidActive => "it is active".to_owned(),
-        Check::CertificateName => match system.and_then(|system| system.fqdn.as_ref()) {
+        Check::CertificateName => match system.and_then(|system| system.fqdn()) {
             None => "no FQDN is registered for the ASID".to_owned(),
             Some(fqdn) => format!("{fqdn} is the registered FQDN"),
         },

@@ -51,7 +51,7 @@ impl Shadow {
                 || subject
                     .asid
                     .and_then(|asid| registry.system(&asid, now))
-                    .is_some_and(|system| system.shadow))
+                    .is_some_and(|system| system.is_in_shadow()))
     }
 }
 

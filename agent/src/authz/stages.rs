@@ -1,17 +1,12 @@
 //! The stages between a request's head and its permit. No stage can be made but by the one before it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header, uri::PathAndQuery};
 use spinegate_common::Reason;
 
-use crate::{
-    nrl::{
-        EntityTag, Format, NhsNumber, OdsCode, Pointer, PointerId, Refusal, Route, Selector, Status,
-        TargetRef, check_status_update,
-    },
-    registry::System,
+use crate::nrl::{
+    EntityTag, Format, NhsNumber, OdsCode, Pointer, PointerId, Refusal, Route, Selector, Status, TargetRef,
+    check_status_update,
 };
 
 use super::{Action, Check, Denial, Head, Rules, Subject, checks, path_and_query};
@@ -113,7 +108,8 @@ struct Named {
 #[derive(Debug)]
 struct Case {
     subject: Subject,
-    system: Arc<System>,
+    /// The requester's organisation.
+    ods: OdsCode,
     method: Method,
     target: PathAndQuery,
     /// The client's own.
@@ -176,13 +172,13 @@ impl Case {
 pub(super) fn admitted(
     rules: &Rules,
     subject: Subject,
-    system: Arc<System>,
+    ods: OdsCode,
     (route, format): (Route, Format),
     (method, uri, headers): Head<'_>,
 ) -> Admitted {
     let case = Case {
         subject,
-        system,
+        ods,
         method: method.clone(),
         target: path_and_query(uri),
         if_match: if_match(headers),
@@ -252,7 +248,7 @@ impl AwaitingBody {
             case.subject.action = Some(Action::Supersede);
             case.subject.pointer = target.id().cloned();
         }
-        if let Err(refusal) = checks::owner(&case.system, &new.custodian) {
+        if let Err(refusal) = checks::owner(&case.ods, &new.custodian) {
             return Err(case.deny(refusal));
         }
         Ok(match new.replaces.clone() {
@@ -292,7 +288,7 @@ impl AwaitingStored {
             return Ok(ByOwner::NeedsStored(self));
         };
         let resolved = self.case.resolve(&self.named.pointers, id);
-        match (resolved, checks::owner(&self.case.system, custodian)) {
+        match (resolved, checks::owner(&self.case.ods, custodian)) {
             (Ok(()), Ok(())) => {
                 self.case.subject.custodian = Some(custodian.clone());
                 Ok(ByOwner::Permitted(self.case.permit_owner(self.body)))
@@ -331,7 +327,7 @@ impl AwaitingStored {
         case.subject.custodian = Some(pointer.custodian.clone());
         case.subject.pointer = pointer.id.clone();
         // Ownership comes before status: a stranger learns no status.
-        if let Err(refusal) = checks::owner(&case.system, &pointer.custodian) {
+        if let Err(refusal) = checks::owner(&case.ods, &pointer.custodian) {
             return Err(case.deny_stranger(refusal, checks::not_found(&selector)));
         }
         if pointer.status != Status::Current {
@@ -393,7 +389,7 @@ impl AwaitingTarget {
                 return Err(case.deny_stranger(checks::target_not_current(), checks::target_not_found()));
             }
         };
-        let (refusal, found) = match checks::target(&case.system, &new, &target, candidates) {
+        let (refusal, found) = match checks::target(&case.ods, &new, &target, candidates) {
             Ok(old) => {
                 case.subject.pointer = old.id.clone();
                 return Ok(case.permit_owner(body));
@@ -451,12 +447,6 @@ impl Permit {
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
-    }
-
-    /// The system that is permitted.
-    #[must_use]
-    pub fn system(&self) -> &Arc<System> {
-        &self.case.system
     }
 
     /// What the audit records.

@@ -13,7 +13,7 @@ use rustc_hash::FxBuildHasher;
 use crate::{
     config::Fqdns,
     nrl::{Asid, Fqdn, InteractionId, OdsCode},
-    registry::{Interactions, Packer, System, Systems},
+    registry::{Interactions, Packer, SetAt, Systems, TextAt, Texts},
 };
 
 /// Records set aside that are told one by one.
@@ -129,11 +129,13 @@ impl Records {
         }
     }
 
-    /// Puts the FQDNs of a party in, as they were kept.
-    pub(crate) fn put_fqdns(&mut self, party: &str, fqdns: BTreeSet<Fqdn>) -> Result<(), String> {
+    /// Puts the FQDNs of a party in, as they were kept. Gives its key.
+    pub(crate) fn put_fqdns(&mut self, party: &str, fqdns: BTreeSet<Fqdn>) -> Result<Arc<str>, String> {
         let party = self.party(party)?;
-        self.fqdns.insert(party, fqdns);
-        Ok(())
+        if !fqdns.is_empty() {
+            self.fqdns.insert(Arc::clone(&party), fqdns);
+        }
+        Ok(party)
     }
 
     /// The systems whose records don't contradict each other, in the order of their ASIDs.
@@ -147,9 +149,35 @@ impl Records {
             .collect()
     }
 
-    /// The FQDNs of the parties.
-    pub(crate) fn fqdns(&self) -> impl Iterator<Item = (&str, &BTreeSet<Fqdn>)> {
-        self.fqdns.iter().map(|(party, fqdns)| (&**party, fqdns))
+    /// The same, with what they share told by numbers.
+    pub(crate) fn numbered(&self) -> Numbered<'_> {
+        let mut parties: Vec<_> = self
+            .fqdns
+            .iter()
+            .map(|(party, fqdns)| (&**party, Some(fqdns)))
+            .collect();
+        let mut of_party: HashMap<&str, usize> = parties.iter().map(|(party, _)| *party).zip(0..).collect();
+        let mut sets = Vec::new();
+        let mut of_set = HashMap::new();
+        let mut systems = Vec::new();
+        for (asid, system) in self.systems() {
+            let set = *of_set.entry(&system.interactions).or_insert_with(|| {
+                sets.push(&system.interactions);
+                sets.len() - 1
+            });
+            let party = system.party.as_deref().map(|party| {
+                *of_party.entry(party).or_insert_with(|| {
+                    parties.push((party, None));
+                    parties.len() - 1
+                })
+            });
+            systems.push((asid, &system.ods, set, party));
+        }
+        Numbered {
+            sets,
+            parties,
+            systems,
+        }
     }
 
     /// How many records of systems there are.
@@ -166,12 +194,20 @@ impl Records {
                 .unwrap_or_default();
             aside.note(format!("ASID {asid}: its records contradict each other"));
         }
+        let Numbered {
+            sets,
+            parties,
+            systems,
+        } = self.numbered();
         let mut joiner = Joiner::new(rule);
-        for (party, fqdns) in self.fqdns() {
-            joiner.party(party, fqdns);
+        for set in sets {
+            joiner.set(set.clone());
         }
-        for (asid, system) in self.systems() {
-            joiner.system(asid, system.clone());
+        for (party, fqdns) in parties {
+            joiner.party(party, fqdns.into_iter().flatten());
+        }
+        for (asid, ods, set, party) in systems {
+            joiner.system(&asid, ods.clone(), set, party);
         }
         let (systems, left_out) = joiner.finish();
         for why in left_out.examples {
@@ -243,69 +279,89 @@ impl Accredited {
     }
 }
 
-/// Joins systems with their parties' FQDNs, and packs them.
+/// Records with what many of them share told by numbers, as a file has them.
+pub(crate) struct Numbered<'r> {
+    /// Sets of interactions.
+    pub(crate) sets: Vec<&'r Interactions>,
+    /// Party keys, each with its FQDNs if it has any.
+    pub(crate) parties: Vec<(&'r str, Option<&'r BTreeSet<Fqdn>>)>,
+    /// In the order of their ASIDs: the organisation, the number of the set and that of the party.
+    pub(crate) systems: Vec<(Asid, &'r OdsCode, usize, Option<usize>)>,
+}
+
+/// Joins systems with their parties' FQDNs, and packs them. Sets and parties come before the systems, which tell them by
+/// their numbers.
 pub(crate) struct Joiner {
     rule: Fqdns,
-    /// The one FQDN of a party; none where there are several.
-    fqdns: HashMap<Box<str>, Option<Fqdn>>,
+    sets: Vec<SetAt>,
+    parties: Vec<Names>,
+    /// Their keys.
+    keys: Texts,
     packer: Packer,
     aside: Aside,
+}
+
+/// The FQDNs of a party.
+#[derive(Clone, Copy)]
+struct Names {
+    key: TextAt,
+    /// The first of them.
+    first: Option<TextAt>,
+    are_several: bool,
 }
 
 impl Joiner {
     pub(crate) fn new(rule: Fqdns) -> Self {
         Self {
             rule,
-            fqdns: HashMap::new(),
+            sets: Vec::new(),
+            parties: Vec::new(),
+            keys: Texts::default(),
             packer: Packer::default(),
             aside: Aside::default(),
         }
     }
 
-    /// Every party comes before the systems.
-    pub(crate) fn party(&mut self, party: &str, fqdns: &BTreeSet<Fqdn>) {
-        if self.rule == Fqdns::Require {
-            let mut fqdns = fqdns.iter();
-            let only = match (fqdns.next(), fqdns.next()) {
-                (Some(only), None) => Some(only.clone()),
-                _ => None,
-            };
-            self.fqdns.insert(party.into(), only);
+    pub(crate) fn set(&mut self, set: Interactions) {
+        self.sets.push(self.packer.interactions(set));
+    }
+
+    pub(crate) fn party<'f>(&mut self, key: &str, fqdns: impl IntoIterator<Item = &'f Fqdn>) {
+        if self.rule == Fqdns::Ignore {
+            return;
+        }
+        let mut fqdns = fqdns.into_iter();
+        self.parties.push(Names {
+            key: self.keys.push(key),
+            first: fqdns.next().map(|fqdn| self.packer.fqdn(fqdn)),
+            are_several: fqdns.next().is_some(),
+        });
+    }
+
+    /// A set or a party that has not come is nobody's: the system is set aside.
+    pub(crate) fn system(&mut self, asid: &Asid, ods: OdsCode, set: usize, party: Option<usize>) {
+        let joined = self.fqdn(party).and_then(|fqdn| match self.sets.get(set) {
+            Some(set) => Ok((*set, fqdn)),
+            None => Err("its interactions are missing".to_owned()),
+        });
+        match joined {
+            Ok((set, fqdn)) => self.packer.push_packed(asid, ods, set, fqdn),
+            Err(why) => self.aside.note(format!("ASID {asid}: {why}")),
         }
     }
 
-    pub(crate) fn system(&mut self, asid: Asid, system: Accredited) {
-        let fqdn = match (self.rule, system.party.as_deref()) {
-            (Fqdns::Ignore, _) => None,
-            (Fqdns::Require, None) => {
-                return self
-                    .aside
-                    .note(format!("ASID {asid}: it has no party key, so no FQDN is known"));
-            }
-            (Fqdns::Require, Some(party)) => match self.fqdns.get(party) {
-                Some(Some(fqdn)) => Some(fqdn.clone()),
-                Some(None) => {
-                    return self
-                        .aside
-                        .note(format!("ASID {asid}: its party {party} has several FQDNs"));
-                }
-                None => {
-                    return self
-                        .aside
-                        .note(format!("ASID {asid}: its party {party} has no FQDN"));
-                }
-            },
-        };
-        self.packer.push(System {
-            asid,
-            ods: system.ods,
-            interactions: system.interactions,
-            name: None,
-            fqdn,
-            active: true,
-            // Only the operator's own file puts a system in shadow.
-            shadow: false,
-        });
+    fn fqdn(&self, party: Option<usize>) -> Result<Option<TextAt>, String> {
+        if self.rule == Fqdns::Ignore {
+            return Ok(None);
+        }
+        let number = party.ok_or("it has no party key, so no FQDN is known")?;
+        let names = self.parties.get(number).ok_or("its party is missing")?;
+        let key = || self.keys.get(names.key).unwrap_or_default();
+        match names.first {
+            Some(fqdn) if !names.are_several => Ok(Some(fqdn)),
+            Some(_) => Err(format!("its party {} has several FQDNs", key())),
+            None => Err(format!("its party {} has no FQDN", key())),
+        }
     }
 
     pub(crate) fn finish(self) -> (Systems, Aside) {

@@ -3,18 +3,16 @@
 //! A file that is not whole, not of this version or not of the configured server counts as none.
 
 use std::{
-    collections::{BTreeSet, HashMap},
     fs::{self, File},
     io::{self, BufRead, BufReader, BufWriter, Read as _, Write},
     path::PathBuf,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
-use super::records::{Accredited, Aside, Joiner, Records};
+use super::records::{Accredited, Aside, Joiner, Numbered, Records};
 use crate::{
     config::Fqdns,
     nrl::{Asid, Fqdn, InteractionId, OdsCode},
@@ -23,7 +21,7 @@ use crate::{
 };
 
 const FORMAT: &str = "spinegate-registry";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The end of the year 9999: no later time can be written down.
 const LAST: u64 = 253_402_300_799;
 /// No line that is written is longer: an `nhsAs` has some hundred interactions.
@@ -56,8 +54,8 @@ struct Trailer {
     sha256: String,
 }
 
-/// A system's line: ASID, ODS code, the position of its interactions among the sets, party key.
-type SystemLine<'l> = (&'l str, &'l str, usize, Option<&'l str>);
+/// A system's line: ASID, ODS code, the number of its set of interactions and that of its party.
+type SystemLine<'l> = (&'l str, &'l str, usize, Option<usize>);
 
 /// What a snapshot was fetched from, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,8 +123,9 @@ impl Store {
         let mut joiner = Joiner::new(rule);
         let stamp = self.read(source, origin, |record| {
             match record {
-                Record::Party(party, fqdns) => joiner.party(party, &fqdns),
-                Record::System(asid, system) => joiner.system(asid, system),
+                Record::Set(set) => joiner.set(set),
+                Record::Party(party, fqdns) => joiner.party(party, fqdns),
+                Record::System(asid, ods, set, party) => joiner.system(&asid, ods, set, party),
             }
             Ok(())
         })?;
@@ -137,12 +136,20 @@ impl Store {
     /// The records of what is kept, to be changed.
     pub(crate) fn records(&self, source: Source, origin: &str) -> Result<(Stamp, Records), StoreError> {
         let mut records = Records::default();
-        let stamp = self.read(source, origin, |record| match record {
-            Record::Party(party, fqdns) => records.put_fqdns(party, fqdns),
-            Record::System(asid, system) => {
-                records.put(&asid, system);
-                Ok(())
+        let (mut sets, mut parties) = (Vec::new(), Vec::new());
+        let stamp = self.read(source, origin, |record| {
+            match record {
+                Record::Set(set) => sets.push(set),
+                Record::Party(party, fqdns) => {
+                    parties.push(records.put_fqdns(party, fqdns.iter().cloned().collect())?);
+                }
+                Record::System(asid, ods, set, party) => {
+                    let set = sets.get(set).cloned().ok_or("a set of interactions is missing")?;
+                    let party = party.map(|party| parties.get(party).cloned().ok_or("a party is missing"));
+                    records.put(&asid, Accredited::new(ods, set, party.transpose()?));
+                }
             }
+            Ok(())
         })?;
         Ok((stamp, records))
     }
@@ -165,15 +172,11 @@ impl Store {
 }
 
 fn write_lines(out: &mut impl Write, source: Source, stamp: &Stamp, records: &Records) -> io::Result<()> {
-    let systems = records.systems();
-    let mut positions = HashMap::new();
-    let mut sets = Vec::new();
-    for (_, system) in &systems {
-        positions.entry(&system.interactions).or_insert_with(|| {
-            sets.push(&system.interactions);
-            sets.len() - 1
-        });
-    }
+    let Numbered {
+        sets,
+        parties,
+        systems,
+    } = records.numbered();
     line(
         out,
         &Header {
@@ -185,7 +188,7 @@ fn write_lines(out: &mut impl Write, source: Source, stamp: &Stamp, records: &Re
             full: seconds(stamp.full),
             mark: stamp.mark.clone(),
             sets: sets.len(),
-            parties: records.fqdns().count(),
+            parties: parties.len(),
             systems: systems.len(),
         },
     )?;
@@ -193,21 +196,22 @@ fn write_lines(out: &mut impl Write, source: Source, stamp: &Stamp, records: &Re
         let ids: Vec<&str> = set.iter().map(InteractionId::as_str).collect();
         line(out, &ids)?;
     }
-    for (party, fqdns) in records.fqdns() {
-        let fqdns: Vec<&str> = fqdns.iter().map(Fqdn::as_str).collect();
+    for (party, fqdns) in parties {
+        let fqdns: Vec<&str> = fqdns.into_iter().flatten().map(Fqdn::as_str).collect();
         line(out, &(party, fqdns))?;
     }
-    for (asid, system) in &systems {
-        let set = positions.get(&system.interactions).copied().unwrap_or_default();
-        let written: SystemLine<'_> = (asid.as_str(), system.ods.as_str(), set, system.party.as_deref());
+    for (asid, ods, set, party) in &systems {
+        let written: SystemLine<'_> = (asid.as_str(), ods.as_str(), *set, *party);
         line(out, &written)?;
     }
     Ok(())
 }
 
 enum Record<'r> {
-    Party(&'r str, BTreeSet<Fqdn>),
-    System(Asid, Accredited),
+    Set(Interactions),
+    Party(&'r str, &'r [Fqdn]),
+    /// With the number of its set and that of its party.
+    System(Asid, OdsCode, usize, Option<usize>),
 }
 
 fn read_lines(
@@ -226,16 +230,15 @@ fn read_lines(
             header.origin
         ));
     }
-    let mut sets = Vec::new();
     for _ in 0..header.sets {
         let ids: Vec<String> = json(lines.next()?)?;
         let set: Result<Interactions, _> = ids.iter().map(|id| InteractionId::parse(id)).collect();
-        sets.push(set.map_err(|error| error.to_string())?);
+        each(Record::Set(set.map_err(|error| error.to_string())?))?;
     }
     for _ in 0..header.parties {
         let (party, fqdns): (&str, Vec<&str>) = json(lines.next()?)?;
-        let fqdns: Result<_, _> = fqdns.into_iter().map(Fqdn::parse).collect();
-        each(Record::Party(party, fqdns.map_err(|error| error.to_string())?))?;
+        let fqdns: Result<Vec<_>, _> = fqdns.into_iter().map(Fqdn::parse).collect();
+        each(Record::Party(party, &fqdns.map_err(|error| error.to_string())?))?;
     }
     let mut before = None;
     for _ in 0..header.systems {
@@ -245,9 +248,10 @@ fn read_lines(
             return Err(format!("ASID {asid} is out of order"));
         }
         let ods = OdsCode::parse(ods).map_err(|error| error.to_string())?;
-        let interactions = sets.get(set).cloned().ok_or("a set of interactions is missing")?;
-        let system = Accredited::new(ods, interactions, party.map(Arc::from));
-        each(Record::System(asid, system))?;
+        if set >= header.sets || party.is_some_and(|party| party >= header.parties) {
+            return Err(format!("ASID {asid} names what is not there"));
+        }
+        each(Record::System(asid, ods, set, party))?;
     }
     lines.end()?;
     Ok(Stamp {

@@ -75,10 +75,9 @@ impl Place {
 }
 
 fn ods(registry: &registry::InForce, number: u64) -> Option<String> {
-    let system = registry
-        .load()
-        .system(&Asid::from_number(number).unwrap(), SystemTime::now());
-    system.map(|system| system.ods.to_string())
+    let registry = registry.load();
+    let system = registry.system(&Asid::from_number(number).unwrap(), SystemTime::now());
+    system.map(|system| system.ods().to_string())
 }
 
 #[tokio::test]

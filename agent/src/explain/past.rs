@@ -398,7 +398,7 @@ fn by_registry(
 fn by_token(ground: Ground<'_>, facts: &Facts) -> (&'static str, String) {
     let registered = facts.asid.and_then(|asid| {
         let system = ground.registry.system(&asid, SystemTime::now())?;
-        Some(system.ods.clone())
+        Some(system.ods().clone())
     });
     match (registered, &facts.ods) {
         (None, _) => ("refused", "the ASID is no longer registered".to_owned()),

@@ -1,14 +1,14 @@
 //! A request on trial: what is described of it, and stand-ins for the rest.
 
-use std::{cell::Cell, sync::Arc, time::SystemTime};
+use std::{cell::Cell, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use spinegate_common::Reason;
 
 use crate::{
-    nrl::{Asid, Interaction, InteractionId, OdsCode},
-    registry::{Registry, System},
+    nrl::{Asid, Fqdn, Interaction, InteractionId, OdsCode},
+    registry::{Registered, Registry, System},
 };
 
 use super::{
@@ -76,7 +76,7 @@ impl<'t> Trial<'t> {
             ..
         } = &self.request;
         let mut assumed = self.assumed;
-        if fqdn.is_none() && self.requester().is_some_and(|system| system.fqdn.is_some()) {
+        if fqdn.is_none() && self.requester().is_some_and(|system| system.fqdn().is_some()) {
             assumed.insert(Check::CertificateName);
         }
         let bodiless = !whole && body.is_none();
@@ -94,7 +94,7 @@ impl<'t> Trial<'t> {
         self.replaced
     }
 
-    pub(super) fn system(&self, asid: &Asid) -> Option<Arc<System>> {
+    pub(super) fn system(&self, asid: &Asid) -> Option<Registered<'_>> {
         self.registry.system(asid, self.now)
     }
 
@@ -125,7 +125,7 @@ impl<'t> Trial<'t> {
 
     /// Has every stage judge the request, as the gateway does.
     pub(super) fn judge(&self) -> Result<Subject, Denial> {
-        let registered = || self.requester()?.fqdn.clone();
+        let registered = || Fqdn::parse(self.requester()?.fqdn()?).ok();
         let requester = Requester {
             fqdn: self.request.fqdn.clone().or_else(registered),
         };
@@ -256,7 +256,7 @@ impl<'t> Trial<'t> {
             .interaction?
             .ids()
             .into_iter()
-            .find(|id| *id != declared && system.interactions.contains(*id))?;
+            .find(|id| *id != declared && system.interaction(id).is_some())?;
         Some(format!(
             "{id} is: a request without an InteractionID header passes"
         ))
@@ -318,7 +318,7 @@ impl<'t> Trial<'t> {
 
     /// A token that passes, but for its organisation where one is given.
     fn set_token(&mut self, organisation: Option<OdsCode>) {
-        let ods = organisation.or_else(|| Some(self.requester()?.ods.clone()));
+        let ods = organisation.or_else(|| Some(self.requester()?.ods().clone()));
         let Some(asid) = self.asid() else { return };
         let Described { method, uri, .. } = &self.request;
         let token = stand_in::authorization(self.rules, (method, uri), (&asid, ods.as_ref()), self.now);
@@ -328,9 +328,9 @@ impl<'t> Trial<'t> {
     }
 
     fn change_system(&mut self, change: impl FnOnce(&mut System)) {
-        if let Some(mut system) = self.requester() {
-            change(Arc::make_mut(&mut system));
-            self.registry = self.registry.with(Arc::unwrap_or_clone(system));
+        if let Some(mut system) = self.requester().and_then(|system| system.to_system()) {
+            change(&mut system);
+            self.registry = self.registry.with(system);
         }
     }
 
@@ -338,13 +338,13 @@ impl<'t> Trial<'t> {
         checks::from_asid(self.rules.names(), &self.request.headers).ok()
     }
 
-    fn requester(&self) -> Option<Arc<System>> {
+    fn requester(&self) -> Option<Registered<'_>> {
         self.system(&self.asid()?)
     }
 
     /// Whose the stand-ins are.
     fn owner(&self) -> Option<OdsCode> {
         let told = self.request.custodian.clone();
-        told.or_else(|| Some(self.requester()?.ods.clone()))
+        told.or_else(|| Some(self.requester()?.ods().clone()))
     }
 }

@@ -337,7 +337,7 @@ fn forward(locator: &mut Locator, permit: &Permit) -> Result<(), TestCaseError> 
     let others: Vec<OdsCode> = OWNERS
         .iter()
         .filter_map(|(_, ods)| OdsCode::parse(ods).ok())
-        .filter(|ods| *ods != permit.system().ods)
+        .filter(|ods| Some(ods) != permit.subject().ods.as_ref())
         .collect();
     let before: Vec<_> = others.iter().map(|ods| locator.owned_by(ods)).collect();
     locator.perform(permit);
