@@ -48,7 +48,7 @@ use crate::{
     config::{self, AuthzMode, Config, Problem, Profile, Requester},
     control::{Errors, UpstreamStatus},
     fetch::OcspClient,
-    metrics::Counters,
+    metrics::{Counters, UpstreamObserved},
     registry::{self, Registry},
     tls::{Acceptor, Connector},
     verdict::Verdicts,
@@ -202,6 +202,12 @@ impl Gateway {
         self.policy.load().upstream.status()
     }
 
+    /// The same, with how long each took to answer.
+    #[must_use]
+    pub fn observed_upstreams(&self) -> Vec<UpstreamObserved> {
+        self.policy.load().upstream.observe()
+    }
+
     /// Asks the upstreams how they are, and closes connections to them that were kept long enough, until `end`.
     pub async fn tend_upstreams(self: Arc<Self>, end: CancellationToken) {
         loop {
@@ -221,6 +227,12 @@ impl Gateway {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Requests whose answer is not handed over yet.
+    #[must_use]
+    pub fn requests_under_way(&self) -> usize {
+        self.load.under_way()
     }
 
     /// Gives a place for a handshake to a source, or says why there is none.

@@ -31,6 +31,7 @@ pub use inspect::{
 };
 pub use load::{Loaded, LoadedTrust, load, load_connector, load_trust};
 pub use ocsp::{OcspError, Question, Questions, Standing};
+pub use pool::HandshakeLoad;
 pub use refusal::{CrlFacts, Refusal};
 pub use revocation::Watch;
 pub use stream::{Fault, TlsStream};

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{Decision, Event, KeyError, Link, Previous, Record, SigningKey, sync::Syncing};
 use crate::{
     config::{self, Durability, OnFailure, Problem, beside},
+    metrics::AuditObserved,
     replace::replace,
 };
 
@@ -36,7 +37,10 @@ pub struct Log {
     timeout: Duration,
     on_failure: OnFailure,
     syncing: Option<Syncing>,
+    lines: AtomicU64,
     failures: AtomicU64,
+    /// When the chain was last signed, in seconds since 1970; 0 before that.
+    signed: AtomicU64,
     /// Whether the latest line was not taken.
     failing: AtomicBool,
 }
@@ -125,7 +129,9 @@ impl Log {
             timeout: config.timeout,
             on_failure: config.on_failure,
             syncing,
+            lines: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            signed: AtomicU64::new(0),
             failing: AtomicBool::new(false),
         };
         if let Some(noted) = missing {
@@ -216,6 +222,10 @@ impl Log {
         let signed = Self::append_to(&mut open, sign).inspect(|link| open.signed = link.number);
         // Whoever has a line to write need not wait for the disk.
         drop(open);
+        if signed.is_ok() {
+            self.lines.fetch_add(1, Ordering::Relaxed);
+            self.signed.store(seconds(SystemTime::now()), Ordering::Relaxed);
+        }
         signed
             .and_then(|link| note_head(&self.path, &link))
             .map_err(|error| self.failed("can't be written", error))
@@ -225,6 +235,18 @@ impl Log {
     #[must_use]
     pub const fn on_failure(&self) -> OnFailure {
         self.on_failure
+    }
+
+    /// How it goes, in numbers.
+    #[must_use]
+    pub fn observe(&self) -> AuditObserved {
+        let signed = self.signed.load(Ordering::Relaxed);
+        AuditObserved {
+            lines: self.lines.load(Ordering::Relaxed),
+            failures: self.failures(),
+            unsynced: self.syncing.as_ref().map_or(0, Syncing::waiting),
+            checkpoint_timestamp: (signed > 0).then_some(signed),
+        }
     }
 
     /// How many records could not be written.
@@ -259,6 +281,7 @@ impl Log {
     fn append(&self, line: Vec<u8>) -> io::Result<Receipt> {
         let mut open = self.lock();
         let link = Self::append_to(&mut open, |_| Ok(line))?;
+        self.lines.fetch_add(1, Ordering::Relaxed);
         if let Some(syncing) = &self.syncing {
             syncing.ask(&open.file, link.number);
         }
@@ -321,6 +344,11 @@ impl Log {
         // Nothing that holds the lock leaves it half changed.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 fn seal(link: &mut Link, mut line: Vec<u8>, bytes: &mut Vec<u8>) -> io::Result<()> {

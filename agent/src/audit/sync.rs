@@ -27,6 +27,8 @@ struct Asked {
 struct Next {
     /// The file, and the number of its last line.
     line: Option<(Arc<File>, u64)>,
+    /// Up to which line all was asked for, once anything was.
+    asked: Option<u64>,
     ended: bool,
 }
 
@@ -54,8 +56,20 @@ impl Syncing {
 
     /// Has everything up to a line of a file synced. Lines are asked for in their order.
     pub(super) fn ask(&self, file: &Arc<File>, number: u64) {
-        self.asked.lock().line = Some((Arc::clone(file), number));
+        let mut next = self.asked.lock();
+        next.line = Some((Arc::clone(file), number));
+        next.asked = Some(number);
+        drop(next);
         self.asked.changed.notify_one();
+    }
+
+    /// Lines that are not on the disk yet, as far as the disk has been asked once.
+    pub(super) fn waiting(&self) -> u64 {
+        let asked = self.asked.lock().asked.unwrap_or_default();
+        match self.done.borrow().until {
+            0 => 0,
+            until => asked.saturating_sub(until),
+        }
     }
 
     /// Waits until a line is on the disk.
@@ -131,6 +145,7 @@ mod tests {
         syncing.ask(&file, 3);
         syncing.until(2).await.unwrap();
         syncing.until(3).await.unwrap();
+        assert_eq!(syncing.waiting(), 0);
         let waits = tokio::time::timeout(std::time::Duration::from_millis(20), syncing.until(4)).await;
         assert!(waits.is_err());
     }

@@ -95,7 +95,10 @@ pub struct UpstreamStatus {
     pub answered: u64,
     /// Failures of all kinds.
     pub failures: u64,
-    /// The latest of them.
+    /// How often it was ejected.
+    #[serde(default)]
+    pub ejections: u64,
+    /// The latest failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }

@@ -49,6 +49,11 @@ impl Load {
         })
     }
 
+    /// How many there are.
+    pub(super) fn under_way(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
+    }
+
     fn clients(&self) -> std::sync::MutexGuard<'_, FxHashMap<Client, usize>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -38,6 +38,7 @@ use crate::{
     authz::{Leave, Subject},
     config,
     control::UpstreamStatus,
+    metrics::UpstreamObserved,
     nrl::{Asid, EntityTag, Format, Interaction, OdsCode, Refusal, body_format, spine_codes, unattended},
     tls::Connector,
 };
@@ -276,10 +277,20 @@ impl Upstream {
                 idle: member.idle(),
                 answered: member.answered(),
                 failures: health.all_failures(),
+                ejections: health.all_ejections(),
                 last_error: health.last_error().map(ToOwned::to_owned),
             }
         };
         self.members.iter().map(status).collect()
+    }
+
+    /// The same, with how long each took to answer.
+    pub(super) fn observe(&self) -> Vec<UpstreamObserved> {
+        let latencies = self.members.iter().map(|member| member.latency.clone());
+        let observed = self.status().into_iter().zip(latencies);
+        observed
+            .map(|(status, latency)| UpstreamObserved { status, latency })
+            .collect()
     }
 
     /// Makes a request, and once more where that can do no harm.
@@ -312,7 +323,7 @@ impl Upstream {
         deadline: Instant,
         fresh: bool,
     ) -> Result<Response<AnswerBody>, Failure> {
-        let member = Arc::clone(&lease.member);
+        let (member, began) = (Arc::clone(&lease.member), Instant::now());
         let repeatable = request.method() == Method::GET;
         let fail = |error: UpstreamError, again| {
             member.failed(&error);
@@ -359,6 +370,7 @@ impl Upstream {
                 return Err(fail(error, again));
             }
         };
+        member.latency.observe(began.elapsed().as_secs_f64());
         let (head, body) = answer.into_parts();
         if let Some(fault) = answer::fault(&head) {
             return Err(fail(fault, Again::No));

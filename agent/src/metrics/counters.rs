@@ -27,7 +27,7 @@ pub struct Counters {
     resumed: AtomicU64,
     invalidated: AtomicU64,
     retired: [AtomicU64; RETIREMENTS.len()],
-    handshakes_refused: AtomicU64,
+    handshakes_refused: [AtomicU64; Reason::SLOTS as usize],
     requests_allowed: AtomicU64,
     requests_refused: AtomicU64,
     /// Allowed and refused, in the order of [`Action::ALL`].
@@ -38,6 +38,8 @@ pub struct Counters {
     verdicts_issued: AtomicU64,
     /// In the order of [`Rebuff::KINDS`].
     rebuffs: [AtomicU64; Rebuff::KINDS.len()],
+    /// Done and refused.
+    reloads: [AtomicU64; 2],
 }
 
 impl Counters {
@@ -52,7 +54,7 @@ impl Counters {
             resumed: AtomicU64::new(0),
             invalidated: AtomicU64::new(0),
             retired: RETIREMENTS.map(|_| AtomicU64::new(0)),
-            handshakes_refused: AtomicU64::new(0),
+            handshakes_refused: array::from_fn(|_| AtomicU64::new(0)),
             requests_allowed: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
             actions: array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0))),
@@ -61,6 +63,7 @@ impl Counters {
             answers_broken: AtomicU64::new(0),
             verdicts_issued: AtomicU64::new(0),
             rebuffs: Rebuff::KINDS.map(|_| AtomicU64::new(0)),
+            reloads: array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 
@@ -99,7 +102,9 @@ impl Counters {
 
     /// A connection was refused before its first request.
     pub fn handshake_refused(&self, reason: Reason) {
-        add(&self.handshakes_refused);
+        if let Some(counter) = self.handshakes_refused.get(usize::from(reason as u8)) {
+            add(counter);
+        }
         self.refused(reason);
     }
 
@@ -152,6 +157,12 @@ impl Counters {
 
     pub(super) fn operators_rebuffed(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Rebuff::KINDS.into_iter().zip(self.rebuffs.iter().map(get))
+    }
+
+    /// Another configuration was taken over, or refused.
+    pub fn reloaded(&self, done: bool) {
+        let [taken, refused] = &self.reloads;
+        add(if done { taken } else { refused });
     }
 
     /// All counters as `spinegate stats` shows them, beside the kernel's. Every reason that the agent can refuse for is
@@ -227,8 +238,21 @@ impl Counters {
         RETIREMENTS.into_iter().zip(self.retired.iter().map(get))
     }
 
-    pub(super) fn refused_handshakes(&self) -> u64 {
-        get(&self.handshakes_refused)
+    /// Refused handshakes by each reason that there can be for that.
+    pub(super) fn refused_handshakes(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL
+            .iter()
+            .filter(|reason| matches!(reason.layer(), Layer::Handshake | Layer::Certificate))
+            .filter_map(|reason| {
+                let counter = self.handshakes_refused.get(usize::from(*reason as u8))?;
+                Some((*reason, get(counter)))
+            })
+    }
+
+    /// Reloads that were taken over, and those that were not.
+    pub(super) fn reloads(&self) -> (u64, u64) {
+        let [done, refused] = &self.reloads;
+        (get(done), get(refused))
     }
 
     pub(super) fn decided_requests(&self) -> (u64, u64) {
@@ -291,7 +315,11 @@ mod tests {
         counters.verdict_issued();
         let stats = counters.stats(FilterStats::default());
         assert_eq!(stats.handshakes.accepted, 1);
-        assert_eq!(counters.refused_handshakes(), 1);
+        let refused: Vec<_> = counters
+            .refused_handshakes()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(refused, [(Reason::CertificateMissing, 1)]);
         let features = counters.handshake_features().map(|(_, count)| count);
         assert_eq!(features, [1, 0, 0]);
         assert_eq!((stats.requests.allowed, stats.requests.refused), (1, 2));

@@ -63,6 +63,12 @@ pub struct Readiness {
     pub reasons: Vec<Unready>,
 }
 
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::of([])
+    }
+}
+
 impl Readiness {
     /// Ready if nothing is amiss.
     #[must_use]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::Order,
-    config::{Cidr, OcspMode, Source},
+    config::{Cidr, FilterMode, OcspMode, Source},
     control::{
         self, Access, CertificateStatus, CrlReport, Errors, Estate, Failure, FailureKind, FilterStats, Guard,
         Journal, Operations, Origin, Peer, Rebuff, Request, Response, ServiceStats, SourceEntry, Status,
@@ -336,14 +336,43 @@ impl Agent {
         for expiry in self.acceptor.expiries() {
             expiries.entry(expiry.kind).or_insert(expiry.timestamp());
         }
+        let config = self.config.load();
+        let (interfaces, verdicts) = self.look_at_filter().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the filter can't be looked at");
+            let bare = |name: &String| (name.clone(), false);
+            (config.filter.interfaces.iter().map(bare).collect(), 0)
+        });
         Observed {
+            started: Some(self.started),
+            readiness: self.readiness(),
+            log_suppressed: 0,
+            interfaces,
+            enforcing: config.filter.mode == FilterMode::Enforce,
             filter,
-            expiries,
-            audit_write_failures: self.audit.failures(),
-            upstreams: self.gateway.upstreams(),
-            registry: self.directory.status(),
+            connections: self.gateway.connections(),
+            connections_limit: config.gateway.max_connections,
+            handshakes: self.acceptor.handshakes(),
+            requests_under_way: self.gateway.requests_under_way(),
             in_shadow: !self.gateway.policy().in_shadow(&self.registry.load()).is_empty(),
+            upstreams: self.gateway.observed_upstreams(),
+            verdicts,
+            registry: self.directory.status(),
+            expiries,
+            crls: self.acceptor.trust().crls(SystemTime::now()),
+            audit: self.audit.observe(),
         }
+    }
+
+    /// Each interface, and whether the filter is attached to it; and the verdicts in force.
+    fn look_at_filter(&self) -> Result<(Vec<(String, bool)>, u64), KeeperError> {
+        let Some(filter) = self.filter.as_deref() else {
+            return Ok((Vec::new(), 0));
+        };
+        let interfaces = interfaces::status(&filter.interfaces()?)
+            .into_iter()
+            .map(|interface| (interface.name, interface.owner == "spinegate"))
+            .collect();
+        Ok((interfaces, filter.figures()?.verdicts as u64))
     }
 }
 

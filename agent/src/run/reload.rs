@@ -82,6 +82,16 @@ impl Agent {
         guard: Guard,
         confirm_within: Option<Duration>,
     ) -> Result<String, Failure> {
+        let reloaded = self.take_over_configuration(guard, confirm_within).await;
+        self.counters.reloaded(reloaded.is_ok());
+        reloaded
+    }
+
+    async fn take_over_configuration(
+        &self,
+        guard: Guard,
+        confirm_within: Option<Duration>,
+    ) -> Result<String, Failure> {
         let mut sources = self.sources.lock().await;
         self.must_be_in_office()?;
         let file = self.source.clone();

@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     Expiry, Loaded, Refusal, Trust, VerifiedClient, Wanted, expiry,
     hello::Demands,
-    pool::{Pool, Step, Unserved},
+    pool::{HandshakeLoad, Pool, Step, Unserved},
     progress::Progress,
     revocation::Reading,
     sessions::Sessions,
@@ -176,6 +176,12 @@ impl Acceptor {
     pub fn expiries(&self) -> Vec<Expiry> {
         let current = self.current.load();
         expiry::of(current.context.certificate(), &current.trust)
+    }
+
+    /// How much the threads for handshakes have to do.
+    #[must_use]
+    pub fn handshakes(&self) -> HandshakeLoad {
+        self.pool.load()
     }
 
     /// Tells of each change of what is in force.

@@ -6,6 +6,7 @@ use std::{
     io,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicUsize, Ordering},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -22,11 +23,26 @@ const NICE: i32 = 10;
 /// A bounded pool of threads, and the queue before it.
 pub(super) struct Pool {
     shared: Arc<Shared>,
+    threads: usize,
+}
+
+/// How much the pool has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandshakeLoad {
+    /// Handshakes that wait for a thread.
+    pub waiting: usize,
+    /// How many of those that have not begun may wait.
+    pub limit: usize,
+    /// The threads.
+    pub threads: usize,
+    /// Those of them that are at work.
+    pub busy: usize,
 }
 
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
+    busy: AtomicUsize,
 }
 
 struct State {
@@ -68,8 +84,9 @@ impl Pool {
                 closed: false,
             }),
             work: Condvar::new(),
+            busy: AtomicUsize::new(0),
         });
-        let pool = Self { shared };
+        let pool = Self { shared, threads };
         for number in 0..threads {
             let shared = Arc::clone(&pool.shared);
             thread::Builder::new()
@@ -77,6 +94,17 @@ impl Pool {
                 .spawn(move || shared.work_until_closed())?;
         }
         Ok(pool)
+    }
+
+    /// How much it has to do.
+    pub(super) fn load(&self) -> HandshakeLoad {
+        let state = lock(&self.shared.state);
+        HandshakeLoad {
+            waiting: state.queue.waiting(),
+            limit: state.queue.capacity(),
+            threads: self.threads,
+            busy: self.shared.busy.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes a handshake as far as it goes without its peer. One that has `begun` has cost us its arithmetic, and is never
@@ -114,7 +142,9 @@ impl Shared {
         }
         while let Some(job) = self.next() {
             // A panic in a callback ends its handshake and not the thread: the receiver finds its channel closed.
+            self.busy.fetch_add(1, Ordering::Relaxed);
             let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+            self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) struct Health {
     failed_at: Option<Instant>,
     last_error: Option<String>,
     all_failures: u64,
+    all_ejections: u64,
 }
 
 /// What an upstream is given.
@@ -67,6 +68,10 @@ impl Health {
         self.all_failures
     }
 
+    pub(super) const fn all_ejections(&self) -> u64 {
+        self.all_ejections
+    }
+
     pub(super) fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()
     }
@@ -89,6 +94,7 @@ impl Health {
         };
         if eject {
             self.ejections = self.ejections.saturating_add(1);
+            self.all_ejections = self.all_ejections.saturating_add(1);
             self.ejected_until = Some(now + ejection(settings, self.ejections, roll));
         }
     }

@@ -9,12 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::histogram::Histogram;
+
 use super::{
     address::Address,
     connection::Connection,
     health::{Health, State},
 };
 use crate::config;
+
+/// Seconds: from a locator in the same rack to one that is about to time out.
+const LATENCIES: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 /// An upstream.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct Member {
     idle: Mutex<Vec<Connection>>,
     outstanding: AtomicUsize,
     answered: AtomicU64,
+    /// From a request to the head of its answer.
+    pub(super) latency: Histogram,
 }
 
 /// What applies to each upstream.
@@ -51,6 +58,7 @@ impl Member {
             idle: Mutex::default(),
             outstanding: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
+            latency: Histogram::new(LATENCIES),
         }
     }
 

@@ -66,6 +66,16 @@ impl<J> Queue<J> {
         Some(waiting.job)
     }
 
+    /// Jobs that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Places for those that can be shed.
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     fn shed(&mut self) -> Option<J> {
         let longest = self
             .waiting
