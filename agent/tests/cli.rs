@@ -429,6 +429,7 @@ fn status() -> Status {
             idle: 2,
             answered: 30,
             failures: 5,
+            ejections: 1,
             last_error: Some("upstream_timeout: no answer within 30s".to_owned()),
         }],
         services: vec!["tcp/8443".parse().unwrap()],

@@ -62,7 +62,7 @@ const PACKAGES: &[(&str, &str)] = &[
 
 /// The handshakes' benchmark and the lab's suites run these by themselves, in namespaces of their own. They are unpacked and
 /// not installed, as a package that is installed starts its service, here on ports of the host.
-const PEERS: &[&str] = &["nginx", "haproxy", "stunnel4", "slowhttptest"];
+const PEERS: &[&str] = &["nginx", "haproxy", "stunnel4", "slowhttptest", "prometheus"];
 
 /// The lab's LDAP server and its client, unpacked for the same reason.
 const DIRECTORY: &[&str] = &["slapd", "ldap-utils"];
