@@ -184,7 +184,13 @@ impl Place {
 
     /// Calls the running agent, if there is one.
     fn call(&self, request: Request) -> Result<Result<Response, ClientError>, Failure> {
-        Ok(control::call(&self.socket()?, request))
+        let socket = self.socket()?;
+        if let Some(order) = crate::keeper::Order::of(&request) {
+            // Only who is an operator is heard by the filter's keeper, and only what it has heard does it carry out.
+            crate::keeper::announce(&socket, &order)
+                .map_err(|error| Failure::new(Exit::Privilege, error.to_string()))?;
+        }
+        Ok(control::call(&socket, request))
     }
 
     /// Asks the running agent; what it refuses is a failure.

@@ -30,7 +30,7 @@ use ipnet::IpNet;
 use crate::config::{self, Source};
 
 pub use address::address;
-pub use attachment::{Attachment, Owner, detach, foreign};
+pub use attachment::{Attachment, Owner, detach, foreign, titled};
 pub use counters::{Counters, Outcomes, Tally};
 pub use error::FilterError;
 pub use events::{Drop, Events};

@@ -8,10 +8,12 @@
 mod client;
 mod fingerprint;
 mod office;
+mod orders;
 mod protocol;
 mod serve;
 mod wire;
 
 pub use client::Keeper;
+pub use orders::{Order, announce};
 pub use protocol::{Dropped, Figures, Interfaces, KeeperError};
 pub use serve::serve;

@@ -22,6 +22,7 @@ pub mod rates;
 pub mod registry;
 pub mod replace;
 pub mod run;
+pub mod sandbox;
 pub mod sources;
 pub mod tls;
 pub mod verdict;

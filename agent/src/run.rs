@@ -43,6 +43,7 @@ use crate::{
     keeper::{Keeper, KeeperError},
     metrics::{self, Counters, Exporter, Pages},
     registry::InForce,
+    sandbox::{self, Reach, SandboxError},
     sources::Sources,
     tls::{Acceptor, Wanted},
     verdict::{SharedFilter, Verdicts},
@@ -82,6 +83,16 @@ impl From<FilterError> for RunError {
     }
 }
 
+impl From<SandboxError> for RunError {
+    fn from(error: SandboxError) -> Self {
+        let message = error.to_string();
+        match error {
+            SandboxError::Step { .. } | SandboxError::NotRoot { .. } => Self::Privilege { message },
+            _ => Self::Refused { message },
+        }
+    }
+}
+
 impl From<KeeperError> for RunError {
     fn from(error: KeeperError) -> Self {
         let message = error.to_string();
@@ -101,33 +112,45 @@ pub fn run(loaded: Loaded, take_over: bool) -> Result<(), RunError> {
     let bound = Bound::from_systemd(&loaded.config)?;
     // Before any thread, and before anything has come from the network.
     let keeper = Arc::new(Keeper::start(loaded.source.file())?);
-    let runtime = tokio::runtime::Runtime::new().map_err(RunError::refused)?;
     let predecessor = if take_over {
         Predecessor::ask(&loaded.config.control.socket).map_err(RunError::refused)?
     } else {
         None
     };
+    let (loaded, control, bound, predecessor) = match predecessor {
+        // From here on nobody changes anything until this agent serves: what was read before may be old.
+        Some((predecessor, inheritance)) => {
+            let loaded = config::load(loaded.source.file()).map_err(RunError::Configuration)?;
+            let settings = &loaded.config.control;
+            let inherited = control::Server::inherit(&settings.socket, settings.group, inheritance);
+            let (control, sockets) = inherited.map_err(RunError::refused)?;
+            (
+                loaded,
+                control,
+                Bound::from_predecessor(sockets),
+                Some(predecessor),
+            )
+        }
+        None => {
+            // First of all the socket: it tells whether another agent is running, whose filter is then left alone.
+            let settings = &loaded.config.control;
+            let control =
+                control::Server::bind(&settings.socket, settings.group).map_err(RunError::refused)?;
+            (loaded, control, bound, None)
+        }
+    };
+    let sockets = bound.complete(&loaded.config)?;
+    // With the sockets bound, nothing needs a privilege any more. What comes from here on comes from this side of it, the
+    // runtime's threads first of all.
+    let reach = Reach::of(&loaded.config, loaded.source.file());
+    let unenforced = sandbox::enter_worker(&loaded.config, &reach)?;
+    keeper.watch().map_err(RunError::refused)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(RunError::refused)?;
     runtime.block_on(async {
-        let started = match predecessor {
-            // From here on nobody changes anything until this agent serves: what was read before may be old.
-            Some((predecessor, inheritance)) => {
-                let loaded = config::load(loaded.source.file()).map_err(RunError::Configuration)?;
-                let settings = &loaded.config.control;
-                let inherited = control::Server::inherit(&settings.socket, settings.group, inheritance);
-                let (control, sockets) = inherited.map_err(RunError::refused)?;
-                let started = Agent::start(loaded, keeper, control, Bound::from_predecessor(sockets)).await?;
-                Started {
-                    predecessor: Some(predecessor),
-                    ..started
-                }
-            }
-            None => {
-                // First of all the socket: it tells whether another agent is running, whose filter is then left alone.
-                let settings = &loaded.config.control;
-                let control =
-                    control::Server::bind(&settings.socket, settings.group).map_err(RunError::refused)?;
-                Agent::start(loaded, keeper, control, bound).await?
-            }
+        let started = Agent::start(loaded, keeper, (reach, unenforced), control, sockets).await?;
+        let started = Started {
+            predecessor,
+            ..started
         };
         started.serve().await
     })
@@ -152,6 +175,8 @@ struct Agent {
     sources_listed: ArcSwap<Sources>,
     trial: Mutex<Option<reload::Trial>>,
     trial_began: tokio::sync::Notify,
+    /// What a reload can't reach beyond.
+    reach: Reach,
     keeper: Arc<Keeper>,
     /// The same, where there is a filter.
     filter: SharedFilter,
@@ -191,8 +216,9 @@ impl Agent {
     async fn start(
         loaded: Loaded,
         keeper: Arc<Keeper>,
+        (reach, unenforced): (Reach, Vec<String>),
         control: control::Server,
-        bound: Bound,
+        mut sockets: Sockets,
     ) -> Result<Started, RunError> {
         let Loaded {
             config,
@@ -201,7 +227,6 @@ impl Agent {
         } = loaded;
         let parts = Parts::load(&config).map_err(|problems| diagnose(&source, &problems))?;
         let audit = Arc::new(audit::Log::open(&config.audit).map_err(RunError::refused)?);
-        let mut sockets = bound.complete(&config)?;
         let Parts {
             tls,
             policy,
@@ -209,6 +234,7 @@ impl Agent {
             sources: allowlist,
         } = parts;
         let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        said.extend(unenforced);
         said.extend(
             tls.warnings
                 .iter()
@@ -246,6 +272,7 @@ impl Agent {
             trial: Mutex::new(None),
             trial_began: tokio::sync::Notify::new(),
             keeper,
+            reach,
             filter,
             verdicts,
             acceptor,
@@ -328,7 +355,8 @@ impl Started {
         let mut terminate = signal(SignalKind::terminate()).map_err(RunError::refused)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::refused)?;
         let slots = Arc::new(Semaphore::new(config.gateway.max_connections));
-        for listener in sockets.listeners {
+        let (listeners, metrics) = sockets.open().map_err(RunError::refused)?;
+        for listener in listeners {
             let gateway = Arc::clone(&agent.gateway);
             let accepting = gateway::accept(
                 listener,
@@ -359,7 +387,7 @@ impl Started {
         duties.spawn(Arc::clone(&agent.crl_fetcher).run(wanted_crls, duty.clone()));
         duties.spawn(Arc::clone(&agent.directory).run(duty.clone()));
         duties.spawn(registry::record(Arc::clone(&agent), registry_news, duty.clone()));
-        if let Some(listener) = sockets.metrics {
+        if let Some(listener) = metrics {
             services.spawn(metrics::Server::on(listener).serve(pages, duty.clone()));
         }
         agent.record(Decision::Done, "started".to_owned());

@@ -5,6 +5,7 @@ mod kinds;
 mod weight;
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -31,7 +32,12 @@ pub struct Verdicts {
     trust_ttl: ArcSwap<Duration>,
     kinds: ArcSwap<Kinds>,
     filter: SharedFilter,
+    /// Until when a trust that was given here is new enough: each handshake would ask the keeper otherwise.
+    trusted: Mutex<HashMap<IpAddr, Instant>>,
 }
+
+/// Sources that are remembered as trusted.
+const REMEMBERED: usize = 1 << 14;
 
 /// Why an order about a verdict can't be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +59,14 @@ impl Verdicts {
             trust_ttl: ArcSwap::from_pointee(config.filter.handshake.trust_ttl),
             kinds: ArcSwap::from_pointee(Kinds::of(sources)),
             filter,
+            trusted: Mutex::default(),
         }
     }
 
     /// Takes over settings and sources after a reload; strikes are kept.
     pub fn replace(&self, config: &Config, sources: &[Source]) {
         lock(&self.judge).replace(config.verdict.clone());
+        lock(&self.trusted).clear();
         self.trust_ttl.store(Arc::new(config.filter.handshake.trust_ttl));
         self.kinds.store(Arc::new(Kinds::of(sources)));
     }
@@ -91,6 +99,8 @@ impl Verdicts {
             origin: VerdictOrigin::Agent,
             ttl: sentence.ttl,
         };
+        let mut trusted = lock(&self.trusted);
+        trusted.remove(&source);
         let reached = filter.judge(source.into(), verdict)?;
         Ok(reached.then_some(sentence))
     }
@@ -137,18 +147,30 @@ impl Verdicts {
     /// If the kernel refuses the verdict; the source then keeps its small budget.
     pub fn trust(&self, source: IpAddr) -> Result<(), KeeperError> {
         let ttl = **self.trust_ttl.load();
-        let source = IpNet::from(source.to_canonical());
+        let source = source.to_canonical();
         let Some(filter) = &self.filter else {
             return Ok(());
         };
+        let now = Instant::now();
+        // Held until the verdict is reached, so that what is lifted meanwhile is not remembered.
+        let mut trusted = lock(&self.trusted);
+        if trusted.get(&source).is_some_and(|until| now < *until) {
+            return Ok(());
+        }
         let verdict = NewVerdict {
             kind: VerdictKind::Trust,
             reason: Reason::Authenticated,
             origin: VerdictOrigin::Agent,
             ttl,
         };
-        // Whether it stands, or another one against it: there is nothing more to do.
-        filter.judge(source, verdict).map(drop)
+        // Where another one stands against it there is nothing more to do.
+        if filter.judge(source.into(), verdict)? {
+            if trusted.len() >= REMEMBERED {
+                trusted.clear();
+            }
+            trusted.insert(source, now + ttl / 2);
+        }
+        Ok(())
     }
 
     /// Denies or trusts a source by an operator's order, whatever verdict there was.
@@ -157,6 +179,8 @@ impl Verdicts {
     /// If there is no filter, or the kernel refuses.
     pub fn order(&self, source: IpNet, kind: VerdictKind, ttl: Duration) -> Result<(), OrderError> {
         let filter = self.filter.as_ref().ok_or(OrderError::FilterOff)?;
+        let mut trusted = lock(&self.trusted);
+        trusted.clear();
         let verdict = NewVerdict {
             kind,
             reason: Reason::OperatorOrder,
@@ -175,7 +199,10 @@ impl Verdicts {
         if source.prefix_len() == source.max_prefix_len() {
             lock(&self.judge).forget(source.addr());
         }
-        Ok(self.filter.as_ref().ok_or(OrderError::FilterOff)?.lift(source)?)
+        let filter = self.filter.as_ref().ok_or(OrderError::FilterOff)?;
+        let mut trusted = lock(&self.trusted);
+        trusted.clear();
+        Ok(filter.lift(source)?)
     }
 
     /// Lifts every verdict on addresses and prefixes within a network, and says how many were in force.

@@ -349,6 +349,27 @@ impl Lab {
         Agent::new(&self.plan.agent, &self.files.socket())
     }
 
+    /// Announces an order to the filter's keeper as a user, and gives what that says.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn announce(&self, user: u32, order: &str) -> Result<String> {
+        const CALL: &str = "$s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!; print $s \"$ARGV[1]\\n\"; \
+                            print scalar <$s>";
+        Run::new("setpriv")
+            .args([&format!("--reuid={user}"), &format!("--regid={user}")])
+            .args([
+                "--clear-groups",
+                "/usr/bin/perl",
+                "-MIO::Socket::UNIX",
+                "-e",
+                CALL,
+            ])
+            .arg(self.files.socket().with_extension("keeper"))
+            .arg(order)
+            .success()
+    }
+
     /// Runs a command of the agent on the edge host with a configuration, to its end.
     ///
     /// # Errors

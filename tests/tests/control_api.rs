@@ -233,10 +233,8 @@ fn a_user_without_a_role_gets_nothing(lab: &mut Lab) -> Result<()> {
 }
 
 fn a_writer_gives_orders_until_a_reload_takes_that_back(lab: &mut Lab) -> Result<()> {
-    let add = |lab: &Lab| {
-        let order = r#"{"cidr":"192.0.2.0/24","name":"by a writer","kind":"system"}"#;
-        curl(lab, Some(WRITER), &["http://x/v1/sources", "--json", order])
-    };
+    let order = r#"{"cidr":"192.0.2.0/24","name":"by a writer","kind":"system"}"#;
+    let add = |lab: &Lab| curl(lab, Some(WRITER), &["http://x/v1/sources", "--json", order]);
     let remove = |lab: &Lab| {
         curl(
             lab,
@@ -247,6 +245,14 @@ fn a_writer_gives_orders_until_a_reload_takes_that_back(lab: &mut Lab) -> Result
     // The writer is not of the group, so the kernel has to let him in.
     let socket = lab.files().socket();
     fs::set_permissions(&socket, Permissions::from_mode(0o666))?;
+    // What widens the allowlist is announced to the filter's keeper first, as `spinegate` does by itself.
+    let (status, body) = add(lab)?;
+    ensure!(
+        status == 409 && body.to_string().contains("announced"),
+        "{status} {body}"
+    );
+    let announced = format!(r#"{{"order":"sources_add",{}"#, &order[1..]);
+    lab.announce(WRITER.uid, &announced)?;
     let (status, body) = add(lab)?;
     ensure!(status == 200, "{status} {body}");
     ensure!(lab.agent().order(&["sources", "list"])?.contains("by a writer"));

@@ -9,6 +9,7 @@ mod host;
 mod lab;
 mod setup;
 mod test;
+mod threats;
 mod vm;
 
 use std::process::ExitCode;
@@ -46,7 +47,7 @@ enum Verb {
         /// What to do with it.
         action: lab::Action,
     },
-    /// Format, lints, unit tests, packet tables, lab suites, the filter on kernel 6.1, conformance.
+    /// Format, lints, unit tests, packet tables, lab suites, the filter on kernel 6.1, conformance, threat model.
     Test {
         /// Succeed though tests were skipped.
         #[arg(long)]

@@ -13,7 +13,7 @@ pub(crate) use self::report::Report;
 use crate::{
     build,
     command::{Ended, bounded},
-    conformance, host, vm,
+    conformance, host, threats, vm,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -46,6 +46,7 @@ pub(crate) fn run(allow_skips: bool) -> Result<ExitCode> {
     suite(&mut report, "spinegate-tests", &["--test-threads=1"]);
     guest(&mut report);
     conformance::check(&mut report);
+    threats::check(&mut report);
     println!("\nall steps in {:.0} s", begun.elapsed().as_secs_f64());
     Ok(report.close(allow_skips))
 }

@@ -56,7 +56,8 @@ fn without_agent(place: &Place) -> Result<Exit, Failure> {
 fn name_others(loaded: &Loaded) -> Result<(), Failure> {
     for (interface, program, name) in filter::foreign(&loaded.config.filter) {
         output::line(&format!(
-            "the XDP slot of {interface} is held by program {program} {name:?}, which is not Spinegate's"
+            "the XDP slot of {interface} is held by {}, which is not Spinegate's",
+            filter::titled(program, &name)
         ))?;
     }
     Ok(())

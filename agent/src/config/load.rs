@@ -16,9 +16,9 @@ use std::{
 
 use super::{
     Audit, Config, Control, Diagnostic, Document, Durability, Filter, FilterMode, GuardedService, Listen,
-    Metrics, OnFailure, Problem, Scope, Service, ServiceProtocol,
+    Metrics, OnFailure, Problem, Run, Scope, Service, ServiceProtocol,
     reader::{Example, Report, Section},
-    values,
+    values::{self, Fault},
 };
 
 /// Where the operator's socket is unless the configuration says otherwise.
@@ -75,6 +75,7 @@ fn from_document(source: Document) -> Result<Loaded, Vec<Diagnostic>> {
 
 fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
     let mut root = report.root();
+    let run = run(root.section("run"));
     let filter = filter::read(root.section("filter"), folder);
     let listen = listen(root.section("listen"));
     let tls = tls::read(root.section("tls"), folder);
@@ -98,6 +99,7 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
         warn_of_unguarded(report, &listen.addresses, &filter);
     }
     Some(Config {
+        run: run?,
         filter,
         listen,
         tls: tls?,
@@ -108,6 +110,20 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
         control: control?,
         metrics: metrics?,
         audit: audit?,
+    })
+}
+
+fn run(mut section: Section<'_>) -> Option<Run> {
+    let user = section.optional("user", values::user);
+    let group = section.optional("group", values::group);
+    if matches!((&user, &group), (Some(None), Some(Some(_)))) {
+        let fault = Fault::new("has no user that it is the group of", "add `user` to [run]");
+        section.fault("group", fault);
+    }
+    section.finish();
+    Some(Run {
+        user: user?,
+        group: group?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -19,6 +19,8 @@ use crate::{
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// `[run]`
+    pub run: Run,
     /// `[filter]`
     pub filter: Filter,
     /// `[listen]`
@@ -39,6 +41,68 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[audit]`
     pub audit: Audit,
+}
+
+impl Config {
+    /// The files that it names, and folders of such, for the agent to read.
+    #[must_use]
+    pub fn files(&self) -> Vec<&Path> {
+        let client = &self.tls.client;
+        let registry = &self.registry;
+        let mut files: Vec<&Path> = vec![&self.tls.certificate, &self.tls.private_key];
+        let mut lists = vec![
+            &self.filter.source_lists,
+            &client.roots,
+            &client.issuers,
+            &client.crls,
+        ];
+        let mut ends = vec![&self.gateway.upstream_tls];
+        let mut single = vec![&registry.file];
+        if let Some(ldap) = &registry.ldap {
+            ends.push(&ldap.tls);
+            single.push(&ldap.password_file);
+        }
+        if let Some(sds) = &registry.sds {
+            ends.push(&sds.tls);
+            single.push(&sds.apikey_file);
+            lists.push(&sds.bundles);
+        }
+        for end in ends {
+            lists.push(&end.ca);
+            single.extend([&end.certificate, &end.private_key]);
+        }
+        files.extend(lists.into_iter().flatten().map(PathBuf::as_path));
+        files.extend(single.into_iter().filter_map(|path| path.as_deref()));
+        files
+    }
+
+    /// The folders that the part which serves the network writes to.
+    #[must_use]
+    pub fn folders(&self) -> Vec<&Path> {
+        let mut folders = vec![folder_of(&self.audit.file), folder_of(&self.audit.key)];
+        if self.registry.ldap.is_some() || self.registry.sds.is_some() {
+            folders.push(&self.registry.state_dir);
+        }
+        if self.tls.client.fetch.is_on() {
+            folders.push(&self.tls.client.fetch.folder);
+        }
+        folders
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// `[run]`: as whom the agent serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The user that the part which serves the network becomes. Default the one who starts it.
+    pub user: Option<u32>,
+    /// Its group. Default the user's.
+    pub group: Option<u32>,
 }
 
 /// `[filter]`: what the XDP program does.
@@ -74,6 +138,8 @@ pub struct Filter {
     pub failsafes: Vec<Failsafe>,
     /// `[[filter.source]]` and what `[[filter.source_list]]` names.
     pub sources: Vec<Source>,
+    /// The files of `[[filter.source_list]]`.
+    pub source_lists: Vec<PathBuf>,
 }
 
 impl Default for Filter {
@@ -95,6 +161,7 @@ impl Default for Filter {
             services: Vec::new(),
             failsafes: Vec::new(),
             sources: Vec::new(),
+            source_lists: Vec::new(),
         }
     }
 }

@@ -37,7 +37,7 @@ pub enum Owner {
     Other {
         /// Its id.
         program: u32,
-        /// Its name; empty if it has none.
+        /// Its name; empty if it has none, or only root may ask for it.
         name: String,
     },
     /// Nobody.
@@ -131,7 +131,18 @@ fn is_ours(object: &mut Object, program: u32) -> bool {
         .is_ok_and(|ours| ours.info().is_ok_and(|info| info.id() == program))
 }
 
-/// The name of a loaded program; empty if it has none, or is gone.
+/// A program in an operator's words.
+#[must_use]
+pub fn titled(program: u32, name: &str) -> String {
+    if name.is_empty() {
+        format!("program {program}")
+    } else {
+        format!("program {program} {name:?}")
+    }
+}
+
+/// The name of a loaded program; empty if it has none, is gone, or may not be asked for: that takes CAP_SYS_ADMIN, which
+/// the keeper has not.
 fn program_name(id: u32) -> String {
     aya::programs::loaded_programs()
         .filter_map(Result::ok)

@@ -57,15 +57,16 @@ pub enum FilterError {
     },
     /// Another program holds the interface's XDP slot.
     #[error(
-        "interface {name} already has another XDP program (id {program}, {program_name:?}): see it with `bpftool prog show id \
-         {program}`, take it away with `ip link set dev {name} xdp off`, and start again"
+        "interface {name} already has another XDP program ({named}): see it with `bpftool prog show id \
+         {program}`, take it away with `ip link set dev {name} xdp off`, and start again",
+        named = super::attachment::titled(*program, program_name)
     )]
     Occupied {
         /// The interface.
         name: String,
         /// The other program's id.
         program: u32,
-        /// Its name.
+        /// Its name, if it has one and it may be asked for.
         program_name: String,
     },
     /// A newer agent's maps are pinned.

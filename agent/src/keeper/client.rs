@@ -8,7 +8,7 @@ use std::{
         unix::{net::UnixStream, process::CommandExt as _},
     },
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, SystemTime},
@@ -40,8 +40,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub struct Keeper {
     stream: Mutex<UnixStream>,
     pid: u32,
+    /// Until somebody [watches](Keeper::watch) it.
+    child: Mutex<Option<Child>>,
     gone: CancellationToken,
-    ended: Mutex<mpsc::Receiver<()>>,
+    ended: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 impl Keeper {
@@ -74,25 +76,15 @@ impl Keeper {
         ] {
             command.env_remove(name);
         }
-        let mut child = command.spawn().map_err(failed)?;
+        let child = command.spawn().map_err(failed)?;
         drop(command);
         let pid = child.id();
-        let gone = CancellationToken::new();
-        let (end, ended) = mpsc::channel();
-        let noticed = gone.clone();
-        thread::Builder::new()
-            .name("keeper-watch".to_owned())
-            .spawn(move || {
-                let _ = child.wait();
-                noticed.cancel();
-                let _ = end.send(());
-            })
-            .map_err(failed)?;
         let keeper = Self {
             stream: Mutex::new(ours),
             pid,
-            gone,
-            ended: Mutex::new(ended),
+            child: Mutex::new(Some(child)),
+            gone: CancellationToken::new(),
+            ended: Mutex::new(None),
         };
         keeper.ask::<()>(&Call::Hello { version: VERSION })?;
         Ok(keeper)
@@ -102,6 +94,27 @@ impl Keeper {
     #[must_use]
     pub const fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Begins to wait for its end, on a thread: not before the worker is in its sandbox.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn watch(&self) -> io::Result<()> {
+        let Some(mut child) = lock(&self.child).take() else {
+            return Ok(());
+        };
+        let (end, ended) = mpsc::channel();
+        *lock(&self.ended) = Some(ended);
+        let noticed = self.gone.clone();
+        thread::Builder::new()
+            .name("keeper-watch".to_owned())
+            .spawn(move || {
+                let _ = child.wait();
+                noticed.cancel();
+                let _ = end.send(());
+            })?;
+        Ok(())
     }
 
     /// Returns when it has ended.
@@ -331,8 +344,12 @@ impl Drop for Keeper {
         let stream = self.stream.get_mut().unwrap_or_else(PoisonError::into_inner);
         // It may have gone already.
         let _ = stream.shutdown(Shutdown::Both);
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = ended.recv_timeout(FAREWELL);
+        if let Some(ended) = lock(&self.ended).take() {
+            let _ = ended.recv_timeout(FAREWELL);
+        }
+        if let Some(mut child) = lock(&self.child).take() {
+            let _ = child.wait();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use spinegate_common::{VerdictKind, VerdictOrigin};
 
 use super::{
     fingerprint::fingerprint,
+    orders::{Operators, Orders},
     protocol::{DROPS, Dropped, Figures, Interfaces, KeeperError},
 };
 use crate::{
@@ -28,6 +29,7 @@ pub(super) struct Office {
     filter: Option<Filter>,
     events: Option<Events>,
     trial: Option<Trial>,
+    orders: Option<Orders>,
 }
 
 /// A policy that the keeper has read in the files itself.
@@ -51,7 +53,13 @@ impl Office {
             filter: None,
             events: None,
             trial: None,
+            orders: None,
         }
+    }
+
+    /// Where operators announce orders.
+    pub(super) const fn orders(&mut self) -> Option<&mut Orders> {
+        self.orders.as_mut()
     }
 
     /// Whether there is a filter now.
@@ -69,6 +77,14 @@ impl Office {
             }
             self.filter = Some(filter);
         }
+        let control = &policy.config.control.socket;
+        let orders = Orders::bind(control, Operators::of(&policy.config)).map_err(|error| {
+            KeeperError::Refused(format!(
+                "the keeper's socket beside {} can't be made: {error}; its folder must be of the user that starts the agent",
+                control.display()
+            ))
+        })?;
+        self.orders = Some(orders);
         self.policy = Some(policy);
         Ok(self.filter.is_some())
     }
@@ -107,6 +123,9 @@ impl Office {
         if let Some(filter) = &mut self.filter {
             filter.apply(is, &policy.sources.all())?;
         }
+        if let Some(orders) = &mut self.orders {
+            orders.heed(Operators::of(&policy.config));
+        }
         let before = self.policy.replace(policy);
         // A second trial still goes back to what was in force before the first.
         self.trial = match (self.trial.take(), trial_until, before) {
@@ -140,6 +159,9 @@ impl Office {
         };
         let settings = before.config.filter.clone();
         let sources = before.sources.all();
+        if let Some(orders) = &mut self.orders {
+            orders.heed(Operators::of(&before.config));
+        }
         self.policy = Some(before);
         let Some(filter) = &mut self.filter else {
             return Ok(());
@@ -150,6 +172,21 @@ impl Office {
             filter.attach(&settings)?;
         }
         Ok(())
+    }
+
+    /// Adds a source that an operator has announced.
+    pub(super) fn add_source(&mut self, source: Source) -> Result<(), KeeperError> {
+        if !self
+            .orders
+            .as_mut()
+            .is_some_and(|orders| orders.take_addition(&source))
+        {
+            return Err(unannounced(
+                &format!("that {} comes to the allowlist", source.cidr),
+                "sources add",
+            ));
+        }
+        self.change_sources(|sources| sources.with(source))
     }
 
     /// Changes the operators' entries of the allowlist: in the file, then in the filter. If the filter refuses, the file
@@ -184,7 +221,11 @@ impl Office {
         Ok(())
     }
 
+    /// Takes the filter off if an operator has announced it.
     pub(super) fn detach(&mut self) -> Result<Vec<String>, KeeperError> {
+        if !self.orders.as_mut().is_some_and(Orders::take_detach) {
+            return Err(unannounced("that the filter is taken off", "detach"));
+        }
         let (filter, config) = self.filter_with_config()?;
         Ok(filter.detach(&config.filter)?)
     }
@@ -292,4 +333,11 @@ impl Office {
             _ => Err(KeeperError::Off),
         }
     }
+}
+
+fn unannounced(what: &str, command: &str) -> KeeperError {
+    tracing::error!("the worker asks {what}, and no operator has announced it");
+    KeeperError::Refused(format!(
+        "no operator has announced to the filter's keeper {what}: give the order with `spinegate {command}`, which does"
+    ))
 }

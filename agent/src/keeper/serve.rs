@@ -7,10 +7,17 @@ use std::{
 };
 
 use nix::sys::signal::{SigSet, Signal};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 use serde::Serialize;
+
+use crate::sandbox;
 
 use super::{
     office::Office,
+    orders::Orders,
     protocol::{Call, KeeperError, MAX_ANSWER, MAX_CALL, VERSION},
     wire,
 };
@@ -26,10 +33,19 @@ pub fn serve(config: &Path) -> io::Result<()> {
         signals.add(signal);
     }
     signals.thread_block()?;
+    // Its file has this name, where a name of its own tells it from the worker.
+    rustix::thread::set_name(c"spinegate-keep")?;
+    sandbox::enter_keeper().map_err(io::Error::other)?;
     let stdin = io::stdin().as_fd().try_clone_to_owned()?;
     let mut worker = UnixStream::from(stdin);
     let mut office = Office::new(config.to_owned());
-    while let Some(call) = wire::receive(&mut worker, MAX_CALL)? {
+    loop {
+        if !worker_calls(&worker, office.orders())? {
+            continue;
+        }
+        let Some(call) = wire::receive(&mut worker, MAX_CALL)? else {
+            return Ok(());
+        };
         match wire::parse(&call) {
             Ok(call) => perform(&mut office, call, &mut worker)?,
             Err(error) => {
@@ -38,7 +54,26 @@ pub fn serve(config: &Path) -> io::Result<()> {
             }
         }
     }
-    Ok(())
+}
+
+/// Waits for the worker, or for an operator, who is heard. Whether the worker has called.
+fn worker_calls(worker: &UnixStream, orders: Option<&mut Orders>) -> io::Result<bool> {
+    let mut waiting = vec![PollFd::new(worker, PollFlags::IN)];
+    waiting.extend(orders.as_deref().map(|orders| PollFd::new(orders, PollFlags::IN)));
+    match poll(&mut waiting, None) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    let ready: Vec<bool> = waiting.iter().map(|one| !one.revents().is_empty()).collect();
+    // First who announces: what he gives to the worker next is behind it.
+    if ready.get(1) == Some(&true)
+        && let Some(orders) = orders
+    {
+        orders.hear();
+        return Ok(false);
+    }
+    Ok(ready.first() == Some(&true))
 }
 
 fn perform(office: &mut Office, call: Call, worker: &mut UnixStream) -> io::Result<()> {
@@ -54,10 +89,7 @@ fn perform(office: &mut Office, call: Call, worker: &mut UnixStream) -> io::Resu
             answer(worker, &Ok(()))
         }
         Call::GoBack => answer(worker, &office.go_back()),
-        Call::AddSource(entry) => answer(
-            worker,
-            &office.change_sources(|sources| sources.with(entry.into())),
-        ),
+        Call::AddSource(entry) => answer(worker, &office.add_source(entry.into())),
         Call::RemoveSource { cidr } => {
             answer(worker, &office.change_sources(|sources| sources.without(cidr)))
         }

@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Agent, reload::internal};
+use super::{Agent, reload::refused};
 use crate::{
     audit::Decision,
     control::{Failure, FailureKind, InterfaceStatus},
-    filter::Owner,
+    filter::{Owner, titled},
     keeper::Interfaces,
     verdict::OrderError,
 };
@@ -69,8 +69,9 @@ impl Agent {
                 }
                 Owner::Gone => format!("interface {name} is gone: the filter attaches to it when it is back"),
                 Owner::Other { program, name: title } => format!(
-                    "interface {name} is not guarded: program {program} {title:?} holds its XDP slot; take it away with `ip \
-                     link set dev {name} xdp off`, then the filter attaches by itself"
+                    "interface {name} is not guarded: {} holds its XDP slot; take it away with `ip link set dev {name} xdp \
+                     off`, then the filter attaches by itself",
+                    titled(program, &title)
                 ),
                 Owner::Nobody => match &failure {
                     Some(error) => format!("interface {name} is not guarded: {error}"),
@@ -116,7 +117,7 @@ impl Agent {
     /// Takes the filter off its interfaces until an operator puts it back, or the agent starts again.
     pub(super) fn detach(&self) -> Result<String, Failure> {
         let filter = self.filter.as_ref().ok_or_else(off)?;
-        let names = filter.detach().map_err(|error| internal(&error))?;
+        let names = filter.detach().map_err(|error| refused(&error))?;
         if names.is_empty() {
             return Err(Failure::new(
                 FailureKind::NotFound,
@@ -166,7 +167,7 @@ pub(super) fn status(found: &Interfaces) -> Vec<InterfaceStatus> {
                 program_id: attached.map_or(0, |attachment| attachment.program),
                 owner: match owner {
                     Owner::Spinegate => "spinegate".to_owned(),
-                    Owner::Other { program, name } => format!("program {program} {name:?}"),
+                    Owner::Other { program, name } => titled(*program, name),
                     Owner::Nobody => "nothing".to_owned(),
                     Owner::Gone => "gone".to_owned(),
                 },

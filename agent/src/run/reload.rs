@@ -2,6 +2,7 @@
 //! operator wants that.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,11 +12,12 @@ use ipnet::IpNet;
 use super::{Agent, Parts, lock, lockout};
 use crate::{
     audit::Decision,
-    config::{self, Config, FilterMode, Source},
+    config::{self, Config, FilterMode, Problem, Source},
     control::{Failure, FailureKind, Guard},
     directory::Order,
     gateway::Policy,
     keeper::{Keeper, KeeperError},
+    sandbox::Reach,
     sources::{Sources, SourcesError},
     tls,
 };
@@ -94,9 +96,12 @@ impl Agent {
     ) -> Result<String, Failure> {
         let mut sources = self.sources.lock().await;
         self.must_be_in_office()?;
-        let file = self.source.clone();
+        let (file, reach) = (self.source.clone(), self.reach.clone());
         let loading = tokio::task::spawn_blocking(move || {
             let loaded = config::load(&file)?;
+            if let Some(place) = reach.lacks(&Reach::of(&loaded.config, &file)) {
+                return Err(vec![loaded.source.diagnose(&beyond(&place))]);
+            }
             let parts =
                 Parts::load(&loaded.config).map_err(|problems| loaded.source.diagnose_all(&problems))?;
             Ok((loaded, parts))
@@ -277,8 +282,18 @@ impl Agent {
         acting
             .await
             .map_err(|error| internal(&error))?
-            .map_err(|error| internal(&error))
+            .map_err(|error| refused(&error))
     }
+}
+
+/// The sandbox was made at the start, and can only become narrower.
+fn beyond(place: &Path) -> Problem {
+    let message = format!(
+        "{} is none of the places that the agent reaches since its start",
+        place.display()
+    );
+    let mend = "restart the agent, the filter stays in force meanwhile; or keep to the folders that the configuration named then";
+    Problem::new("run", message, mend)
 }
 
 async fn check_lockout(
@@ -300,6 +315,7 @@ async fn check_lockout(
 /// What a process can't change about itself while it serves.
 fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
     let changed = [
+        ("run", old.run != new.run),
         ("filter.pin_dir", old.filter.pin_dir != new.filter.pin_dir),
         (
             "filter.mode",
@@ -347,6 +363,16 @@ fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
     let message = format!("{} can't be changed while the agent runs", keys.join(", "));
     let mend = "nothing was changed: restart the agent, the filter stays in force meanwhile";
     Err(Failure::new(FailureKind::Refused, message, mend))
+}
+
+/// What the keeper says no to.
+pub(super) fn refused(error: &KeeperError) -> Failure {
+    match error {
+        KeeperError::Refused(message) => {
+            Failure::new(FailureKind::Refused, message.clone(), "nothing was changed")
+        }
+        _ => internal(error),
+    }
 }
 
 pub(super) fn internal(error: &dyn std::fmt::Display) -> Failure {

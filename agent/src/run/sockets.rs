@@ -78,13 +78,14 @@ impl Bound {
         }
     }
 
-    /// Every socket that the configuration asks for, ready to accept, and a second descriptor of each for a successor.
+    /// Every socket that the configuration asks for, and a second descriptor of each for a successor. Needs no runtime: who
+    /// has one may not bind any more.
     pub(super) fn complete(mut self, config: &Config) -> Result<Sockets, RunError> {
         let mut spare = Vec::new();
-        let mut ready = |socket: BlockingListener| -> io::Result<TcpListener> {
+        let mut ready = |socket: BlockingListener| -> io::Result<BlockingListener> {
             spare.push(socket.as_fd().try_clone_to_owned()?);
             socket.set_nonblocking(true)?;
-            TcpListener::from_std(socket)
+            Ok(socket)
         };
         let mut listeners = Vec::new();
         for address in &config.listen.addresses {
@@ -106,10 +107,21 @@ impl Bound {
 /// What the agent listens on.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    pub(super) listeners: Vec<TcpListener>,
-    pub(super) metrics: Option<TcpListener>,
+    listeners: Vec<BlockingListener>,
+    metrics: Option<BlockingListener>,
     /// For a successor. As long as one of these is open its port is listened on, whether or not anybody accepts.
     pub(super) spare: Vec<OwnedFd>,
+}
+
+impl Sockets {
+    /// The sockets for requests and the one for metrics, ready to accept.
+    pub(super) fn open(self) -> io::Result<(Vec<TcpListener>, Option<TcpListener>)> {
+        let listeners = self.listeners.into_iter().map(TcpListener::from_std);
+        Ok((
+            listeners.collect::<Result<_, _>>()?,
+            self.metrics.map(TcpListener::from_std).transpose()?,
+        ))
+    }
 }
 
 fn shown(addresses: &[SocketAddr]) -> String {

@@ -1,6 +1,11 @@
 //! `[filter]`
 
-use std::{collections::HashMap, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use spinegate_common::policy::{FAILSAFES, GROUP_DESTINATIONS, service as number};
 
@@ -50,7 +55,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Filter> {
     let handshake = handshake(section.section("handshake"));
     let services = services(&mut section);
     let failsafes = failsafes(&mut section);
-    let sources = sources(&mut section, folder);
+    let (sources, source_lists) = sources(&mut section, folder).unzip();
     section.finish();
 
     let mut control_plane_ports = control_plane_ports?;
@@ -73,6 +78,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Filter> {
         services: services?,
         failsafes: failsafes?,
         sources: sources?,
+        source_lists: source_lists?,
     })
 }
 
@@ -180,7 +186,7 @@ fn failsafes(section: &mut Section<'_>) -> Option<Vec<Failsafe>> {
     failsafes
 }
 
-fn sources(section: &mut Section<'_>, folder: &Path) -> Option<Vec<Source>> {
+fn sources(section: &mut Section<'_>, folder: &Path) -> Option<(Vec<Source>, Vec<PathBuf>)> {
     let kinds = &[("proxy", SourceKind::Proxy), ("system", SourceKind::System)];
     let mut sources = Some(Vec::new());
     let mut cidrs = HashMap::new();
@@ -227,9 +233,9 @@ fn sources(section: &mut Section<'_>, folder: &Path) -> Option<Vec<Source>> {
         entry.finish();
     }
     let mut listed = Vec::new();
-    source_list::read(section, folder, &mut cidrs, &mut listed)?;
+    let files = source_list::read(section, folder, &mut cidrs, &mut listed)?;
     sources.map(|mut sources| {
         sources.extend(listed);
-        sources
+        (sources, files)
     })
 }

@@ -1,6 +1,11 @@
 //! `[[filter.source_list]]`: sources from a file of networks, one a line.
 
-use std::{collections::HashMap, fs, net::IpAddr, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
 
@@ -13,15 +18,15 @@ use crate::config::{
 /// Faults of one file that are told one by one.
 const FAULTS_MAX: usize = 20;
 
-/// Adds the sources of all lists. `known` are the networks that have entries already, each with the entry's name.
+/// Adds the sources of all lists, and gives their files. `known` are the networks that have entries already, each with the entry's name.
 pub(super) fn read(
     section: &mut Section<'_>,
     folder: &Path,
     known: &mut HashMap<IpNet, String>,
     sources: &mut Vec<Source>,
-) -> Option<()> {
+) -> Option<Vec<PathBuf>> {
     let kinds = &[("proxy", SourceKind::Proxy), ("system", SourceKind::System)];
-    let mut sound = Some(());
+    let mut sound = Some(Vec::new());
     for mut entry in section.sections("source_list") {
         let file = entry.required("file", Example("\"networks.txt\""), values::path(folder));
         let name = entry.required("name", Example("\"partners\""), values::source_name);
@@ -33,11 +38,14 @@ pub(super) fn read(
             continue;
         };
         match networks(&file, known) {
-            Ok(networks) => sources.extend(networks.into_iter().map(|cidr| Source {
-                kind,
-                services: services.clone(),
-                ..Source::new(cidr, name.as_str())
-            })),
+            Ok(networks) => {
+                sources.extend(networks.into_iter().map(|cidr| Source {
+                    kind,
+                    services: services.clone(),
+                    ..Source::new(cidr, name.as_str())
+                }));
+                sound.iter_mut().for_each(|files| files.push(file.clone()));
+            }
             Err(faults) => {
                 for fault in faults {
                     entry.fault("file", fault);
