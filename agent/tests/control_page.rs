@@ -1,4 +1,9 @@
 //! `docs/control-api.md` has every resource, failure and limit of the API, and can't differ from the code.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects by panicking; clippy spares only the bodies of test functions"
+)]
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 

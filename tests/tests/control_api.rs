@@ -42,7 +42,7 @@ const READER: User = User {
 };
 const WRITER: User = User {
     uid: 54_302,
-    group: None,
+    group: Some(READERS),
 };
 const STRANGER: User = User {
     uid: 54_303,
@@ -94,7 +94,7 @@ fn curl_asks_and_gives_orders(lab: &mut Lab) -> Result<()> {
     );
     let order = r#"{"source":"192.0.2.7","kind":"deny","ttl":600}"#;
     let (status, body) = root(&["http://x/v1/verdicts", "--json", order])?;
-    ensure!(status == 200 && body["done"].is_string(), "{status} {body}");
+    ensure!(status == 200 && at(&body, "/done").is_string(), "{status} {body}");
     ensure!(lab.agent().verdict_on("192.0.2.7")?.is_some());
     let lift = ["-X", "DELETE", "http://x/v1/verdicts?source=192.0.2.7"];
     ensure!(root(&lift)?.0 == 200);
@@ -113,7 +113,7 @@ fn curl_asks_and_gives_orders(lab: &mut Lab) -> Result<()> {
         "{status} {body}"
     );
     let (status, body) = root(&["http://x/v1"])?;
-    let routes = body["routes"].as_array().context("no routes")?;
+    let routes = at(&body, "/routes").as_array().context("no routes")?;
     ensure!(status == 200 && routes.len() > 20, "{status} {body}");
     let (status, body) = root(&["-X", "POST", "http://x/v1/reload"])?;
     ensure!(status == 200, "{status} {body}");
@@ -242,9 +242,6 @@ fn a_writer_gives_orders_until_a_reload_takes_that_back(lab: &mut Lab) -> Result
             &["-X", "DELETE", "http://x/v1/sources?cidr=192.0.2.0/24"],
         )
     };
-    // The writer is not of the group, so the kernel has to let him in.
-    let socket = lab.files().socket();
-    fs::set_permissions(&socket, Permissions::from_mode(0o666))?;
     // What widens the allowlist is announced to the filter's keeper first, as `spinegate` does by itself.
     let (status, body) = add(lab)?;
     ensure!(
@@ -265,7 +262,6 @@ fn a_writer_gives_orders_until_a_reload_takes_that_back(lab: &mut Lab) -> Result
     lab.agent().order(&["reload"])?;
     let (status, body) = remove(lab)?;
     ensure!(status == 404, "{status} {body}");
-    fs::set_permissions(&socket, Permissions::from_mode(0o660))?;
     Ok(())
 }
 
@@ -440,12 +436,28 @@ fn what_is_malformed_too_large_or_slow_is_cut_off(lab: &mut Lab) -> Result<()> {
         let socket = socket.clone();
         thread::spawn(move || drip(&socket, bytes))
     });
+    let deaf = thread::spawn(move || ask_and_never_read(&socket));
     lab.agent().order(&["status"])?;
-    for caller in slow {
+    for caller in slow.into_iter().chain([deaf]) {
         caller.join().map_err(|_| anyhow!("a caller panicked"))??;
     }
     ensure!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     Ok(())
+}
+
+/// Asks, and asks again, until it is cut off.
+fn ask_and_never_read(socket: &Path) -> Result<()> {
+    let mut caller = UnixStream::connect(socket)?;
+    caller.set_write_timeout(Some(Duration::from_secs(25)))?;
+    loop {
+        match caller.write_all(b"GET /v1/stats HTTP/1.1\r\nhost: x\r\n\r\n") {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(anyhow!("whoever never reads is waited for"));
+            }
+            Err(_) => return Ok(()),
+        }
+    }
 }
 
 /// Sends a beginning and then a byte every half second, until it is cut off.
@@ -497,11 +509,22 @@ fn a_command_from_before_http_is_told_what_to_use(lab: &mut Lab) -> Result<()> {
 fn readers_do_not_keep_an_operator_out(lab: &mut Lab) -> Result<()> {
     let follow = |path: &str| -> Result<Child> {
         let url = format!("http://x/v1/{path}?last=0&follow=true");
-        let child = run_curl(lab, Some(READER), &[&url])
+        let run = run_curl(lab, Some(READER), &["-D-", &url]);
+        let mut child = run
             .command()
-            .stdout(Stdio::null())
-            .spawn();
-        child.context("can't start curl")
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("can't start curl")?;
+        // It has its place before the next one asks for one.
+        let mut status = [0; 12];
+        let out = child.stdout.as_mut().context("curl has no output")?;
+        out.read_exact(&mut status)?;
+        ensure!(
+            &status == b"HTTP/1.1 200",
+            "{:?}",
+            String::from_utf8_lossy(&status)
+        );
+        Ok(child)
     };
     let mut followers = Vec::new();
     let crowded = (|| {

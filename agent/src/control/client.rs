@@ -30,7 +30,9 @@ pub enum ClientError {
     #[error("the agent is not running; start it with `spinegate run`")]
     NotRunning,
     /// The socket is not for this user.
-    #[error("{socket} may not be opened by this user; run the command as root, or as the agent's own user")]
+    #[error(
+        "{socket} may not be opened by this user; run the command as root, or as a member of `control.group`"
+    )]
     Denied {
         /// The socket.
         socket: PathBuf,
