@@ -354,7 +354,7 @@ impl Lab {
     /// # Errors
     /// Nobody listens there.
     pub fn announce(&self, user: u32, order: &str) -> Result<String> {
-        const CALL: &str = "$s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!; print $s \"$ARGV[1]\\n\"; \
+        const CALL: &str = "$SIG{PIPE} = q(IGNORE); $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!; print $s \"$ARGV[1]\\n\"; \
                             print scalar <$s>";
         Run::new("setpriv")
             .args([&format!("--reuid={user}"), &format!("--regid={user}")])

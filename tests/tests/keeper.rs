@@ -53,6 +53,7 @@ fn main() -> ExitCode {
             a_reload_that_reaches_beyond_the_sandbox_is_refused_with_the_mend,
             a_successor_takes_over_with_a_keeper_of_its_own,
             a_file_that_the_workers_user_may_not_read_is_named_with_the_mend,
+            a_configuration_that_the_worker_could_write_is_refused,
         ],
     }
     .run()
@@ -246,7 +247,7 @@ fn a_keeper_that_is_killed_ends_the_agent_loudly_and_takes_nothing_with_it(lab: 
 fn a_kill_in_the_midst_of_a_policys_swap_opens_no_gate(lab: &mut Lab) -> Result<()> {
     let list = lab.files().folder().join("networks.txt");
     let networks = |third: u8| -> String {
-        let hosts = (0..=u8::MAX).flat_map(|b| (0..64_u8).map(move |c| (b, c)));
+        let hosts = (0..=u8::MAX).flat_map(|b| (0..32_u8).map(move |c| (b, c)));
         hosts.map(|(b, c)| format!("172.{third}.{b}.{c}\n")).collect()
     };
     fs::write(&list, networks(16))?;
@@ -258,7 +259,7 @@ fn a_kill_in_the_midst_of_a_policys_swap_opens_no_gate(lab: &mut Lab) -> Result<
         entry.insert("file".to_owned(), list.display().to_string().into());
         filter(table).insert("source_list".to_owned(), vec![entry].into());
     })?;
-    for (round, wait) in [5, 40, 90, 160].into_iter().enumerate() {
+    for (round, wait) in [10, 60, 150].into_iter().enumerate() {
         fs::write(&list, networks(17 + u8::try_from(round)?))?;
         let (_, keeper) = processes(lab)?;
         let agent = lab.agent();
@@ -331,6 +332,24 @@ fn a_file_that_the_workers_user_may_not_read_is_named_with_the_mend(lab: &mut La
     }
     silent(lab)?;
     lab.start_agent()?;
+    serves(lab)
+}
+
+fn a_configuration_that_the_worker_could_write_is_refused(lab: &mut Lab) -> Result<()> {
+    let files = [lab.files().config(), lab.files().sources()];
+    for file in files.iter().filter(|file| file.exists()) {
+        chown(file, Some(WORKER), None)?;
+        let finished = lab.agent().output(&["reload"])?;
+        chown(file, Some(0), None)?;
+        ensure!(
+            finished.code == Some(REFUSED)
+                && finished.said().contains(&file.display().to_string())
+                && finished.said().contains("chown root"),
+            "{}",
+            finished.said()
+        );
+    }
+    lab.agent().order(&["reload"])?;
     serves(lab)
 }
 

@@ -1,11 +1,14 @@
 //! What the keeper does for the worker, and what it does not, whoever asks through it.
 
 use std::{
-    path::PathBuf,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use ipnet::IpNet;
+use nix::unistd::geteuid;
 use spinegate_common::{VerdictKind, VerdictOrigin};
 
 use super::{
@@ -96,6 +99,7 @@ impl Office {
             KeeperError::Refused(lines.join("\n"))
         })?;
         let config = loaded.config;
+        out_of_reach(&self.file, &config)?;
         let sources = Sources::load(config.filter.sources.clone(), &config.filter.sources_file)
             .map_err(KeeperError::refused)?;
         if fingerprint(&config.filter, &sources.all()) != expected {
@@ -333,6 +337,32 @@ impl Office {
             _ => Err(KeeperError::Off),
         }
     }
+}
+
+/// Fails if the worker's user could write what the keeper reads: then it would not be the operator who says what is in force.
+fn out_of_reach(file: &Path, config: &Config) -> Result<(), KeeperError> {
+    let Some(worker) = config.run.user.filter(|worker| *worker != geteuid().as_raw()) else {
+        return Ok(());
+    };
+    let settings = &config.filter;
+    let files = [file, &settings.sources_file].into_iter();
+    for path in files.chain(settings.source_lists.iter().map(PathBuf::as_path)) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        for path in [path, folder.unwrap_or(Path::new("."))] {
+            let Ok(found) = fs::metadata(path) else { continue };
+            let by_group = found.mode() & 0o020 != 0 && found.gid() != 0;
+            // Where all may write, as in /tmp, nobody replaces what is another's.
+            let by_all = found.mode() & 0o002 != 0 && found.mode() & 0o1000 == 0;
+            if found.uid() == worker || by_group || by_all {
+                return Err(KeeperError::Refused(format!(
+                    "{}: the user {worker} of `run.user` could write it, and with it what the filter lets through: `chown root` and \
+                     `chmod go-w` it",
+                    path.display()
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn unannounced(what: &str, command: &str) -> KeeperError {
