@@ -235,7 +235,12 @@ fn each_bad_value_gets_its_diagnostic() {
             "[audit]",
             "[whatever]",
             "dir/a.toml:1: audit.file: is missing; add `file = \"/var/log/spinegate/audit.jsonl\"` under [audit]\n\
-             dir/a.toml:27: whatever: is not a known key; take it out; known here: filter, listen, tls, gateway, authz, registry, verdict, control, metrics, audit",
+             dir/a.toml:27: whatever: is not a known key; take it out; known here: run, filter, listen, tls, gateway, authz, registry, verdict, control, metrics, audit",
+        ),
+        (
+            "[audit]",
+            "[run]\ngroup = 7\n[audit]",
+            "dir/a.toml:28: run.group: has no user that it is the group of; add `user` to [run]",
         ),
         (
             "[registry]",
