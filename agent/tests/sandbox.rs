@@ -56,8 +56,10 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "keeper") {
         return spinegate::cli::main(arguments);
     }
-    if arguments.get(1).is_some_and(|argument| argument == INSIDE) {
-        inside(Path::new(&arguments[2]));
+    if let [_, what, file] = arguments.as_slice()
+        && what == INSIDE
+    {
+        inside(Path::new(file));
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<String> = env::args()
