@@ -12,6 +12,7 @@ mod explain;
 mod failure;
 mod guard;
 mod keeper;
+mod log_level;
 mod output;
 mod registry;
 mod reload;
@@ -109,6 +110,8 @@ enum Command {
     Explain(Box<explain::Arguments>),
     /// Have the running agent read its configuration again.
     Reload(reload::Arguments),
+    /// Show what the running agent's log has in it, or change that until the agent starts again.
+    LogLevel(log_level::Arguments),
     /// Attach the filter to its interfaces again, as after `ip link set dev eth0 xdp off`.
     Attach,
     /// Take the filter off its interfaces: nothing is guarded there until `spinegate attach`, or until the agent starts.
@@ -157,6 +160,7 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::Top(arguments) => top::run(&place, &arguments),
         Command::Explain(arguments) => explain::run(&place, *arguments),
         Command::Reload(arguments) => reload::run(&place, &arguments),
+        Command::LogLevel(arguments) => log_level::run(&place, arguments),
         Command::Attach => attach::run(&place),
         Command::Detach => detach::run(&place),
     }

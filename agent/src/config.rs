@@ -19,10 +19,10 @@ pub(crate) use load::beside;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
     Audit, Authz, AuthzMode, ClientTls, Compat, Config, Control, CrlFetch, DhGroup, Durability, Failsafe,
-    Filter, FilterMode, Fqdns, Gateway, GuardedService, HandshakeBudgets, Health, Ldap, Listen, MaxShrink,
-    Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile, Provider, Registry, Requester, Revocation, Run,
-    Scope, Sds, Service, ServiceMode, ServiceProtocol, ShadowCase, Source, SourceKind, Suites, Tls,
-    Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
+    Filter, FilterMode, Fqdns, Gateway, GuardedService, HandshakeBudgets, Health, Ldap, Listen, Log,
+    LogFormat, MaxShrink, Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile, Provider, Registry,
+    Requester, Revocation, Run, Scope, Sds, Service, ServiceMode, ServiceProtocol, ShadowCase, Source,
+    SourceKind, Suites, Tls, Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
 };
 pub use problem::Problem;
 pub use secure_url::SecureUrl;

@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod filter;
 pub mod gateway;
 pub mod keeper;
+pub mod log;
 pub mod mask;
 pub mod metrics;
 pub mod nrl;

@@ -441,6 +441,7 @@ fn status() -> Status {
         registry: Vec::new(),
         connections: 4,
         openssl: "OpenSSL".to_owned(),
+        log_filter: "info".to_owned(),
         policy_generation: 5,
         certificates: vec![CertificateStatus {
             what: "root".to_owned(),

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{Exit, Failure, Place, check};
 use crate::{
-    config::{self, Diagnostic, FilterMode},
-    filter,
+    config::{self, Diagnostic, FilterMode, LogFormat},
+    filter, log,
     run::RunError,
 };
 
@@ -16,6 +16,9 @@ pub(super) struct Arguments {
     /// Take over from the running agent: it hands its sockets over, finishes what is under way, and ends.
     #[arg(long)]
     take_over: bool,
+    /// How to write the log [default: the configuration's `log.format`].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure> {
@@ -30,19 +33,20 @@ pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure>
         // What the rooms warn of is in the agent's log and in its status.
         Ok((loaded, _)) => loaded,
         Err(problems) => {
-            report("", &problems);
+            report(&problems);
             let message =
                 "the configuration is not sound, so nothing was started; mend the above and run again";
             return Err(Failure::new(Exit::Usage, message));
         }
     };
-    report("warning: ", &loaded.warnings);
+    log::write_as(arguments.log_format.unwrap_or(loaded.config.log.format))
+        .map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
     crate::run::run(loaded, arguments.take_over)?;
     Ok(Exit::Done)
 }
 
-fn report(prefix: &str, diagnostics: &[Diagnostic]) {
+fn report(diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
-        let _ = writeln!(std::io::stderr(), "{prefix}{diagnostic}");
+        let _ = writeln!(std::io::stderr(), "{diagnostic}");
     }
 }

@@ -59,6 +59,9 @@ fn render(status: &Status) -> String {
     let sides: Vec<_> = sides.map(|(side, count)| format!("{side} {count}")).collect();
     fact("refusals", joined(&sides));
     fact("TLS", status.openssl.clone());
+    if !matches!(status.log_filter.as_str(), "" | "info") {
+        fact("log", status.log_filter.clone());
+    }
     let mut text = facts.render();
 
     if !status.interfaces.is_empty() {

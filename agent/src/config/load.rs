@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     Audit, Config, Control, Diagnostic, Document, Durability, Filter, FilterMode, GuardedService, Listen,
-    Metrics, OnFailure, Problem, Run, Scope, Service, ServiceProtocol,
+    Log, LogFormat, Metrics, OnFailure, Problem, Run, Scope, Service, ServiceProtocol,
     reader::{Example, Report, Section},
     values::{self, Fault},
 };
@@ -85,6 +85,7 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
     let verdict = gateway::verdicts(root.section("verdict"));
     let control = control(root.section("control"), folder);
     let metrics = metrics(root.section("metrics"));
+    let log = log(root.section("log"));
     let audit = audit(root.section("audit"), folder);
     root.finish();
 
@@ -109,6 +110,7 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
         verdict: verdict?,
         control: control?,
         metrics: metrics?,
+        log: log?,
         audit: audit?,
     })
 }
@@ -161,6 +163,18 @@ fn metrics(mut section: Section<'_>) -> Option<Metrics> {
     let listen = section.optional("listen", values::listen_address);
     section.finish();
     Some(Metrics { listen: listen? })
+}
+
+fn log(mut section: Section<'_>) -> Option<Log> {
+    let formats = &[
+        ("auto", LogFormat::Auto),
+        ("human", LogFormat::Human),
+        ("json", LogFormat::Json),
+        ("journald", LogFormat::Journald),
+    ];
+    let format = section.or("format", LogFormat::Auto, values::choice(formats));
+    section.finish();
+    Some(Log { format: format? })
 }
 
 fn audit(mut section: Section<'_>, folder: &Path) -> Option<Audit> {

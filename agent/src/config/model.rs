@@ -39,6 +39,8 @@ pub struct Config {
     pub control: Control,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[log]`
+    pub log: Log,
     /// `[audit]`
     pub audit: Audit,
 }
@@ -854,6 +856,26 @@ pub struct Control {
     pub group: Option<u32>,
     /// Users who may give orders, besides root and the agent's own. Default none.
     pub writers: Vec<u32>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How the agent writes what it does. Default `auto`.
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people on a terminal; to journald if that is where standard error goes; as JSON otherwise.
+    Auto,
+    /// For people, on standard error.
+    Human,
+    /// A JSON object a line, on standard error.
+    Json,
+    /// To journald, each field as one of its own.
+    Journald,
 }
 
 /// `[metrics]`

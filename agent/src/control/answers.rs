@@ -60,6 +60,9 @@ pub struct Status {
     pub connections: usize,
     /// The OpenSSL that it runs on.
     pub openssl: String,
+    /// What the log has in it.
+    #[serde(default)]
+    pub log_filter: String,
     /// Counts the policies that were put in force.
     pub policy_generation: u64,
     /// Memory that the policy takes in the kernel, in bytes.

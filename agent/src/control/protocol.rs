@@ -93,6 +93,15 @@ pub enum Request {
     /// Keeps a configuration that was taken over on trial.
     #[serde(rename = "reload_confirm")]
     Confirm,
+    /// What the log has in it.
+    LogLevel,
+    /// Has the log have something else in it, until the agent starts again.
+    #[serde(rename = "log_level_set")]
+    SetLogLevel {
+        /// What; none: what it began with.
+        #[serde(default)]
+        filter: Option<String>,
+    },
     /// Attaches the filter to its interfaces again.
     Attach,
     /// Takes the filter off its interfaces until [`Request::Attach`].
@@ -302,6 +311,8 @@ const fn latest() -> usize {
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::LogLevel`].
+    LogLevel(String),
     /// To [`Request::Stats`].
     Stats(Box<Stats>),
     /// To [`Request::CrlStatus`].

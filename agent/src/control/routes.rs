@@ -212,6 +212,11 @@ routes! {
         "confirm_within" Number optional "go back to the old configuration after so many seconds, unless it is confirmed";
     ];
     Confirm = Post "/v1/reload/confirm", Write, "reload confirm", "Keeps the configuration that is on trial.", ["done"], [];
+    LogLevel = Get "/v1/log-level", Read, "log_level", "What the log has in it.", ["log_level"], [];
+    SetLogLevel = Post "/v1/log-level", Write, "log_level set",
+        "Has the log have something else in it, until the agent starts again.", ["done"], [
+        "filter" Text optional "a level, or by rooms, as in `spinegate::tls=debug,info`; none: what it began with";
+    ];
     Attach = Post "/v1/attach", Write, "attach", "Attaches the filter to its interfaces again.", ["done"], [];
     Detach = Post "/v1/detach", Write, "detach",
         "Takes the filter off its interfaces: nothing is guarded there until it is attached again.", ["done"], [];

@@ -257,6 +257,10 @@ mod tests {
                 confirm_within: Some(60),
             },
             Request::Confirm,
+            Request::LogLevel,
+            Request::SetLogLevel {
+                filter: Some("debug".to_owned()),
+            },
             Request::Attach,
             Request::Detach,
             Request::CrlFetch,

@@ -21,6 +21,7 @@ use crate::{
     },
     filter::{self, Counters, Outcomes},
     keeper::{Keeper, KeeperError},
+    log,
     metrics::Observed,
     tls::ExpiryKind,
     verdict::OrderError,
@@ -162,6 +163,10 @@ impl Agent {
                 .await
                 .map(Response::Done),
             Request::Confirm => self.confirm().await.map(Response::Done),
+            Request::LogLevel => log::filter()
+                .map(Response::LogLevel)
+                .ok_or_else(|| internal(&log::LogError::Closed)),
+            Request::SetLogLevel { filter } => set_log_level(filter.as_deref()),
             Request::Attach => self.attach().map(Response::Done),
             Request::Detach => self.detach().map(Response::Done),
             Request::CrlFetch => self.fetch_crls().await.map(Response::Done),
@@ -310,6 +315,7 @@ impl Agent {
             registry: self.directory.status(),
             connections: self.gateway.connections(),
             openssl: openssl::version::version().to_owned(),
+            log_filter: log::filter().unwrap_or_default(),
             policy_generation: figures.generation,
             policy_bytes: figures.policy_bytes,
             confirm_until: lock(&self.trial)
@@ -345,7 +351,7 @@ impl Agent {
         Observed {
             started: Some(self.started),
             readiness: self.readiness(),
-            log_suppressed: 0,
+            log_suppressed: log::left_out(),
             interfaces,
             enforcing: config.filter.mode == FilterMode::Enforce,
             filter,
@@ -373,6 +379,19 @@ impl Agent {
             .map(|interface| (interface.name, interface.owner == "spinegate"))
             .collect();
         Ok((interfaces, filter.figures()?.verdicts as u64))
+    }
+}
+
+fn set_log_level(filter: Option<&str>) -> Result<Response, Failure> {
+    match log::set_filter(filter) {
+        Ok(filter) => Ok(Response::Done(format!(
+            "the log has {filter} in it until the agent starts again"
+        ))),
+        Err(error @ log::LogError::Filter { .. }) => {
+            let mend = "nothing was changed";
+            Err(Failure::new(FailureKind::Usage, error.to_string(), mend))
+        }
+        Err(error) => Err(internal(&error)),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Agent, lock};
-use crate::{audit::Decision, control::Guard};
+use crate::{audit::Decision, control::Guard, log};
 
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -26,6 +26,7 @@ pub(super) async fn sweep(agent: Arc<Agent>, end: CancellationToken) {
             tracing::warn!(%error, "expired verdicts could not be deleted");
         }
         agent.drop_ended_sources().await;
+        log::tell_left_out();
         agent.try_audit_log().await;
     }
 }

@@ -235,7 +235,7 @@ fn each_bad_value_gets_its_diagnostic() {
             "[audit]",
             "[whatever]",
             "dir/a.toml:1: audit.file: is missing; add `file = \"/var/log/spinegate/audit.jsonl\"` under [audit]\n\
-             dir/a.toml:27: whatever: is not a known key; take it out; known here: run, filter, listen, tls, gateway, authz, registry, verdict, control, metrics, audit",
+             dir/a.toml:27: whatever: is not a known key; take it out; known here: run, filter, listen, tls, gateway, authz, registry, verdict, control, metrics, log, audit",
         ),
         (
             "[audit]",
