@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use spinegate::{
     audit::{Certificate, Decision, Event, Log, Record, Request, Verifier, VerifyingKey, public_half},
-    config::{Audit, Durability, OnFailure},
+    config::{Audit, AuditOutput, Durability, OnFailure},
 };
 
 /// Requests that are under way at once.
@@ -68,6 +68,7 @@ async fn measure(folder: &Path, durability: Durability) -> Result<u64> {
     let config = Audit {
         key: folder.join("audit.key"),
         file: file.clone(),
+        output: AuditOutput::File,
         checkpoint_interval: Duration::from_secs(1),
         durability,
         timeout: Duration::from_secs(5),

@@ -5,6 +5,7 @@
 mod chain;
 mod check;
 mod checkpoint;
+mod journald;
 mod log;
 mod record;
 mod search;

@@ -18,9 +18,9 @@ pub use document::Document;
 pub(crate) use load::beside;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
 pub use model::{
-    Audit, Authz, AuthzMode, ClientTls, Compat, Config, Control, CrlFetch, DhGroup, Durability, Failsafe,
-    Filter, FilterMode, Fqdns, Gateway, GuardedService, HandshakeBudgets, Health, Ldap, Listen, Log,
-    LogFormat, MaxShrink, Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile, Provider, Registry,
+    Audit, AuditOutput, Authz, AuthzMode, ClientTls, Compat, Config, Control, CrlFetch, DhGroup, Durability,
+    Failsafe, Filter, FilterMode, Fqdns, Gateway, GuardedService, HandshakeBudgets, Health, Ldap, Listen,
+    Log, LogFormat, MaxShrink, Metrics, Ocsp, OcspMode, OnFailure, OnStale, Profile, Provider, Registry,
     Requester, Revocation, Run, Scope, Sds, Service, ServiceMode, ServiceProtocol, ShadowCase, Source,
     SourceKind, Suites, Tls, Unauthenticated, UpstreamTls, Verdicts, XdpAttach,
 };

@@ -14,13 +14,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, Event, KeyError, Link, Previous, Record, SigningKey, sync::Syncing};
+use super::{
+    Decision, Event, KeyError, Link, Previous, Record, SigningKey, journald::Journal, sync::Syncing,
+};
 use crate::{
-    config::{self, Durability, OnFailure, Problem, beside},
+    config::{self, AuditOutput, Durability, OnFailure, Problem, beside},
     metrics::AuditObserved,
     replace::replace,
 };
 
+/// Where a file would be if the journal alone has the record.
+const NO_FILE: &str = "/dev/null";
 /// The longest line that is looked for at the end of a file.
 const LONGEST_LINE: u64 = 1 << 20;
 
@@ -37,6 +41,8 @@ pub struct Log {
     timeout: Duration,
     on_failure: OnFailure,
     syncing: Option<Syncing>,
+    output: AuditOutput,
+    journal: Option<Journal>,
     lines: AtomicU64,
     failures: AtomicU64,
     /// When the chain was last signed, in seconds since 1970; 0 before that.
@@ -81,6 +87,14 @@ pub enum AuditError {
         /// Why.
         error: io::Error,
     },
+    /// The journal.
+    #[error(
+        "the audit log can't go to journald: {error}; see that systemd-journald runs, or set `audit.output` to `file`"
+    )]
+    Journald {
+        /// Why.
+        error: io::Error,
+    },
     /// The key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -100,8 +114,18 @@ impl Log {
     /// # Errors
     /// If the system refuses, or the key is none.
     pub fn open(config: &config::Audit) -> Result<Self, AuditError> {
-        let mut open = open(&config.file)?;
-        let noted = head(&config.file);
+        let path = match config.output {
+            AuditOutput::Journald => Path::new(NO_FILE),
+            AuditOutput::File | AuditOutput::Both => &config.file,
+        };
+        let journal = match config.output {
+            AuditOutput::File => None,
+            AuditOutput::Journald | AuditOutput::Both => {
+                Some(Journal::open().map_err(|error| AuditError::Journald { error })?)
+            }
+        };
+        let mut open = open(path)?;
+        let noted = if open.regular { head(path) } else { None };
         let key = if open.regular {
             Some(SigningKey::load_or_make(&config.key)?)
         } else {
@@ -122,13 +146,15 @@ impl Log {
             })?),
         };
         let log = Self {
-            path: config.file.clone(),
+            path: path.to_owned(),
             open: Mutex::new(open),
             key,
             mask: config.mask,
             timeout: config.timeout,
             on_failure: config.on_failure,
             syncing,
+            output: config.output,
+            journal,
             lines: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             signed: AtomicU64::new(0),
@@ -158,13 +184,45 @@ impl Log {
             std::borrow::Cow::Borrowed(record)
         };
         // JSON escapes every control character, so that nothing a client sends can end the line.
-        let written = serde_json::to_vec(&shown)
-            .map_err(io::Error::from)
-            .and_then(|line| self.append(line));
-        if written.is_ok() && self.syncing.is_none() {
+        let line =
+            serde_json::to_vec(&shown).map_err(|error| self.failed("can't be written", error.into()))?;
+        let receipt = match (&self.journal, self.output) {
+            (Some(journal), AuditOutput::Journald) => {
+                journal
+                    .write(&shown, &line, None)
+                    .map_err(|error| self.untaken(error))?;
+                self.lines.fetch_add(1, Ordering::Relaxed);
+                Receipt(0)
+            }
+            (Some(journal), _) => {
+                let receipt = self
+                    .append(line.clone())
+                    .map_err(|error| self.failed("can't be written", error))?;
+                self.copy(journal, &shown, &line, receipt);
+                receipt
+            }
+            (None, _) => self
+                .append(line)
+                .map_err(|error| self.failed("can't be written", error))?,
+        };
+        if self.syncing.is_none() {
             self.took();
         }
-        written.map_err(|error| self.failed("can't be written", error))
+        Ok(receipt)
+    }
+
+    /// The file has it, and decides: what the journal does not take is counted, and holds nobody up.
+    fn copy(&self, journal: &Journal, record: &Record, line: &[u8], receipt: Receipt) {
+        if let Err(error) = journal.write(record, line, Some(receipt.0)) {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%error, "the journal did not take a copy of a line of the audit log");
+        }
+    }
+
+    fn untaken(&self, error: io::Error) -> AuditError {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.failing.store(true, Ordering::Relaxed);
+        AuditError::Journald { error }
     }
 
     /// Waits until a line has what `audit.durability` asks for.
@@ -535,6 +593,7 @@ pub(super) mod tests {
     pub(in crate::audit) fn config_of(file: &Path) -> config::Audit {
         config::Audit {
             file: file.to_owned(),
+            output: AuditOutput::File,
             key: beside(file, ".key"),
             checkpoint_interval: Duration::from_mins(1),
             durability: Durability::Buffered,

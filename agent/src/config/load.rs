@@ -15,8 +15,9 @@ use std::{
 };
 
 use super::{
-    Audit, Config, Control, Diagnostic, Document, Durability, Filter, FilterMode, GuardedService, Listen,
-    Log, LogFormat, Metrics, OnFailure, Problem, Run, Scope, Service, ServiceProtocol,
+    Audit, AuditOutput, Config, Control, Diagnostic, Document, Durability, Filter, FilterMode,
+    GuardedService, Listen, Log, LogFormat, Metrics, OnFailure, Problem, Run, Scope, Service,
+    ServiceProtocol,
     reader::{Example, Report, Section},
     values::{self, Fault},
 };
@@ -183,6 +184,12 @@ fn audit(mut section: Section<'_>, folder: &Path) -> Option<Audit> {
         Example("\"/var/log/spinegate/audit.jsonl\""),
         values::path(folder),
     );
+    let outputs = &[
+        ("file", AuditOutput::File),
+        ("journald", AuditOutput::Journald),
+        ("both", AuditOutput::Both),
+    ];
+    let output = section.or("output", AuditOutput::File, values::choice(outputs));
     let key = section.optional("key", values::path(folder));
     let interval = values::duration(Duration::from_secs(1)..=Duration::from_hours(24));
     let checkpoint_interval = section.or("checkpoint_interval", Duration::from_mins(1), interval);
@@ -199,9 +206,19 @@ fn audit(mut section: Section<'_>, folder: &Path) -> Option<Audit> {
         values::choice(&[("refuse", OnFailure::Refuse), ("serve", OnFailure::Serve)]),
     );
     let mask = section.or("mask", true, values::flag);
+    if (output, durability) == (Some(AuditOutput::Journald), Some(Durability::Fsync)) {
+        section.fault(
+            "durability",
+            values::Fault::new(
+                "the journal does not say when an entry is on the disk",
+                "set `audit.output` to `both` or `file`, or take this out",
+            ),
+        );
+    }
     section.finish();
     let file = file?;
     Some(Audit {
+        output: output?,
         key: key?.unwrap_or_else(|| beside(&file, ".key")),
         file,
         checkpoint_interval: checkpoint_interval?,

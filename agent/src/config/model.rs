@@ -890,6 +890,8 @@ pub struct Metrics {
 pub struct Audit {
     /// The file that every decision is appended to, a JSON object a line.
     pub file: PathBuf,
+    /// Where decisions are recorded. Default `file`.
+    pub output: AuditOutput,
     /// The key that signs its checkpoints. Default `file` with `.key`.
     pub key: PathBuf,
     /// How often the chain is signed. Default 1m.
@@ -902,6 +904,17 @@ pub struct Audit {
     pub on_failure: OnFailure,
     /// Whether NHS numbers and tokens are masked where they may come to stand. Default true.
     pub mask: bool,
+}
+
+/// `audit.output`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditOutput {
+    /// In the file.
+    File,
+    /// In systemd's journal alone: no chain, no signatures, and nothing waits for the disk.
+    Journald,
+    /// In the file, whose failures count as before, and a copy in the journal.
+    Both,
 }
 
 /// `audit.durability`

@@ -342,6 +342,7 @@ fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
         ("control.group", old.control.group != new.control.group),
         ("metrics.listen", old.metrics.listen != new.metrics.listen),
         ("audit.file", old.audit.file != new.audit.file),
+        ("audit.output", old.audit.output != new.audit.output),
         ("audit.key", old.audit.key != new.audit.key),
         (
             "audit.checkpoint_interval",
