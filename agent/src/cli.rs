@@ -6,6 +6,8 @@ mod cert;
 mod check;
 mod crl;
 mod detach;
+mod difference;
+mod doctor;
 mod errors;
 mod events;
 mod explain;
@@ -17,11 +19,14 @@ mod output;
 mod registry;
 mod reload;
 mod run;
+mod snippet;
 mod sources;
 mod stats;
 mod status;
+mod table;
 mod top;
 mod verdicts;
+mod watch;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -32,6 +37,7 @@ use crate::{
     control::{self, ClientError, Request, Response},
 };
 use failure::{Exit, Failure};
+use output::Color;
 
 const DEFAULT_CONFIG: &str = "/etc/spinegate/spinegate.toml";
 
@@ -59,6 +65,9 @@ struct Place {
     /// The running agent's socket [default: the configuration's, else /run/spinegate/control.sock].
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// When to print colours: `auto` is on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    color: Color,
 }
 
 /// Whether a program reads the answer.
@@ -76,15 +85,21 @@ enum Command {
     Keeper,
     /// Run the agent until SIGTERM.
     Run(run::Arguments),
-    /// Say everything that is wrong with the configuration and the files it names.
-    Check(Format),
+    /// Say everything that is wrong with the configuration and the files it names, and what a reload would change.
+    Check(check::Arguments),
+    /// Look the host over: kernel, interfaces, certificates, upstreams and all else that the gateway needs, with the mends.
+    #[command(
+        after_help = "Exit codes: 0 nothing is amiss (there may be warnings), 1 something is, 2 the configuration is \
+                            faulty, so what depends on it was not looked at."
+    )]
+    Doctor(Format),
     /// Say whether a client's certificate would be accepted, and if not, why.
     #[command(subcommand)]
     Cert(cert::Command),
     /// Show how the running agent is.
-    Status(Format),
+    Status(watch::Watched),
     /// Show what the filter and the gateway have counted.
-    Stats(Format),
+    Stats(watch::Watched),
     /// Show the CRLs, or have them fetched.
     #[command(subcommand)]
     Crl(crl::Command),
@@ -143,13 +158,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
+    output::choose(place.color);
     match command {
         Command::Keeper => keeper::run(&place),
         Command::Run(arguments) => run::run(&place, &arguments),
-        Command::Check(format) => check::run(&place, format),
+        Command::Check(arguments) => check::run(&place, arguments),
+        Command::Doctor(format) => doctor::run(&place, format),
         Command::Cert(command) => cert::run(&place, command),
-        Command::Status(format) => status::run(&place, format),
-        Command::Stats(format) => stats::run(&place, format),
+        Command::Status(watched) => status::run(&place, watched),
+        Command::Stats(watched) => stats::run(&place, watched),
         Command::Crl(command) => crl::run(&place, command),
         Command::Audit(command) => audit::run(&place, command),
         Command::Registry(command) => registry::run(&place, command),
@@ -183,7 +200,15 @@ impl Place {
             Document::read(&config)
                 .map_err(|diagnostic| Failure::new(Exit::Usage, diagnostic.to_string()))?;
         }
-        Ok(config::control_socket(&config).unwrap_or_else(|| PathBuf::from(config::DEFAULT_SOCKET)))
+        Ok(self.socket_if_any())
+    }
+
+    /// The socket to call, whatever is wrong with the configuration.
+    fn socket_if_any(&self) -> PathBuf {
+        self.socket
+            .clone()
+            .or_else(|| config::control_socket(&self.config()))
+            .unwrap_or_else(|| PathBuf::from(config::DEFAULT_SOCKET))
     }
 
     /// Calls the running agent, if there is one.
@@ -215,11 +240,4 @@ impl Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ mod wire;
 
 pub use access::{Access, Peer, Role};
 pub use answers::{
-    CertificateStatus, Check, CrlReport, CrlStatus, Decision, DropReport, ErrorReport, EventsMissed,
+    CertificateStatus, Check, CrlReport, CrlStatus, Decided, Decision, DropReport, ErrorReport, EventsMissed,
     Explanation, FilterStats, Handshakes, InterfaceStatus, Origin, Outcome, PacketExplanation, PastDecision,
     Requests, ServiceStats, SourceEntry, Stats, Status, SystemEntry, SystemVersion, Tally, Told,
     UpstreamStatus, VerdictEntry, VerdictKind,

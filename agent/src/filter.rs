@@ -16,6 +16,7 @@ mod offload;
 mod policy;
 mod preflight;
 mod serial;
+mod survey;
 mod verdicts;
 
 use std::{
@@ -36,8 +37,9 @@ pub use error::FilterError;
 pub use events::{Drop, Events};
 pub use explain::Explained;
 pub use model::Model;
-pub use offload::remarks;
-pub use preflight::problems;
+pub use offload::{MTU_OF_A_PAGE, remarks};
+pub use preflight::{is_on_bpffs, problems};
+pub use survey::{Surveyed, survey};
 pub use verdicts::{NewVerdict, Verdict};
 
 /// The loaded filter. Dropping it leaves everything in force: only [`detach`] takes the filter away.

@@ -40,10 +40,36 @@ pub struct Rates {
     pub lost_events: f64,
     /// Handshakes that ended with a verified client, per second.
     pub handshakes: f64,
+    /// Connections refused before their first request, per second.
+    pub handshakes_refused: f64,
     /// Requests passed on, per second.
     pub requests_allowed: f64,
     /// Requests refused, per second.
     pub requests_refused: f64,
+    /// Why connections and requests were refused.
+    pub refusals: Vec<ReasonRate>,
+    /// What the decided requests were to do.
+    pub actions: Vec<ActionRate>,
+}
+
+/// Refusals for one reason.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReasonRate {
+    /// Its code.
+    pub reason: String,
+    /// Per second.
+    pub count: f64,
+}
+
+/// Requests of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ActionRate {
+    /// What they were to do.
+    pub action: String,
+    /// Allowed, per second.
+    pub allowed: f64,
+    /// Refused, per second.
+    pub refused: f64,
 }
 
 /// Packets and bytes per second.
@@ -164,10 +190,47 @@ impl Rates {
             refused_sources: refused_sources(before, after),
             lost_events: per_second(new.filter.lost_events.saturating_sub(old.filter.lost_events)),
             handshakes: per_second(new.handshakes.accepted.saturating_sub(old.handshakes.accepted)),
+            handshakes_refused: per_second(new.handshakes.refused.saturating_sub(old.handshakes.refused)),
             requests_allowed: per_second(new.requests.allowed.saturating_sub(old.requests.allowed)),
             requests_refused: per_second(new.requests.refused.saturating_sub(old.requests.refused)),
+            refusals: refusals(old, new, per_second),
+            actions: actions(old, new, per_second),
         }
     }
+}
+
+fn refusals(old: &Stats, new: &Stats, per_second: impl Fn(u64) -> f64) -> Vec<ReasonRate> {
+    let grown = new.refusals.iter().map(|(reason, count)| {
+        let growth = count.saturating_sub(old.refusals.get(reason).copied().unwrap_or_default());
+        (reason, growth)
+    });
+    let mut refusals: Vec<_> = grown
+        .filter(|(_, growth)| *growth > 0)
+        .map(|(reason, growth)| ReasonRate {
+            reason: reason.clone(),
+            count: per_second(growth),
+        })
+        .collect();
+    refusals.sort_by(|a, b| b.count.total_cmp(&a.count));
+    refusals
+}
+
+fn actions(old: &Stats, new: &Stats, per_second: impl Fn(u64) -> f64) -> Vec<ActionRate> {
+    let mut actions: Vec<_> = new
+        .actions
+        .iter()
+        .map(|(action, after)| {
+            let before = old.actions.get(action).copied().unwrap_or_default();
+            ActionRate {
+                action: action.clone(),
+                allowed: per_second(after.allowed.saturating_sub(before.allowed)),
+                refused: per_second(after.refused.saturating_sub(before.refused)),
+            }
+        })
+        .filter(|rate| rate.allowed + rate.refused > 0.0)
+        .collect();
+    actions.sort_by(|a, b| (b.allowed + b.refused).total_cmp(&(a.allowed + a.refused)));
+    actions
 }
 
 /// What grew, and by how much. Counters that were made anew between the readings count from nothing.
@@ -237,7 +300,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{config::SourceKind, control::Origin};
+    use crate::{
+        config::SourceKind,
+        control::{Decided, Origin},
+    };
 
     fn reading(at: Instant) -> Reading {
         Reading {
@@ -299,6 +365,16 @@ mod tests {
             .filter
             .passes
             .insert("allowlisted".into(), Tally::default());
+        before.stats.refusals = [("not_owner".to_owned(), 1), ("asid_unknown".to_owned(), 5)].into();
+        after.stats.refusals = [("not_owner".to_owned(), 5), ("asid_unknown".to_owned(), 5)].into();
+        let decided = |allowed, refused| Decided { allowed, refused };
+        before.stats.actions = [("read".to_owned(), decided(2, 2))].into();
+        after.stats.actions = [
+            ("read".to_owned(), decided(6, 2)),
+            ("create".to_owned(), decided(0, 0)),
+        ]
+        .into();
+        after.stats.handshakes.refused = 6;
         let service = after.stats.filter.services.entry("tcp/443".into()).or_default();
         service.drops.insert("verdict_deny".into(), tally(6));
         (before.stats.filter.lost_events, after.stats.filter.lost_events) = (5, 9);
@@ -329,7 +405,14 @@ mod tests {
             ]
         );
         assert_eq!((rates.services[0].dropped, rates.services[0].passed), (3.0, 0.0));
-        assert_eq!(rates.lost_events, 2.0);
+        assert_eq!((rates.lost_events, rates.handshakes_refused), (2.0, 3.0));
+        assert_eq!((rates.refusals.len(), rates.refusals[0].count), (1, 2.0));
+        let read = ActionRate {
+            action: "read".to_owned(),
+            allowed: 2.0,
+            refused: 0.0,
+        };
+        assert_eq!(rates.actions, [read]);
         assert_eq!(rates.sources.len(), 1);
         assert_eq!(
             (rates.sources[0].cidr.as_str(), rates.sources[0].rate.packets),

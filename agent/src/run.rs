@@ -30,8 +30,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::parts::Parts;
 use self::sockets::{Bound, Sockets};
+pub use self::{parts::Parts, reload::is_fixed};
 use crate::{
     audit::{self, Decision, Event, Record},
     config::{self, Config, Diagnostic, Document, Loaded},

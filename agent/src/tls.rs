@@ -25,11 +25,11 @@ pub use candidate::{Candidate, CandidateError};
 pub use client::{CertificateSummary, VerifiedClient};
 pub(crate) use connector::is_truncation;
 pub use connector::{ConnectError, Connector};
-pub use expiry::{Expiry, ExpiryKind};
+pub use expiry::{Expiry, ExpiryKind, certificates};
 pub use inspect::{
     CertificateFacts, Inspection, Judged, Link, Outcome, Presented, PresentedError, Refused, Rule, inspect,
 };
-pub use load::{Loaded, LoadedTrust, load, load_connector, load_trust};
+pub use load::{Loaded, LoadedTrust, load, load_connector, load_trust, slow_openssl};
 pub use ocsp::{OcspError, Question, Questions, Standing};
 pub use pool::HandshakeLoad;
 pub use refusal::{CrlFacts, Refusal};

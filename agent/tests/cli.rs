@@ -159,9 +159,25 @@ fn check_reports_every_fault_with_its_line_and_ends_with_2() {
     assert_eq!(code(&output), 2);
     assert_eq!(
         stdout(&output),
-        "a.toml:14: gateway.asid: \"1\" is not an ASID; write its twelve digits in quotes\n\
-         a.toml:15: gateway.asids: is not a known key; did you mean `asid`?\n\
-         2 problems\n"
+        "\
+error: gateway.asid: \"1\" is not an ASID
+  --> a.toml:14:1
+   |
+14 | asid = \"1\"
+   | ^^^^
+   |
+   = help: write its twelve digits in quotes
+
+error: gateway.asids: is not a known key
+  --> a.toml:15:1
+   |
+15 | asids = 2
+   | ^^^^^
+   |
+   = help: did you mean `asid`?
+
+2 problems
+"
     );
 }
 
@@ -211,7 +227,7 @@ fn run_starts_nothing_on_a_faulty_configuration() {
     let output = spinegate(folder.path(), &["run"]);
     assert_eq!(code(&output), 2);
     assert!(
-        stderr(&output).starts_with("a.toml:3: listen.addresses: is missing; "),
+        stderr(&output).starts_with("error: listen.addresses: is missing\n --> a.toml:3:1\n"),
         "{}",
         stderr(&output)
     );
@@ -448,6 +464,7 @@ fn status() -> Status {
             subject: "CN=Root".to_owned(),
             ends: "2030-01-01T00:00:00Z".to_owned(),
             days_left: 12,
+            sha256: String::new(),
         }],
         crls: Vec::new(),
         warnings: vec!["watch \u{1b}[2J this".to_owned()],
@@ -678,7 +695,8 @@ fn json_has_the_documented_keys() {
                     },
                     "would_drops": {}, "passes": {}, "services": {}, "lost_events": 0,
                 },
-                "handshakes": { "accepted": 0 },
+                "handshakes": { "accepted": 0, "refused": 0 },
+                "actions": {},
                 "requests": { "allowed": 0, "refused": 0, "shadowed": 0 },
                 "refusals": { "not_owner": 1 },
                 "verdicts_issued": 0,

@@ -79,6 +79,13 @@ impl Run {
         self
     }
 
+    /// The program and its arguments, for another program that runs it.
+    #[must_use]
+    pub fn words(&self) -> Vec<OsString> {
+        let program = std::iter::once(&self.program);
+        program.chain(&self.arguments).cloned().collect()
+    }
+
     /// The program as a [`Command`], for one that is to stay.
     #[must_use]
     pub fn command(&self) -> Command {

@@ -14,6 +14,7 @@ pub mod netns;
 pub mod observe;
 pub mod pki;
 pub mod probes;
+pub mod pty;
 pub mod pump;
 pub mod raw;
 pub mod recorder;

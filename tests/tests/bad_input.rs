@@ -170,9 +170,9 @@ fn two_systems_with_one_asid_are_named(lab: &mut Lab) -> Result<()> {
     let finished = lab.at_edge(&config, &["check"])?;
     names(&finished, &["on line 3"])?;
     ensure!(
-        finished
-            .stdout
-            .starts_with(&format!("{path}:10: system[1].asid: 200000000101 ")),
+        finished.stdout.starts_with(&format!(
+            "error: system[1].asid: 200000000101 is already the ASID of the system on line 3\n  --> {path}:10:1\n"
+        )),
         "{}",
         finished.said()
     );

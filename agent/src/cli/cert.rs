@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::{
     Exit, Failure, Format, Place,
     failure::lines,
-    output::{self, Table, printable},
+    output::{self, printable},
+    table::Table,
 };
 use crate::{
     config::{self, ClientTls, CrlFetch, Ocsp, OnStale, Problem, Revocation},

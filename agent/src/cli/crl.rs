@@ -5,8 +5,10 @@ use std::{fmt::Write as _, time::Duration};
 use clap::Subcommand;
 
 use super::{
-    Exit, Failure, Format, Place,
-    output::{self, Table, printable},
+    Exit, Failure, Place,
+    output::printable,
+    table::{self, Table},
+    watch::Watched,
 };
 use crate::{
     control::{CrlReport, CrlStatus, Request, Response},
@@ -16,30 +18,27 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show the CRLs in force: whose, how old, until when, and from which file.
-    Status(Format),
+    Status(Watched),
     /// Fetch all CRLs that the agent fetches now, and ask OCSP responders again, without waiting until that is due.
     Fetch,
 }
 
 pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Status(format) => status(place, format),
+        Command::Status(watched) => status(place, watched),
         Command::Fetch => place.order(Request::CrlFetch),
     }
 }
 
-fn status(place: &Place, format: Format) -> Result<Exit, Failure> {
-    let Response::Crls(report) = place.ask(Request::CrlStatus)? else {
-        return Err(Failure::other_answer());
+fn status(place: &Place, watched: Watched) -> Result<Exit, Failure> {
+    let ask = || match place.ask(Request::CrlStatus)? {
+        Response::Crls(report) => Ok(report),
+        _ => Err(Failure::other_answer()),
     };
-    if format.json {
-        output::json(&report)
-    } else {
-        output::text(&render(&report))
-    }
+    watched.show(ask, render)
 }
 
-fn render(report: &CrlReport) -> String {
+pub(super) fn render(report: &CrlReport) -> String {
     let mut text = if report.crls.is_empty() {
         "no CRL is loaded\n".to_owned()
     } else {
@@ -78,7 +77,8 @@ pub(super) fn table(crls: &[CrlStatus]) -> Table<8> {
         "STATE",
         "REVOKED",
         "SOURCE",
-    ]);
+    ])
+    .toned(5, table::state);
     let absent = || "-".to_owned();
     for crl in crls {
         table.row([

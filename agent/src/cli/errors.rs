@@ -5,21 +5,22 @@ use std::ops::ControlFlow;
 use clap::Args;
 
 use super::{
-    Exit, Failure, Format, Place,
+    Exit, Failure, Place,
     output::{self, printable},
+    watch::Watched,
 };
 use crate::control::{self, ErrorReport, ErrorsWanted, RECENT, Request, Response};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Go on with every new one until interrupted.
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "watch")]
     follow: bool,
     /// How many of the latest to begin with, up to 1000.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(..=RECENT as i64))]
     last: u16,
     #[command(flatten)]
-    format: Format,
+    watched: Watched,
 }
 
 pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure> {
@@ -27,7 +28,13 @@ pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure>
         last: arguments.last.into(),
         follow: arguments.follow,
     };
-    let json = arguments.format.json;
+    if arguments.watched.is_on() {
+        let ask = || latest(place, arguments.last.into());
+        return arguments
+            .watched
+            .show(ask, |reports| reports.iter().map(render).collect());
+    }
+    let json = arguments.watched.format.json;
     let mut answers = control::stream(&place.socket()?, Request::Errors(wanted))?;
     loop {
         let shown = match answers.receive()? {
@@ -60,8 +67,27 @@ pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure>
     }
 }
 
+/// The latest refusals, from the oldest on.
+fn latest(place: &Place, last: usize) -> Result<Vec<ErrorReport>, Failure> {
+    let wanted = ErrorsWanted {
+        last,
+        ..ErrorsWanted::default()
+    };
+    let mut answers = control::stream(&place.socket()?, Request::Errors(wanted))?;
+    let mut reports = Vec::new();
+    loop {
+        match answers.receive()? {
+            Response::Refusal(report) => reports.push(report),
+            Response::EventsBegin | Response::EventsMissed(_) => {}
+            Response::EventsEnd { .. } => return Ok(reports),
+            Response::Error(failure) => return Err(failure.into()),
+            _ => return Err(Failure::other_answer()),
+        }
+    }
+}
+
 /// Two lines: what and who, and under them why.
-fn render(report: &ErrorReport) -> String {
+pub(super) fn render(report: &ErrorReport) -> String {
     let position = report.position.map(|position| format!(" (byte {position})"));
     let parts = [
         Some(report.time.clone()),

@@ -1,13 +1,86 @@
-//! Standard output: lines, tables and JSON. A reader that goes away, as `head` does, is no failure.
+//! Standard output: lines and JSON, and how they look there. A reader that goes away, as `head` does, is no failure.
 
 use std::{
-    io::{self, Write as _},
+    env,
+    ffi::OsStr,
+    io::{self, IsTerminal, Write as _},
     ops::ControlFlow,
+    sync::OnceLock,
 };
 
+use clap::ValueEnum;
+use ratatui::crossterm::terminal;
 use serde::Serialize;
 
 use super::{Exit, Failure};
+
+/// `--color`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    #[default]
+    Auto,
+    /// Wherever it goes.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// How a text looks where it goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Whether it has colours.
+    pub(super) color: bool,
+    /// The columns of the terminal; none for a file or a pipe: then no row is wrapped, so that `grep` and `awk` see whole ones.
+    pub(super) width: Option<u16>,
+}
+
+static COLOR: OnceLock<Color> = OnceLock::new();
+
+/// Chooses the colours of the whole command.
+pub(super) fn choose(color: Color) {
+    // Only the first choice counts, and there is only one.
+    let _ = COLOR.set(color);
+}
+
+/// How a text looks on standard output.
+pub(super) fn look() -> Look {
+    // Wherever the tests are run, the screens that they compare are those of a pipe.
+    if cfg!(test) {
+        return Look::default();
+    }
+    look_on(&io::stdout())
+}
+
+/// How it looks on one of the streams.
+pub(super) fn look_on(stream: &impl IsTerminal) -> Look {
+    let is_terminal = stream.is_terminal();
+    let size = || terminal::size().ok();
+    Look {
+        color: colored(
+            COLOR.get().copied().unwrap_or_default(),
+            is_terminal,
+            env::var_os("NO_COLOR").as_deref(),
+            env::var_os("TERM").as_deref(),
+        ),
+        width: is_terminal
+            .then(size)
+            .flatten()
+            .map(|(columns, _)| columns)
+            .filter(|columns| *columns > 0),
+    }
+}
+
+/// <https://no-color.org>: set and not empty, `NO_COLOR` speaks against colours that nobody asked for.
+fn colored(color: Color, is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            is_terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
+        }
+    }
+}
 
 /// Prints a line.
 pub(super) fn line(line: &str) -> Result<Exit, Failure> {
@@ -53,52 +126,6 @@ fn not_printable(error: &serde_json::Error) -> Failure {
     Failure::new(Exit::Refused, format!("the answer can't be printed: {error}"))
 }
 
-/// Rows with aligned columns.
-#[derive(Debug)]
-pub(super) struct Table<const N: usize> {
-    rows: Vec<[String; N]>,
-}
-
-impl<const N: usize> Table<N> {
-    /// A table with a row of titles.
-    pub(super) fn titled(titles: [&str; N]) -> Self {
-        let mut table = Self::untitled();
-        table.row(titles);
-        table
-    }
-
-    /// A table without titles.
-    pub(super) const fn untitled() -> Self {
-        Self { rows: Vec::new() }
-    }
-
-    /// Adds a row.
-    pub(super) fn row<T: ToString>(&mut self, cells: [T; N]) {
-        self.rows.push(cells.map(|cell| printable(&cell.to_string())));
-    }
-
-    /// The table with a line end after each row.
-    pub(super) fn render(&self) -> String {
-        let mut widths = [0; N];
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let mut text = String::new();
-        for row in &self.rows {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(widths)
-                .map(|(cell, width)| format!("{cell:<width$}"))
-                .collect();
-            text.push_str(cells.join("  ").trim_end());
-            text.push('\n');
-        }
-        text
-    }
-}
-
 /// Control characters written out, so that no name or header value can move the cursor.
 pub(super) fn printable(text: &str) -> String {
     text.chars()
@@ -118,17 +145,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned_and_lines_have_no_trailing_blanks() {
-        let mut table = Table::titled(["NAME", "KIND"]);
-        table.row(["é", "proxy"]);
-        table.row(["longer", ""]);
-        assert_eq!(table.render(), "NAME    KIND\né       proxy\nlonger\n");
-    }
-
-    #[test]
-    fn control_characters_are_written_out() {
-        let mut table = Table::untitled();
-        table.row(["a\u{1b}[2Jb\nc"]);
-        assert_eq!(table.render(), "a\\u{1b}[2Jb\\nc\n");
+    fn colours_are_for_terminals_unless_something_says_otherwise() {
+        let table = [
+            (Color::Auto, true, None, Some("xterm"), true),
+            (Color::Auto, true, None, None, true),
+            (Color::Auto, true, Some(""), None, true),
+            (Color::Auto, true, Some("1"), None, false),
+            (Color::Auto, true, None, Some("dumb"), false),
+            (Color::Auto, false, None, None, false),
+            (Color::Always, false, Some("1"), Some("dumb"), true),
+            (Color::Never, true, None, None, false),
+        ];
+        for (color, is_terminal, no_color, term, expected) in table {
+            let found = colored(color, is_terminal, no_color.map(OsStr::new), term.map(OsStr::new));
+            assert_eq!(found, expected, "{color:?} {is_terminal} {no_color:?} {term:?}");
+        }
     }
 }

@@ -12,7 +12,8 @@ use serde::Serialize;
 use super::{
     Exit, Failure, Format, Place,
     failure::lines,
-    output::{self, Table, printable},
+    output::{self, printable},
+    table::{self, Table},
 };
 use crate::{
     config::Fqdns,
@@ -95,11 +96,15 @@ fn list(place: &Place, format: Format) -> Result<Exit, Failure> {
     if format.json {
         return output::json(&systems);
     }
+    output::text(&render(&systems))
+}
+
+pub(super) fn render(systems: &[SystemEntry]) -> String {
     let mut table = Table::titled(["ASID", "ODS", "SOURCE", "ACTIVE", "FQDN", "NAME", "INTERACTIONS"]);
-    for system in &systems {
+    for system in systems {
         table.row(cells(system));
     }
-    output::text(&table.render())
+    table.render()
 }
 
 fn cells(system: &SystemEntry) -> [String; 7] {
@@ -125,7 +130,7 @@ const fn access(system: &SystemEntry) -> &'static str {
 }
 
 /// Every system, page by page: a registry may be larger than an answer.
-fn all(place: &Place) -> Result<Vec<SystemEntry>, Failure> {
+pub(super) fn all(place: &Place) -> Result<Vec<SystemEntry>, Failure> {
     let mut systems: Vec<SystemEntry> = Vec::new();
     loop {
         let after = systems.last().map(|system| system.asid.clone());
@@ -366,7 +371,8 @@ pub(super) fn sources(sources: &[DirectoryStatus]) -> String {
         "FETCHED",
         "COUNTS UNTIL",
         "FROM",
-    ]);
+    ])
+    .toned(1, table::state);
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     for source in sources {
         table.row([

@@ -4,7 +4,10 @@ use std::io::Write as _;
 
 use clap::Args;
 
-use super::{Exit, Failure, Place, check};
+use super::{
+    Exit, Failure, Place, check, output,
+    snippet::{self, Kind},
+};
 use crate::{
     config::{self, Diagnostic, FilterMode, LogFormat},
     filter, log,
@@ -46,7 +49,7 @@ pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure>
 }
 
 fn report(diagnostics: &[Diagnostic]) {
-    for diagnostic in diagnostics {
-        let _ = writeln!(std::io::stderr(), "{diagnostic}");
-    }
+    let mut errors = std::io::stderr();
+    let look = output::look_on(&errors);
+    let _ = errors.write_all(snippet::render(Kind::Error, diagnostics, look).as_bytes());
 }

@@ -2,12 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{
-    Exit, Failure, Format, Place,
-    guard::Force,
-    output::{self, Table},
-    verdicts::seconds,
-};
+use super::{Exit, Failure, Format, Place, guard::Force, output, table::Table, verdicts::seconds};
 use crate::{
     config::{Cidr, Service, SourceKind, SourceName},
     control::{Request, Response, SourceEntry},
@@ -85,7 +80,7 @@ fn list(place: &Place, format: Format) -> Result<Exit, Failure> {
     }
 }
 
-fn render(sources: &[SourceEntry]) -> String {
+pub(super) fn render(sources: &[SourceEntry]) -> String {
     let mut table = Table::titled([
         "SOURCE", "NAME", "KIND", "SERVICES", "UNTIL", "FROM", "PACKETS", "BYTES",
     ]);

@@ -2,25 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Exit, Failure, Format, Place,
-    output::{self, Table},
-};
+use super::{Exit, Failure, Place, table::Table, watch::Watched};
 use crate::control::{Request, Response, Stats, Tally};
 
-pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Failure> {
-    let Response::Stats(stats) = place.ask(Request::Stats)? else {
-        return Err(Failure::other_answer());
+pub(super) fn run(place: &Place, watched: Watched) -> Result<Exit, Failure> {
+    let ask = || match place.ask(Request::Stats)? {
+        Response::Stats(stats) => Ok(*stats),
+        _ => Err(Failure::other_answer()),
     };
-    if format.json {
-        output::json(&stats)
-    } else {
-        output::text(&render(&stats))
-    }
+    watched.show(ask, render)
 }
 
 /// Zeros of the reasons are left out: most never occur.
-fn render(stats: &Stats) -> String {
+pub(super) fn render(stats: &Stats) -> String {
     let mut filter = Table::titled(["FILTER", "REASON", "PACKETS", "BYTES"]);
     let mut rows = |outcome: &str, tallies: &BTreeMap<String, Tally>| {
         for (reason, tally) in tallies.iter().filter(|(_, tally)| tally.packets > 0) {
@@ -51,11 +45,23 @@ fn render(stats: &Stats) -> String {
     let mut sums = Table::titled(["GATEWAY", "COUNT"]);
     let mut sum = |name: &str, count: u64| sums.row([name.to_owned(), count.to_string()]);
     sum("handshakes accepted", stats.handshakes.accepted);
+    sum("handshakes refused", stats.handshakes.refused);
     sum("requests allowed", stats.requests.allowed);
     sum("requests refused", stats.requests.refused);
     sum("requests in shadow", stats.requests.shadowed);
     sum("verdicts issued", stats.verdicts_issued);
     sum("drop events lost", stats.filter.lost_events);
+
+    let mut actions = Table::titled(["INTERACTION", "ALLOWED", "REFUSED"]);
+    for (action, decided) in &stats.actions {
+        if decided.allowed + decided.refused > 0 {
+            actions.row([
+                action.clone(),
+                decided.allowed.to_string(),
+                decided.refused.to_string(),
+            ]);
+        }
+    }
 
     let mut refusals = Table::titled(["REFUSED FOR", "COUNT"]);
     for (reason, count) in stats.refusals.iter().filter(|(_, count)| **count > 0) {
@@ -65,6 +71,7 @@ fn render(stats: &Stats) -> String {
         filter.render(),
         services.render(),
         sums.render(),
+        actions.render(),
         refusals.render(),
     ]
     .join("\n")

@@ -3,24 +3,23 @@
 use std::fmt::Write as _;
 
 use super::{
-    Exit, Failure, Format, Place, crl,
-    output::{self, Table, printable},
+    Exit, Failure, Place, crl,
+    output::printable,
     registry,
+    table::{self, Table, Tone},
+    watch::Watched,
 };
 use crate::control::{Request, Response, Status};
 
-pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Failure> {
-    let Response::Status(status) = place.ask(Request::Status)? else {
-        return Err(Failure::other_answer());
+pub(super) fn run(place: &Place, watched: Watched) -> Result<Exit, Failure> {
+    let ask = || match place.ask(Request::Status)? {
+        Response::Status(status) => Ok(*status),
+        _ => Err(Failure::other_answer()),
     };
-    if format.json {
-        output::json(&status)
-    } else {
-        output::text(&render(&status))
-    }
+    watched.show(ask, render)
 }
 
-fn render(status: &Status) -> String {
+pub(super) fn render(status: &Status) -> String {
     let mut facts = Table::untitled();
     let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
     fact("version", status.version.clone());
@@ -65,7 +64,9 @@ fn render(status: &Status) -> String {
     let mut text = facts.render();
 
     if !status.interfaces.is_empty() {
-        let mut table = Table::titled(["INTERFACE", "INDEX", "ATTACHED", "PROGRAM", "XDP SLOT"]);
+        let mut table = Table::titled(["INTERFACE", "INDEX", "ATTACHED", "PROGRAM", "XDP SLOT"])
+            .toned(2, attached)
+            .toned(4, slot);
         for interface in &status.interfaces {
             table.row([
                 interface.name.clone(),
@@ -85,7 +86,8 @@ fn render(status: &Status) -> String {
         "ANSWERED",
         "FAILURES",
         "LAST ERROR",
-    ]);
+    ])
+    .toned(1, table::state);
     for upstream in &status.upstreams {
         let state = match upstream.ejected_seconds {
             Some(seconds) => format!("{} for {seconds}s", upstream.state),
@@ -106,7 +108,7 @@ fn render(status: &Status) -> String {
         text = text + "\n" + &registry::sources(&status.registry);
     }
     if !status.certificates.is_empty() {
-        let mut table = Table::titled(["CERTIFICATE", "SUBJECT", "ENDS", "DAYS LEFT"]);
+        let mut table = Table::titled(["CERTIFICATE", "SUBJECT", "ENDS", "DAYS LEFT"]).toned(3, table::days);
         for certificate in &status.certificates {
             table.row([
                 certificate.what.clone(),
@@ -127,6 +129,22 @@ fn render(status: &Status) -> String {
         let _ = writeln!(text, "warning: {}", printable(warning));
     }
     text
+}
+
+fn attached(how: &str) -> Tone {
+    match how {
+        "native" => Tone::Good,
+        "generic" => Tone::Warn,
+        _ => Tone::Bad,
+    }
+}
+
+fn slot(owner: &str) -> Tone {
+    if owner == "spinegate" {
+        Tone::Good
+    } else {
+        Tone::Bad
+    }
 }
 
 fn joined<T: ToString>(items: &[T]) -> String {

@@ -2,27 +2,26 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use clap::Args;
-
-use super::{
-    Exit, Failure, Place,
-    output::{self, Table},
+use ratatui::{
+    DefaultTerminal,
+    crossterm::event::{self, Event},
 };
+
+use super::{Exit, Failure, Place, output, table::Table};
 use crate::{
     control::{EventsWanted, RECENT, Request, Response, stream},
     rates::{Rate, Rates, Reading},
+    top::{self, Next, Seen, View},
 };
 
 /// The time between two readings.
 const ROUND: Duration = Duration::from_secs(1);
-/// Rows of a table: all of them together are to fit a screen.
+/// Rows of a table without a terminal.
 const ROWS: usize = 10;
-/// Puts the cursor in the corner and clears what is below (ECMA-48).
-const CLEAR: &str = "\x1b[H\x1b[J";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -35,10 +34,22 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.once || !io::stdout().is_terminal() {
+        return plain(place, arguments);
+    }
+    // Before the screen is taken: without an agent there is nothing to show on it.
+    let before = read(place)?;
+    let mut terminal = ratatui::try_init().map_err(|error| no_terminal(&error))?;
+    let end = live(place, &mut terminal, before);
+    ratatui::restore();
+    end
+}
+
+/// One table after the other, for what is no terminal.
+fn plain(place: &Place, arguments: &Arguments) -> Result<Exit, Failure> {
     let mut before = read(place)?;
-    let is_terminal = io::stdout().is_terminal();
     loop {
-        thread::sleep(ROUND);
+        std::thread::sleep(ROUND);
         let after = read(place)?;
         let rates = Rates::between(&before, &after);
         if arguments.json {
@@ -48,16 +59,62 @@ pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<Exit, Failure>
         if arguments.once {
             return output::text(&round);
         }
-        let shown = if is_terminal {
-            format!("{CLEAR}{round}")
-        } else {
-            format!("{round}\n")
-        };
-        if output::stream(&shown)?.is_break() {
+        if output::stream(&format!("{round}\n"))?.is_break() {
             return Ok(Exit::Done);
         }
         before = after;
     }
+}
+
+/// The screen, until a key ends it.
+fn live(place: &Place, terminal: &mut DefaultTerminal, mut before: Reading) -> Result<Exit, Failure> {
+    let color = output::look().color;
+    let mut view = View::default();
+    let mut seen = see(place, Rates::between(&before, &before))?;
+    let mut due = Instant::now() + ROUND;
+    loop {
+        terminal
+            .draw(|frame| top::draw(frame, &seen, &view, SystemTime::now(), color))
+            .map_err(|error| no_terminal(&error))?;
+        let rest = due.saturating_duration_since(Instant::now());
+        if event::poll(rest).map_err(|error| no_terminal(&error))? {
+            // A changed size is an event too: what comes next is drawn for it.
+            let event = event::read().map_err(|error| no_terminal(&error))?;
+            if let Event::Key(key) = event
+                && view.press(key) == Next::Quit
+            {
+                return Ok(Exit::Done);
+            }
+            continue;
+        }
+        due = Instant::now() + ROUND;
+        if !view.is_paused() {
+            let after = read(place)?;
+            seen = see(place, Rates::between(&before, &after))?;
+            before = after;
+        }
+    }
+}
+
+fn see(place: &Place, rates: Rates) -> Result<Seen, Failure> {
+    let Response::Status(status) = place.ask(Request::Status)? else {
+        return Err(Failure::other_answer());
+    };
+    let Response::Verdicts(verdicts) = place.ask(Request::VerdictsList)? else {
+        return Err(Failure::other_answer());
+    };
+    Ok(Seen {
+        rates,
+        status: *status,
+        verdicts,
+    })
+}
+
+fn no_terminal(error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        format!("the terminal can't be used: {error}; `spinegate top --once` needs none"),
+    )
 }
 
 fn read(place: &Place) -> Result<Reading, Failure> {

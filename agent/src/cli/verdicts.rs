@@ -5,16 +5,17 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::{
-    Exit, Failure, Format, Place,
+    Exit, Failure, Place,
     guard::Force,
-    output::{self, Table},
+    table::{Table, Tone},
+    watch::Watched,
 };
 use crate::control::{Request, Response, Target, VerdictEntry, VerdictKind};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show the verdicts in force.
-    List(Format),
+    List(Watched),
     /// Deny a source: its next packet is dropped. Or trust it: its handshakes have a generous budget.
     Add {
         /// The address or network.
@@ -43,7 +44,7 @@ pub(super) enum Command {
 
 pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::List(format) => list(place, format),
+        Command::List(watched) => list(place, watched),
         Command::Add {
             source,
             trust,
@@ -64,19 +65,17 @@ pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
     }
 }
 
-fn list(place: &Place, format: Format) -> Result<Exit, Failure> {
-    let Response::Verdicts(verdicts) = place.ask(Request::VerdictsList)? else {
-        return Err(Failure::other_answer());
+fn list(place: &Place, watched: Watched) -> Result<Exit, Failure> {
+    let ask = || match place.ask(Request::VerdictsList)? {
+        Response::Verdicts(verdicts) => Ok(verdicts),
+        _ => Err(Failure::other_answer()),
     };
-    if format.json {
-        output::json(&verdicts)
-    } else {
-        output::text(&render(&verdicts))
-    }
+    watched.show(ask, |verdicts| render(verdicts))
 }
 
-fn render(verdicts: &[VerdictEntry]) -> String {
-    let mut table = Table::titled(["SOURCE", "VERDICT", "REASON", "REMAINING", "FROM", "HITS"]);
+pub(super) fn render(verdicts: &[VerdictEntry]) -> String {
+    let mut table =
+        Table::titled(["SOURCE", "VERDICT", "REASON", "REMAINING", "FROM", "HITS"]).toned(1, tone);
     for verdict in verdicts {
         table.row([
             verdict.source.to_string(),
@@ -88,6 +87,14 @@ fn render(verdicts: &[VerdictEntry]) -> String {
         ]);
     }
     table.render()
+}
+
+fn tone(verdict: &str) -> Tone {
+    if verdict == VerdictKind::Deny.as_str() {
+        Tone::Bad
+    } else {
+        Tone::Good
+    }
 }
 
 /// Whole seconds, at least one: less would be over before the operator has read the answer.

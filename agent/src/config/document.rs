@@ -1,6 +1,7 @@
 //! The configuration file as parsed TOML that still knows its lines.
 
 use std::{
+    collections::BTreeMap,
     fs,
     ops::Range,
     path::{Path, PathBuf},
@@ -98,6 +99,13 @@ impl Document {
         self.file.parent().unwrap_or(Path::new(""))
     }
 
+    /// Each key with its value as TOML, but for the allowlist, which may be long.
+    pub(super) fn settings(&self) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        flatten(String::new(), self.root(), &mut settings);
+        settings
+    }
+
     pub(super) fn root(&self) -> &dyn TableLike {
         self.toml.as_table()
     }
@@ -117,6 +125,42 @@ impl Document {
             here = next;
         }
         line
+    }
+}
+
+fn flatten(prefix: String, table: &dyn TableLike, settings: &mut BTreeMap<String, String>) {
+    for (name, item) in table.iter() {
+        let key = if prefix.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        if key == "filter.source" {
+            continue;
+        }
+        match item {
+            Item::ArrayOfTables(tables) => {
+                for (index, table) in tables.iter().enumerate() {
+                    flatten(format!("{key}[{index}]"), table, settings);
+                }
+            }
+            Item::Value(value) => {
+                settings.insert(key, plain(value));
+            }
+            Item::Table(table) => flatten(key, table, settings),
+            Item::None => {}
+        }
+    }
+}
+
+/// A value without the comments and line ends around it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Array(values) => {
+            let values: Vec<_> = values.iter().map(plain).collect();
+            format!("[{}]", values.join(", "))
+        }
+        value => value.clone().decorated("", "").to_string(),
     }
 }
 
@@ -221,6 +265,24 @@ roots = []
         assert_eq!(line("tls.client.roots"), 13);
         assert_eq!(line("tls.certificate"), 12);
         assert_eq!(line("registry.file"), 1);
+    }
+
+    #[test]
+    fn settings_are_told_without_comments_and_without_the_allowlist() {
+        let text = TEXT.replace("\"eth0\",", "\"eth0\", # the first")
+            + "[verdict]\nttl = \"1m\" # short\n[[authz.shadow]]\nasid=\"1\"\n";
+        let document = Document::parse(Path::new("a.toml"), text).unwrap();
+        let settings: Vec<_> = document.settings().into_iter().collect();
+        let expected = [
+            ("authz.shadow[0].asid", "\"1\""),
+            ("filter.interfaces", "[\"eth0\", \"eth1\"]"),
+            ("tls.client.roots", "[]"),
+            ("verdict.ttl", "\"1m\""),
+        ];
+        assert_eq!(
+            settings,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
     }
 
     #[test]

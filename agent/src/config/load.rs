@@ -11,6 +11,7 @@ use std::{
     collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -66,7 +67,10 @@ fn from_document(source: Document) -> Result<Loaded, Vec<Diagnostic>> {
     let (problems, warnings) = report.finish();
     match config {
         Some(config) if problems.is_empty() => Ok(Loaded {
-            config,
+            config: Config {
+                settings: Arc::new(source.settings()),
+                ..config
+            },
             source,
             warnings,
         }),
@@ -113,6 +117,7 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
         metrics: metrics?,
         log: log?,
         audit: audit?,
+        settings: Arc::default(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The configuration as values. Paths are absolute or relative to the working directory: loading resolved them.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,6 +44,8 @@ pub struct Config {
     pub log: Log,
     /// `[audit]`
     pub audit: Audit,
+    /// The keys that the file gives, but for `filter.source`, each with its value as TOML.
+    pub settings: Arc<BTreeMap<String, String>>,
 }
 
 impl Config {

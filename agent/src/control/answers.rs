@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Target;
 use crate::{
-    config::{Cidr, Service, SourceKind},
+    config::{Cidr, Service, Source, SourceKind},
     directory::DirectoryStatus,
     fetch::FetchStatus,
     nrl::InteractionId,
@@ -133,6 +133,9 @@ pub struct CertificateStatus {
     pub ends: String,
     /// Whole days until then; negative if it is over.
     pub days_left: i64,
+    /// The SHA-256 of its DER form, hexadecimal.
+    #[serde(default)]
+    pub sha256: String,
 }
 
 /// The CRLs in force, and what is wrong with their files.
@@ -182,6 +185,9 @@ pub struct Stats {
     pub handshakes: Handshakes,
     /// Decided requests.
     pub requests: Requests,
+    /// The same by what they were to do, as far as that was known.
+    #[serde(default)]
+    pub actions: BTreeMap<String, Decided>,
     /// Refused handshakes and requests by reason code.
     pub refusals: BTreeMap<String, u64>,
     /// Deny verdicts that failures led to.
@@ -229,6 +235,18 @@ pub struct Tally {
 pub struct Handshakes {
     /// Ended with a verified client.
     pub accepted: u64,
+    /// Connections refused before their first request.
+    #[serde(default)]
+    pub refused: u64,
+}
+
+/// Requests of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// Passed on.
+    pub allowed: u64,
+    /// Refused.
+    pub refused: u64,
 }
 
 /// Decided requests.
@@ -289,6 +307,29 @@ pub struct SystemEntry {
     pub shadow: bool,
     /// The source that says so.
     pub source: registry::Source,
+}
+
+impl SourceEntry {
+    /// An entry that nothing was counted for.
+    #[must_use]
+    pub fn new(source: &Source, added: bool) -> Self {
+        Self {
+            cidr: Cidr::from(source.cidr),
+            name: source.name.clone(),
+            kind: source.kind,
+            services: source.services.clone(),
+            reply_ports: source.reply_ports.clone(),
+            expires: source
+                .expires
+                .map(|expires| humantime::format_rfc3339_seconds(expires).to_string()),
+            passed: None,
+            origin: if added {
+                Origin::Operator
+            } else {
+                Origin::Configuration
+            },
+        }
+    }
 }
 
 impl SystemEntry {

@@ -1,6 +1,7 @@
 //! What an operator can ask of a running agent, and what is answered. How that looks in HTTP is in `routes.rs` and `wire.rs`.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
@@ -27,6 +28,8 @@ pub enum Request {
     Status,
     /// What it has counted.
     Stats,
+    /// The keys that the configuration in force gives.
+    Settings,
     /// The CRLs in force.
     CrlStatus,
     /// The allowlist.
@@ -315,6 +318,8 @@ pub enum Response {
     LogLevel(String),
     /// To [`Request::Stats`].
     Stats(Box<Stats>),
+    /// To [`Request::Settings`]: each with its value as TOML.
+    Settings(BTreeMap<String, String>),
     /// To [`Request::CrlStatus`].
     Crls(CrlReport),
     /// To [`Request::SourcesList`].

@@ -220,6 +220,8 @@ routes! {
     Attach = Post "/v1/attach", Write, "attach", "Attaches the filter to its interfaces again.", ["done"], [];
     Detach = Post "/v1/detach", Write, "detach",
         "Takes the filter off its interfaces: nothing is guarded there until it is attached again.", ["done"], [];
+    Settings = Get "/v1/settings", Read, "settings",
+        "The keys that the configuration in force gives, each with its value as TOML.", ["settings"], [];
     CrlStatus = Get "/v1/crls", Read, "crl status", "The CRLs in force.", ["crls"], [];
     CrlFetch = Post "/v1/crls/fetch", Write, "crl fetch",
         "Fetches all CRLs that are fetched at all, and asks OCSP responders again.", ["done"], [];

@@ -227,6 +227,7 @@ mod tests {
         vec![
             Request::Status,
             Request::Stats,
+            Request::Settings,
             Request::CrlStatus,
             Request::SourcesList,
             Request::SourcesAdd {

@@ -18,7 +18,7 @@ const STRIPPING: [(&str, &str, &str); 2] = [
 ];
 
 /// A page less the room that a driver keeps before and after the frame: many run a program on no larger ones.
-const MTU_OF_A_PAGE: u32 = 3_498;
+pub const MTU_OF_A_PAGE: u32 = 3_498;
 
 /// What an operator should know of the interfaces of a configuration.
 #[must_use]
@@ -88,7 +88,7 @@ fn remarks_on(name: &str, attach: XdpAttach) -> Result<Vec<(String, String)>, Fi
 }
 
 /// The features that are on; none if the kernel does not tell (before 5.7).
-fn features(name: &str) -> Result<Option<Vec<String>>, FilterError> {
+pub(super) fn features(name: &str) -> Result<Option<Vec<String>>, FilterError> {
     // linux/ethtool_netlink.h
     const FEATURES_GET: u8 = 11;
     const FEATURES_HEADER: u16 = 1;
@@ -117,7 +117,7 @@ fn names(bitset: &[Attribute]) -> Vec<String> {
 }
 
 /// Whether the driver runs XDP programs; none if the kernel does not tell (before 6.3).
-fn runs_programs(index: u32) -> Result<Option<bool>, FilterError> {
+pub(super) fn runs_programs(index: u32) -> Result<Option<bool>, FilterError> {
     // linux/netdev.h
     const DEV_GET: u8 = 1;
     const IFINDEX: u16 = 1;

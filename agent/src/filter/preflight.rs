@@ -48,7 +48,9 @@ pub fn problems(config: &config::Filter) -> Vec<Problem> {
     problems
 }
 
-fn is_on_bpffs(folder: &Path) -> bool {
+/// Whether a folder is on a BPF file system, or would be if it were made.
+#[must_use]
+pub fn is_on_bpffs(folder: &Path) -> bool {
     let existing = folder.ancestors().find(|folder| folder.exists());
     existing.is_some_and(|folder| statfs(folder).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC))
 }

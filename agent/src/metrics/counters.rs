@@ -10,7 +10,7 @@ use spinegate_common::{Layer, Reason, Side};
 
 use crate::{
     authz::Action,
-    control::{FilterStats, Handshakes, Rebuff, Requests, Stats},
+    control::{Decided, FilterStats, Handshakes, Rebuff, Requests, Stats},
     tls::Session,
 };
 
@@ -173,12 +173,17 @@ impl Counters {
             filter,
             handshakes: Handshakes {
                 accepted: self.accepted_handshakes(),
+                refused: self.refused_handshakes().map(|(_, count)| count).sum(),
             },
             requests: Requests {
                 allowed: get(&self.requests_allowed),
                 refused: get(&self.requests_refused),
                 shadowed: get(&self.requests_shadowed),
             },
+            actions: self
+                .decided_actions()
+                .map(|(action, allowed, refused)| (action.as_str().to_owned(), Decided { allowed, refused }))
+                .collect(),
             refusals: self
                 .refusals()
                 .map(|(reason, count)| (reason.as_str().to_owned(), count))

@@ -13,17 +13,17 @@ use super::{
 };
 use crate::{
     audit::Order,
-    config::{Cidr, FilterMode, OcspMode, Source},
+    config::{FilterMode, OcspMode, Source},
     control::{
-        self, Access, CertificateStatus, CrlReport, Errors, Estate, Failure, FailureKind, FilterStats, Guard,
-        Journal, Operations, Origin, Peer, Rebuff, Request, Response, ServiceStats, SourceEntry, Status,
-        Tally, Target, VerdictEntry, VerdictKind,
+        self, Access, CrlReport, Errors, Estate, Failure, FailureKind, FilterStats, Guard, Journal,
+        Operations, Origin, Peer, Rebuff, Request, Response, ServiceStats, SourceEntry, Status, Tally,
+        Target, VerdictEntry, VerdictKind,
     },
     filter::{self, Counters, Outcomes},
     keeper::{Keeper, KeeperError},
     log,
     metrics::Observed,
-    tls::ExpiryKind,
+    tls,
     verdict::OrderError,
 };
 
@@ -90,6 +90,7 @@ impl Agent {
                     .unwrap_or_default();
                 Ok(Response::Stats(Box::new(self.counters.stats(filter))))
             }
+            Request::Settings => Ok(Response::Settings((*self.config.load().settings).clone())),
             Request::CrlStatus => {
                 let trust = self.acceptor.trust();
                 Ok(Response::Crls(CrlReport {
@@ -263,9 +264,9 @@ impl Agent {
         let entries = listed
             .with_origin()
             .zip(passed)
-            .map(|(entry, passed)| SourceEntry {
+            .map(|((source, added), passed)| SourceEntry {
                 passed: passed.map(tally),
-                ..source_entry(entry)
+                ..SourceEntry::new(source, added)
             });
         Ok(entries.collect())
     }
@@ -280,17 +281,6 @@ impl Agent {
             .unwrap_or_default();
         let figures = filter.map(Keeper::figures).transpose()?.unwrap_or_default();
         let now = SystemTime::now();
-        let certificates = self
-            .acceptor
-            .expiries()
-            .into_iter()
-            .filter(|expiry| expiry.kind != ExpiryKind::Crl)
-            .map(|expiry| CertificateStatus {
-                what: expiry.kind.as_str().to_owned(),
-                ends: expiry.ends(),
-                days_left: expiry.days_left(now),
-                subject: expiry.subject,
-            });
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -321,7 +311,7 @@ impl Agent {
             confirm_until: lock(&self.trial)
                 .as_ref()
                 .map(|trial| humantime::format_rfc3339_seconds(trial.until).to_string()),
-            certificates: certificates.collect(),
+            certificates: tls::certificates(&self.acceptor.expiries(), now),
             crls: trust.crls(now),
             warnings: [self.warnings.load().as_slice(), trust.crl_faults()].concat(),
         })
@@ -432,25 +422,6 @@ const fn tally(tally: filter::Tally) -> Tally {
     Tally {
         packets: tally.packets,
         bytes: tally.bytes,
-    }
-}
-
-fn source_entry((source, added): (&Source, bool)) -> SourceEntry {
-    SourceEntry {
-        cidr: Cidr::from(source.cidr),
-        name: source.name.clone(),
-        kind: source.kind,
-        services: source.services.clone(),
-        reply_ports: source.reply_ports.clone(),
-        expires: source
-            .expires
-            .map(|expires| humantime::format_rfc3339_seconds(expires).to_string()),
-        passed: None,
-        origin: if added {
-            Origin::Operator
-        } else {
-            Origin::Configuration
-        },
     }
 }
 

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     config::{Config, Problem, Source},
+    control::{SourceEntry, SystemEntry},
+    diff::State,
     directory::{Directory, Order},
     gateway::Policy,
     registry::Registry,
@@ -63,6 +65,27 @@ impl Parts {
     #[must_use]
     pub fn into_ground(self) -> (Policy, Arc<Registry>, Vec<Source>) {
         (self.policy, Directory::kept(self.registry), self.sources.all())
+    }
+
+    /// What an agent with this configuration would say is in force.
+    #[must_use]
+    pub fn into_state(self, config: &Config, now: SystemTime) -> State {
+        let sources = self.sources.with_origin();
+        let sources = sources
+            .map(|(source, added)| SourceEntry::new(source, added))
+            .collect();
+        let registry = Directory::kept(self.registry);
+        let systems = registry.page(None, usize::MAX, now);
+        State {
+            settings: (*config.settings).clone(),
+            sources,
+            systems: systems
+                .iter()
+                .map(|(source, system)| SystemEntry::new(*source, system))
+                .collect(),
+            certificates: self.tls.certificates(now),
+            crls: self.tls.crls(now),
+        }
     }
 
     /// What is allowed, but should be seen to.

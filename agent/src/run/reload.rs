@@ -312,52 +312,68 @@ async fn check_lockout(
     checking.await.map_err(|error| internal(&error))?
 }
 
-/// What a process can't change about itself while it serves.
+/// What a process can't change about itself while it serves: each key with whether a reload would.
+type Fixed = (&'static str, fn(&Config, &Config) -> bool);
+
+const FIXED: [Fixed; 19] = [
+    ("run", |old, new| old.run != new.run),
+    ("filter.pin_dir", |old, new| {
+        old.filter.pin_dir != new.filter.pin_dir
+    }),
+    ("filter.mode", |old, new| {
+        (old.filter.mode == FilterMode::Off) != (new.filter.mode == FilterMode::Off)
+    }),
+    ("tls.handshake_threads", |old, new| {
+        old.tls.handshake_threads != new.tls.handshake_threads
+    }),
+    ("tls.handshake_queue", |old, new| {
+        old.tls.handshake_queue != new.tls.handshake_queue
+    }),
+    ("listen.addresses", |old, new| {
+        old.listen.addresses != new.listen.addresses
+    }),
+    ("listen.reuse_port", |old, new| {
+        old.listen.reuse_port != new.listen.reuse_port
+    }),
+    ("gateway.max_connections", |old, new| {
+        old.gateway.max_connections != new.gateway.max_connections
+    }),
+    ("control.socket", |old, new| {
+        old.control.socket != new.control.socket
+    }),
+    ("control.group", |old, new| old.control.group != new.control.group),
+    ("metrics.listen", |old, new| {
+        old.metrics.listen != new.metrics.listen
+    }),
+    ("audit.file", |old, new| old.audit.file != new.audit.file),
+    ("audit.output", |old, new| old.audit.output != new.audit.output),
+    ("audit.key", |old, new| old.audit.key != new.audit.key),
+    ("audit.checkpoint_interval", |old, new| {
+        old.audit.checkpoint_interval != new.audit.checkpoint_interval
+    }),
+    ("audit.durability", |old, new| {
+        old.audit.durability != new.audit.durability
+    }),
+    ("audit.timeout", |old, new| old.audit.timeout != new.audit.timeout),
+    ("audit.on_failure", |old, new| {
+        old.audit.on_failure != new.audit.on_failure
+    }),
+    ("audit.mask", |old, new| old.audit.mask != new.audit.mask),
+];
+
+/// Whether a key can't be changed by a reload: `filter.mode` only to and from `off`.
+#[must_use]
+pub fn is_fixed(key: &str) -> bool {
+    let covers = |fixed: &str| {
+        let rest = key.strip_prefix(fixed);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    key != "filter.mode" && FIXED.iter().any(|(fixed, _)| covers(fixed))
+}
+
 fn check_changeable(old: &Config, new: &Config) -> Result<(), Failure> {
-    let changed = [
-        ("run", old.run != new.run),
-        ("filter.pin_dir", old.filter.pin_dir != new.filter.pin_dir),
-        (
-            "filter.mode",
-            (old.filter.mode == FilterMode::Off) != (new.filter.mode == FilterMode::Off),
-        ),
-        (
-            "tls.handshake_threads",
-            old.tls.handshake_threads != new.tls.handshake_threads,
-        ),
-        (
-            "tls.handshake_queue",
-            old.tls.handshake_queue != new.tls.handshake_queue,
-        ),
-        ("listen.addresses", old.listen.addresses != new.listen.addresses),
-        (
-            "listen.reuse_port",
-            old.listen.reuse_port != new.listen.reuse_port,
-        ),
-        (
-            "gateway.max_connections",
-            old.gateway.max_connections != new.gateway.max_connections,
-        ),
-        ("control.socket", old.control.socket != new.control.socket),
-        ("control.group", old.control.group != new.control.group),
-        ("metrics.listen", old.metrics.listen != new.metrics.listen),
-        ("audit.file", old.audit.file != new.audit.file),
-        ("audit.output", old.audit.output != new.audit.output),
-        ("audit.key", old.audit.key != new.audit.key),
-        (
-            "audit.checkpoint_interval",
-            old.audit.checkpoint_interval != new.audit.checkpoint_interval,
-        ),
-        ("audit.durability", old.audit.durability != new.audit.durability),
-        ("audit.timeout", old.audit.timeout != new.audit.timeout),
-        ("audit.on_failure", old.audit.on_failure != new.audit.on_failure),
-        ("audit.mask", old.audit.mask != new.audit.mask),
-    ];
-    let keys: Vec<_> = changed
-        .iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(key, _)| *key)
-        .collect();
+    let changed = FIXED.iter().filter(|(_, differs)| differs(old, new));
+    let keys: Vec<_> = changed.map(|(key, _)| *key).collect();
     if keys.is_empty() {
         return Ok(());
     }

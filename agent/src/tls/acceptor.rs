@@ -89,6 +89,15 @@ enum Failure {
 }
 
 impl Generation {
+    /// When each part of it ends, by kind, the earliest of each first.
+    pub(super) fn expiries(&self) -> Vec<Expiry> {
+        expiry::of(self.context.certificate(), &self.trust)
+    }
+
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     pub(super) fn new(config: &config::Tls, context: SslContext, trust: Arc<Trust>) -> Self {
         Self {
             context,
@@ -174,8 +183,7 @@ impl Acceptor {
     /// When each part of what is in force ends, by kind, the earliest of each first.
     #[must_use]
     pub fn expiries(&self) -> Vec<Expiry> {
-        let current = self.current.load();
-        expiry::of(current.context.certificate(), &current.trust)
+        self.current.load().expiries()
     }
 
     /// How much the threads for handshakes have to do.

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::{
     Trust,
-    client::{Time, name},
+    client::{Time, fingerprint, name},
 };
+use crate::control::CertificateStatus;
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -32,6 +33,8 @@ pub struct Expiry {
     /// Its subject; a CRL's issuer.
     pub subject: String,
     ends: Time,
+    /// The SHA-256 of a certificate.
+    fingerprint: Option<[u8; 32]>,
 }
 
 impl ExpiryKind {
@@ -67,6 +70,22 @@ impl Expiry {
     }
 }
 
+/// The certificates among them.
+#[must_use]
+pub fn certificates(expiries: &[Expiry], now: SystemTime) -> Vec<CertificateStatus> {
+    let certificates = expiries.iter().filter_map(|expiry| {
+        let sha256 = expiry.fingerprint?.into_iter().map(|byte| format!("{byte:02x}"));
+        Some(CertificateStatus {
+            what: expiry.kind.as_str().to_owned(),
+            subject: expiry.subject.clone(),
+            ends: expiry.ends(),
+            days_left: expiry.days_left(now),
+            sha256: sha256.collect(),
+        })
+    });
+    certificates.collect()
+}
+
 /// All ends, by kind, the earliest of each first.
 pub(super) fn of(own: Option<&X509Ref>, trust: &Trust) -> Vec<Expiry> {
     let anchors = trust.anchors();
@@ -87,15 +106,21 @@ pub(super) fn of(own: Option<&X509Ref>, trust: &Trust) -> Vec<Expiry> {
         .filter_map(|(kind, certificate)| {
             // A certificate without a readable end was refused when it was loaded, or as the issuer of each client.
             let ends = Time::of(certificate.not_after()).ok()?;
-            Some((kind, name(certificate.subject_name()), ends))
+            let fingerprint = fingerprint(certificate).ok()?;
+            Some((kind, name(certificate.subject_name()), ends, Some(fingerprint)))
         });
     let crls = trust
         .revocations()
         .next_updates()
-        .map(|(issuer, due)| (ExpiryKind::Crl, issuer.to_owned(), due));
+        .map(|(issuer, due)| (ExpiryKind::Crl, issuer.to_owned(), due, None));
     let mut expiries: Vec<_> = certificates
         .chain(crls)
-        .map(|(kind, subject, ends)| Expiry { kind, subject, ends })
+        .map(|(kind, subject, ends, fingerprint)| Expiry {
+            kind,
+            subject,
+            ends,
+            fingerprint,
+        })
         .collect();
     expiries.sort_by(|a, b| (a.kind, a.ends, &a.subject).cmp(&(b.kind, b.ends, &b.subject)));
     expiries

@@ -20,11 +20,14 @@ use super::{
     acceptor::Generation,
     client::{Time, fingerprint, name},
     context::{self, Identity},
-    hello,
+    expiry, hello,
     revocation::{self, Revocations},
     trust::Anchors,
 };
-use crate::config::{self, Problem, Suites};
+use crate::{
+    config::{self, Problem, Suites},
+    control::{CertificateStatus, CrlStatus},
+};
 
 pub use upstream::load_connector;
 
@@ -39,6 +42,20 @@ pub struct Loaded {
     pub(super) generation: Generation,
     /// What is allowed, but should be seen to.
     pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// The gateway's certificate and the CAs of clients.
+    #[must_use]
+    pub fn certificates(&self, now: SystemTime) -> Vec<CertificateStatus> {
+        expiry::certificates(&self.generation.expiries(), now)
+    }
+
+    /// The CRLs.
+    #[must_use]
+    pub fn crls(&self, now: SystemTime) -> Vec<CrlStatus> {
+        self.generation.trust().crls(now)
+    }
 }
 
 /// Who is trusted, without what the gateway itself shows.
@@ -404,14 +421,22 @@ fn read(key: &str, path: &Path, faults: &mut Faults) -> Option<Vec<u8>> {
     }
 }
 
-fn warn_generally(config: &config::Tls, faults: &mut Faults) {
-    if openssl::version::number() < FAST_DHE {
-        let message = format!(
-            "{} checks each client's DH key at length: a handshake with ffdhe2048 was measured at 3.5 to 4.3 ms of CPU \
-             time, and with OpenSSL 3.6 at 1.1 to 1.6 ms",
+/// What an operator should know of an OpenSSL that is slow at what R7 demands, and what to do about it.
+#[must_use]
+pub fn slow_openssl() -> Option<(String, &'static str)> {
+    let message = || {
+        format!(
+            "{} checks each client's DH key at length: a handshake with ffdhe2048 was measured at 3.5 to 4.3 ms of CPU time, \
+             and with OpenSSL 3.6 at 1.1 to 1.6 ms",
             openssl::version::version()
-        );
-        let mend = "run with OpenSSL 3.4 or newer, or build with the feature `vendored-openssl`";
+        )
+    };
+    let mend = "run with OpenSSL 3.4 or newer, or build with the feature `vendored-openssl`";
+    (openssl::version::number() < FAST_DHE).then(|| (message(), mend))
+}
+
+fn warn_generally(config: &config::Tls, faults: &mut Faults) {
+    if let Some((message, mend)) = slow_openssl() {
         faults.warn("tls", message, mend);
     }
     if config.suites == Suites::Nrl {

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::super::output::{Table, printable};
+use super::super::{
+    output::printable,
+    table::{Table, Tone},
+};
 use crate::control::{Check, Explanation, PastDecision, Told};
 
 /// What stands in a past decision's record, and what it is called.
@@ -55,7 +58,7 @@ pub(super) fn past(past: &PastDecision) -> String {
 }
 
 fn checks(checks: &[Check]) -> String {
-    let mut table = Table::titled(["CHECK", "OUTCOME", "REASON", "DETAIL"]);
+    let mut table = Table::titled(["CHECK", "OUTCOME", "REASON", "DETAIL"]).toned(1, tone);
     for check in checks {
         let outcome = check.outcome.as_str();
         table.row([
@@ -67,6 +70,14 @@ fn checks(checks: &[Check]) -> String {
         ]);
     }
     table.render()
+}
+
+fn tone(outcome: &str) -> Tone {
+    match outcome {
+        "pass" => Tone::Good,
+        "FAIL" => Tone::Bad,
+        _ => Tone::Plain,
+    }
 }
 
 fn decision(explanation: &Explanation) -> String {
