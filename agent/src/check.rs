@@ -1,5 +1,7 @@
 //! Everything that can be found wrong with a configuration without starting anything.
 
+use std::path::Path;
+
 use crate::{
     audit,
     config::{Config, Problem},
@@ -43,7 +45,7 @@ fn listening(config: &Config) -> Vec<Problem> {
     if std::env::var_os("LISTEN_FDS").is_some() {
         return Vec::new();
     }
-    let running = || control::call(&config.control.socket, control::Request::Status).is_ok();
+    let running = || is_served(&config.control.socket);
     let requests = config.listen.addresses.iter().enumerate();
     let requests = requests.map(|(position, address)| (format!("listen.addresses[{position}]"), *address));
     let metrics = config
@@ -61,4 +63,41 @@ fn listening(config: &Config) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Whether an agent serves a socket, of whatever version: what a successor takes over from may speak otherwise.
+fn is_served(socket: &Path) -> bool {
+    !matches!(
+        control::call(socket, control::Request::Status),
+        Err(control::ClientError::NotRunning)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader, Write as _},
+        os::unix::net::UnixListener,
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_agent_that_speaks_otherwise_is_an_agent_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        assert!(!is_served(&socket));
+        let listener = UnixListener::bind(&socket).unwrap();
+        let older = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            stream
+                .write_all(b"{\"version\":6,\"response\":{\"answer\":\"error\"}}\n")
+                .unwrap();
+        });
+        assert!(is_served(&socket));
+        older.join().unwrap();
+        assert!(!is_served(&socket), "nobody listens any more");
+    }
 }
