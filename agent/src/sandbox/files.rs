@@ -48,7 +48,11 @@ impl Reach {
             // A name may be a link to a file in another folder, as that of a renewed certificate is.
             let real = fs::canonicalize(&path).ok();
             for path in std::iter::once(path).chain(real) {
-                reads.push(if path.is_dir() { path } else { folder_of(&path) });
+                let folder = if path.is_dir() { path } else { folder_of(&path) };
+                // One that is not there is for who reads the file to tell.
+                if folder.is_dir() {
+                    reads.push(folder);
+                }
             }
         }
         let mut writes: Vec<PathBuf> = config.folders().into_iter().map(absolute).collect();
