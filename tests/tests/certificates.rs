@@ -458,8 +458,8 @@ fn a_certificate_that_ends_soon_and_the_suites_of_nrl_are_warned_of(lab: &mut La
         "ECDHE-RSA-AES256-SHA,",
         "R7",
     ] {
-        // The last of the list ends the sentence.
-        let listed = suites.replace("; ", ", ");
+        // The last of the list ends the line.
+        let listed = format!("{suites},");
         ensure!(listed.contains(suite), "{suite} is not in {suites:?}");
     }
     Ok(())
