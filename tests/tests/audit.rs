@@ -3,8 +3,11 @@
 
 use std::{
     fs,
+    os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
             a_decision_is_found_by_the_id_that_its_client_has,
             what_can_not_be_recorded_is_not_answered,
             on_the_disk_before_the_answer,
+            in_the_journal_too_or_there_alone,
         ],
     }
     .run()
@@ -210,6 +214,106 @@ fn on_the_disk_before_the_answer(lab: &mut Lab) -> Result<()> {
     let said = lab.agent_process()?.log()?;
     ensure!(!said.contains("could not be recorded"), "{said}");
     restart_with(lab, before)
+}
+
+fn in_the_journal_too_or_there_alone(lab: &mut Lab) -> Result<()> {
+    let before = set(lab, &[("output", "both".into())])?;
+    let journal = Journal::open(lab)?;
+    lab.stop_agent()?;
+    start_with(lab, &journal)?;
+    let mark = lab.audit().mark()?;
+    created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
+    let line = lab
+        .audit()
+        .requests(mark)?
+        .pop()
+        .context("nothing is in the file")?;
+    let entry = journal.entry_of(at(&line, "/decision_id").as_str().unwrap_or_default())?;
+    ensure!(
+        entry.contains(&format!("\nSPINEGATE_SEQ={}\n", at(&line, "/seq"))),
+        "{entry}"
+    );
+    ensure!(
+        entry.starts_with("SYSLOG_IDENTIFIER=spinegate-audit\n"),
+        "{entry}"
+    );
+    ensure!(entry.contains("\nMESSAGE={\"ts\":"), "{entry}");
+
+    set(lab, &[("output", "journald".into())])?;
+    lab.stop_agent()?;
+    start_with(lab, &journal)?;
+    let mark = lab.audit().mark()?;
+    let message = Message::create(&pointer(PROVIDER.ods, NHS_NUMBER)).from(&PROVIDER);
+    let answer = allowed(lab, &message, 201)?;
+    let id = answer.header("x-request-id").context("no id")?.to_owned();
+    journal.entry_of(&id)?;
+    ensure!(lab.audit().mark()? == mark, "the file has it too");
+
+    // What the journal does not take is answered as what a full disk does not take.
+    journal.close()?;
+    let answer = lab.client(Host::Ssp).answer(&message)?;
+    ensure!(answer.status == 500, "{answer}");
+    restart_with(lab, before)
+}
+
+/// Stands where systemd's journal would.
+struct Journal {
+    folder: PathBuf,
+    entries: mpsc::Receiver<String>,
+}
+
+impl Journal {
+    fn open(lab: &Lab) -> Result<Self> {
+        let folder = lab.files().folder().join("journal");
+        fs::create_dir_all(&folder)?;
+        let socket = UnixDatagram::bind(folder.join("socket"))?;
+        let (tell, entries) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = vec![0; 1 << 16];
+            while let Ok(length) = socket.recv(&mut bytes) {
+                let entry = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned();
+                if entry == END || tell.send(entry).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { folder, entries })
+    }
+
+    fn entry_of(&self, decision: &str) -> Result<String> {
+        let wanted = format!("\nSPINEGATE_DECISION_ID={decision}\n");
+        loop {
+            let entry = self
+                .entries
+                .recv_timeout(Duration::from_secs(10))
+                .with_context(|| format!("no entry has {decision}"))?;
+            if entry.contains(&wanted) {
+                return Ok(entry);
+            }
+        }
+    }
+
+    fn close(self) -> Result<()> {
+        let path = self.folder.join("socket");
+        UnixDatagram::unbound()?.send_to(END.as_bytes(), &path)?;
+        Ok(fs::remove_file(path)?)
+    }
+}
+
+const END: &str = "END";
+
+/// Starts the agent where the journal's socket is that of the test: in a mount namespace with a `/run` of its own.
+fn start_with(lab: &mut Lab, journal: &Journal) -> Result<()> {
+    let script =
+        "mount -t tmpfs none /run && mkdir /run/systemd && ln -s \"$0\" /run/systemd/journal && exec \"$@\"";
+    let run = Run::inside(&lab.network().namespace(Host::Edge), "unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .arg(&journal.folder)
+        .arg(lab.binary())
+        .arg("--config")
+        .arg(lab.files().config())
+        .arg("run");
+    lab.start_agent_by(&run)
 }
 
 /// Changes `[audit]`, and gives what it was.

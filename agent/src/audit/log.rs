@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,8 +24,6 @@ use crate::{
     replace::replace,
 };
 
-/// Where a file would be if the journal alone has the record.
-const NO_FILE: &str = "/dev/null";
 /// The longest line that is looked for at the end of a file.
 const LONGEST_LINE: u64 = 1 << 20;
 
@@ -114,18 +113,17 @@ impl Log {
     /// # Errors
     /// If the system refuses, or the key is none.
     pub fn open(config: &config::Audit) -> Result<Self, AuditError> {
-        let path = match config.output {
-            AuditOutput::Journald => Path::new(NO_FILE),
-            AuditOutput::File | AuditOutput::Both => &config.file,
-        };
         let journal = match config.output {
             AuditOutput::File => None,
             AuditOutput::Journald | AuditOutput::Both => {
                 Some(Journal::open().map_err(|error| AuditError::Journald { error })?)
             }
         };
-        let mut open = open(path)?;
-        let noted = if open.regular { head(path) } else { None };
+        let mut open = match config.output {
+            AuditOutput::Journald => nowhere().map_err(|error| AuditError::Journald { error })?,
+            AuditOutput::File | AuditOutput::Both => open(&config.file)?,
+        };
+        let noted = if open.regular { head(&config.file) } else { None };
         let key = if open.regular {
             Some(SigningKey::load_or_make(&config.key)?)
         } else {
@@ -146,7 +144,7 @@ impl Log {
             })?),
         };
         let log = Self {
-            path: path.to_owned(),
+            path: config.file.clone(),
             open: Mutex::new(open),
             key,
             mask: config.mask,
@@ -247,6 +245,9 @@ impl Log {
     /// # Errors
     /// If the system refuses.
     pub fn reopen(&self) -> Result<(), AuditError> {
+        if self.output == AuditOutput::Journald {
+            return Ok(());
+        }
         let mut new = open(&self.path)?;
         let mut old = self.lock();
         if new.tail.length == 0 {
@@ -506,6 +507,22 @@ fn open(path: &Path) -> Result<Open, AuditError> {
         file: Arc::new(file),
         regular,
         tail,
+        signed: 0,
+    })
+}
+
+/// In place of a file where the journal alone has the record. Nothing is written there: `/dev/null` would do, if an agent that
+/// Landlock restricts could open it.
+fn nowhere() -> io::Result<Open> {
+    let file = memfd_create(c"spinegate-audit", MFdFlags::MFD_CLOEXEC)?;
+    Ok(Open {
+        file: Arc::new(File::from(file)),
+        regular: false,
+        tail: Tail {
+            length: 0,
+            torn: false,
+            link: Link::START,
+        },
         signed: 0,
     })
 }
