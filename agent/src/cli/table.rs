@@ -17,12 +17,15 @@ pub(super) enum Tone {
     Bad,
 }
 
+/// A column, and what the colour of a cell in it says.
+type Toned = (usize, fn(&str) -> Tone);
+
 /// Rows with aligned columns.
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     titles: Option<[&'static str; N]>,
     rows: Vec<[String; N]>,
-    tones: Vec<(usize, fn(&str) -> Tone)>,
+    tones: Vec<Toned>,
 }
 
 impl<const N: usize> Table<N> {

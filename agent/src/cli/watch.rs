@@ -1,6 +1,11 @@
 //! `--watch`: what a command shows, again and again, until Ctrl-C or until the agent goes.
 
-use std::{io, io::Write as _, process, thread, time::Duration};
+use std::{
+    io,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
 
 use clap::Args;
 use ratatui::crossterm::terminal;
@@ -43,7 +48,7 @@ impl Watched {
                 output::text(&render(&answer))
             };
         };
-        end_on_interrupt()?;
+        let interrupted = interrupts()?;
         let height = output::look().width.and_then(|_| terminal::size().ok());
         let mut is_first = true;
         loop {
@@ -62,7 +67,10 @@ impl Watched {
                 return Ok(Exit::Done);
             }
             is_first = false;
-            thread::sleep(Duration::from_secs(seconds.into()));
+            let rest = Duration::from_secs(seconds.into());
+            if interrupted.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+                return Ok(Exit::Done);
+            }
         }
     }
 }
@@ -90,7 +98,7 @@ fn top_of(text: &str, rows: u16) -> String {
 }
 
 /// Has Ctrl-C end the command as something that it was meant to end with.
-fn end_on_interrupt() -> Result<(), Failure> {
+fn interrupts() -> Result<mpsc::Receiver<()>, Failure> {
     let cannot = |error: io::Error| {
         Failure::new(
             Exit::Refused,
@@ -105,13 +113,13 @@ fn end_on_interrupt() -> Result<(), Failure> {
         let _inside = runtime.enter();
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(cannot)?
     };
+    let (tell, interrupted) = mpsc::channel();
     thread::spawn(move || {
         runtime.block_on(interrupts.recv());
-        // The cursor is at the end of what was shown: the shell's prompt comes on a line of its own.
-        let _ = writeln!(io::stdout());
-        process::exit(Exit::Done as i32)
+        // Nobody waits for it if the command has ended otherwise.
+        let _ = tell.send(());
     });
-    Ok(())
+    Ok(interrupted)
 }
 
 #[cfg(test)]

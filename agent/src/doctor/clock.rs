@@ -18,7 +18,7 @@ pub(super) fn read() -> Option<Clock> {
     let mut state: libc::timex = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a whole `timex` that lives through the call, and the kernel writes no more than that.
     let answer = unsafe { libc::adjtimex(&raw mut state) };
-    (answer >= 0).then(|| Clock {
+    (answer >= 0).then_some(Clock {
         synchronised: answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0,
         max_error_us: state.maxerror,
     })
