@@ -4,6 +4,7 @@ mod attach;
 mod audit;
 mod cert;
 mod check;
+mod completions;
 mod crl;
 mod detach;
 mod difference;
@@ -15,6 +16,7 @@ mod failure;
 mod guard;
 mod keeper;
 mod log_level;
+mod man;
 mod output;
 mod registry;
 mod reload;
@@ -30,7 +32,7 @@ mod watch;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     config::{self, Document},
@@ -131,6 +133,10 @@ enum Command {
     Attach,
     /// Take the filter off its interfaces: nothing is guarded there until `spinegate attach`, or until the agent starts.
     Detach,
+    /// Print a script that completes these commands in a shell.
+    Completions(completions::Arguments),
+    /// Write a manual page for each of these commands.
+    Man(man::Arguments),
 }
 
 /// Runs the command line `arguments`, the first of which is the program's name.
@@ -180,6 +186,8 @@ fn dispatch(Cli { place, command }: Cli) -> Result<Exit, Failure> {
         Command::LogLevel(arguments) => log_level::run(&place, arguments),
         Command::Attach => attach::run(&place),
         Command::Detach => detach::run(&place),
+        Command::Completions(arguments) => completions::run(Cli::command(), &arguments),
+        Command::Man(arguments) => man::run(Cli::command(), &arguments),
     }
 }
 

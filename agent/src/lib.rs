@@ -21,6 +21,7 @@ pub mod log;
 pub mod mask;
 pub mod metrics;
 pub mod nrl;
+pub mod program;
 pub mod rates;
 pub mod registry;
 pub mod replace;
@@ -28,7 +29,9 @@ pub mod run;
 pub mod sandbox;
 #[cfg(test)]
 mod screens;
+pub mod service;
 pub mod sources;
 pub mod tls;
 pub mod top;
+pub mod upgrade;
 pub mod verdict;

@@ -15,6 +15,7 @@ mod reload;
 mod sockets;
 mod succession;
 mod tasks;
+mod watchdog;
 
 use std::{
     os::fd::OwnedFd,
@@ -30,8 +31,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::sockets::{Bound, Sockets};
 pub use self::{parts::Parts, reload::is_fixed};
+use self::{
+    sockets::{Bound, Sockets},
+    watchdog::Vital,
+};
 use crate::{
     audit::{self, Decision, Event, Record},
     config::{self, Config, Diagnostic, Document, Loaded},
@@ -44,6 +48,7 @@ use crate::{
     metrics::{self, Counters, Exporter, Pages},
     registry::InForce,
     sandbox::{self, Reach, SandboxError},
+    service,
     sources::Sources,
     tls::{Acceptor, Wanted},
     verdict::{SharedFilter, Verdicts},
@@ -356,6 +361,7 @@ impl Started {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::refused)?;
         let slots = Arc::new(Semaphore::new(config.gateway.max_connections));
         let (listeners, metrics) = sockets.open().map_err(RunError::refused)?;
+        let mut vital = Vec::new();
         for listener in listeners {
             let gateway = Arc::clone(&agent.gateway);
             let accepting = gateway::accept(
@@ -365,11 +371,12 @@ impl Started {
                 drain.clone(),
                 connections.clone(),
             );
-            connections.spawn(accepting);
+            vital.push(Vital::new("accepts connections", &connections.spawn(accepting)));
         }
+        let serving = format!("serving at {}", sockets::shown(&config.listen.addresses));
         // Both agents accept for a moment. Filter and operator are served by one alone.
         if let Some(predecessor) = predecessor {
-            succeed(&agent, &control, predecessor).await;
+            succeed(&agent, &control, predecessor, serving.clone()).await;
         }
         services.spawn(crls::follow(Arc::clone(&agent), end.clone()));
         services.spawn(Arc::clone(&agent.gateway).tend_upstreams(end.clone()));
@@ -377,10 +384,13 @@ impl Started {
         // Ended early where a successor goes on with them.
         let (duty, duties) = (end.child_token(), &agent.duties);
         let pages = Arc::new(pages(&agent));
-        services.spawn(control.serve(Arc::clone(&agent), Arc::clone(&pages), duty.clone()));
-        duties.spawn(tasks::sweep(Arc::clone(&agent), duty.clone()));
+        let controlling = services.spawn(control.serve(Arc::clone(&agent), Arc::clone(&pages), duty.clone()));
+        vital.push(Vital::new("serves operators", &controlling));
+        let sweeping = duties.spawn(tasks::sweep(Arc::clone(&agent), duty.clone()));
+        vital.push(Vital::new("lets verdicts and sources end", &sweeping));
         duties.spawn(drops::report(Arc::clone(&agent), duty.clone()));
-        duties.spawn(interfaces::keep_attached(Arc::clone(&agent), duty.clone()));
+        let attaching = duties.spawn(interfaces::keep_attached(Arc::clone(&agent), duty.clone()));
+        vital.push(Vital::new("keeps the filter attached", &attaching));
         services.spawn(tasks::sign_audit_log(Arc::clone(&agent), end.clone()));
         duties.spawn(tasks::end_trials(Arc::clone(&agent), duty.clone()));
         duties.spawn(tasks::reload_on_hangup(Arc::clone(&agent), duty.clone()));
@@ -390,6 +400,8 @@ impl Started {
         if let Some(listener) = metrics {
             services.spawn(metrics::Server::on(listener).serve(pages, duty.clone()));
         }
+        services.spawn(watchdog::watch(Arc::clone(&agent), vital, drain.clone()));
+        service::ready(&serving);
         agent.record(Decision::Done, "started".to_owned());
         tracing::info!(openssl = openssl::version::version(), listen = ?config.listen.addresses, "serving");
 
@@ -399,6 +411,9 @@ impl Started {
             _ = interrupt.recv() => {}
             () = agent.successor.cancelled() => duty.cancel(),
             () = agent.keeper.gone() => failure = Some(agent.lose_keeper()),
+        }
+        if !agent.successor.is_cancelled() {
+            service::stopping(config.gateway.drain_timeout);
         }
         lock(&agent.spare_sockets).clear();
         tracing::info!("stopping: requests under way are finished first; the filter stays in force");
@@ -448,8 +463,12 @@ fn pages(agent: &Arc<Agent>) -> Pages {
 }
 
 /// Has the agent before this one stand down. Whatever comes of that, this one serves.
-async fn succeed(agent: &Agent, control: &control::Server, predecessor: Predecessor) {
-    let standing_down = tokio::task::spawn_blocking(move || predecessor.stand_down()).await;
+async fn succeed(agent: &Agent, control: &control::Server, predecessor: Predecessor, serving: String) {
+    let standing_down = tokio::task::spawn_blocking(move || {
+        service::ready_as_successor(&serving);
+        predecessor.stand_down()
+    });
+    let standing_down = standing_down.await;
     let said = match standing_down.map_err(|error| HandOverError::Refused(error.to_string())) {
         Ok(Ok(Some(said))) => format!("took over: {said}"),
         Ok(Ok(None)) => "took over from an agent that has ended".to_owned(),

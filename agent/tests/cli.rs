@@ -429,6 +429,7 @@ fn status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
         pid: 7,
+        program: None,
         started: "2026-01-01T00:00:00Z".to_owned(),
         config: "a.toml".into(),
         mode: "enforce".to_owned(),

@@ -5,6 +5,7 @@ use std::{fmt, process::ExitCode};
 use crate::{
     control::{self, ClientError, FailureKind},
     run::RunError,
+    upgrade::UpgradeError,
 };
 
 /// The exit codes.
@@ -91,6 +92,15 @@ impl From<RunError> for Failure {
             RunError::Privilege { .. } => Exit::Privilege,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<UpgradeError> for Failure {
+    fn from(error: UpgradeError) -> Self {
+        match error {
+            UpgradeError::Agent(error) => error.into(),
+            error => Self::new(Exit::Refused, error.to_string()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     directory::DirectoryStatus,
     fetch::FetchStatus,
     nrl::InteractionId,
+    program::ProgramFile,
     registry::{self, System},
 };
 
@@ -25,6 +26,9 @@ pub struct Status {
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// The file that it runs, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramFile>,
     /// Since when it runs: RFC 3339, UTC.
     pub started: String,
     /// Its configuration file.

@@ -23,6 +23,7 @@ use crate::{
     keeper::{Keeper, KeeperError},
     log,
     metrics::Observed,
+    program::ProgramFile,
     tls,
     verdict::OrderError,
 };
@@ -271,7 +272,7 @@ impl Agent {
         Ok(entries.collect())
     }
 
-    fn status(&self) -> Result<Status, KeeperError> {
+    pub(super) fn status(&self) -> Result<Status, KeeperError> {
         let config = self.config.load();
         let trust = self.acceptor.trust();
         let filter = self.filter.as_deref();
@@ -284,6 +285,7 @@ impl Agent {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            program: ProgramFile::of_this_process().ok(),
             started: humantime::format_rfc3339_seconds(self.started).to_string(),
             config: self.source.clone(),
             mode: config.filter.mode.as_str().to_owned(),

@@ -18,6 +18,7 @@ use crate::{
     gateway::Policy,
     keeper::{Keeper, KeeperError},
     sandbox::Reach,
+    service::Reloading,
     sources::{Sources, SourcesError},
     tls,
 };
@@ -96,6 +97,7 @@ impl Agent {
     ) -> Result<String, Failure> {
         let mut sources = self.sources.lock().await;
         self.must_be_in_office()?;
+        let _reloading = Reloading::begin();
         let (file, reach) = (self.source.clone(), self.reach.clone());
         let loading = tokio::task::spawn_blocking(move || {
             let loaded = config::load(&file)?;

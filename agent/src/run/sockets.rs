@@ -124,7 +124,7 @@ impl Sockets {
     }
 }
 
-fn shown(addresses: &[SocketAddr]) -> String {
+pub(super) fn shown(addresses: &[SocketAddr]) -> String {
     let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     shown.join(", ")
 }
