@@ -7,6 +7,7 @@ pub mod echo;
 pub mod expect;
 pub mod fhir;
 pub mod frames;
+pub mod guest;
 pub mod json;
 pub mod lab;
 pub mod locator;

@@ -32,7 +32,11 @@ pub fn peer(path: &str) -> Result<PathBuf> {
     installed(&Path::new("peers").join(path))
 }
 
-fn installed(path: &Path) -> Result<PathBuf> {
+/// What setup keeps under a path in its cache.
+///
+/// # Errors
+/// It is not there.
+pub fn installed(path: &Path) -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))

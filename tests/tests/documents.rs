@@ -24,6 +24,8 @@ const PAGES: &[&str] = &["README.md", "docs/operator.md"];
 /// Commands that are given elsewhere, by their beginnings, and where.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("cargo ", "the documented commands are what runs this test"),
+    ("apt ", "the suite `package` installs, upgrades and removes it"),
+    ("systemctl ", "the same has a systemd"),
     (
         "install -m 0755 target/release/",
         "what they have built is at hand",

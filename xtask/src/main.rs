@@ -7,6 +7,7 @@ mod conformance;
 mod debian;
 mod host;
 mod lab;
+mod package;
 mod setup;
 mod test;
 mod threats;
@@ -73,6 +74,15 @@ enum Verb {
         #[arg(long, conflicts_with = "json")]
         write: bool,
     },
+    /// Make the Debian package, in target/package.
+    Package {
+        /// For tests: not optimised, and with the system's OpenSSL.
+        #[arg(long)]
+        quick: bool,
+        /// Those that the package's own suite installs and upgrades to.
+        #[arg(long, conflicts_with = "quick")]
+        suite: bool,
+    },
     /// Compare README.md's conformance table with docs/conformance.toml.
     Conformance {
         /// Write the table anew.
@@ -103,6 +113,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
                 Verb::Test { allow_skips } => test::run(allow_skips),
                 Verb::Vm { kernel, payload } => vm::run(kernel, payload),
                 Verb::Bench { subject, json, write } => bench::run(subject, json, write),
+                Verb::Package { suite: true, .. } => package::for_the_suite().map(|_| ExitCode::SUCCESS),
+                Verb::Package { quick, .. } => package::run(quick).map(|()| ExitCode::SUCCESS),
                 Verb::Setup { .. } | Verb::Conformance { .. } => Ok(ExitCode::SUCCESS),
             }
         }

@@ -51,6 +51,7 @@ const PACKAGES: &[(&str, &str)] = &[
         "util-linux",
         "namespaces and scheduling of the handshakes' benchmark",
     ),
+    ("mmdebstrap", "the bare Debian that the package is installed on"),
     ("liblua5.3-0", "a library of haproxy"),
     ("libopentracing-c-wrapper0", "a library of haproxy"),
     ("libpcre2-8-0", "a library of nginx and haproxy"),
@@ -71,6 +72,15 @@ const LINKER: &str = "bpf-linker";
 const LINKER_VERSION: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
 const TOOLCHAIN: &str = "bpf";
+
+const CARGO_DEB: &str = "cargo-deb";
+const CARGO_DEB_VERSION: &str = "3.8.0";
+
+/// The bare Debian for the suite of the package: what boots, and what the package depends on.
+const GUEST: &str = "systemd,systemd-sysv,libssl3,logrotate";
+/// Its name in the cache; another one where what it holds changes, so that it is made anew.
+pub(crate) const GUEST_FOLDER: &str = "guests/bookworm-1";
+const MIRROR: &str = "http://deb.debian.org/debian";
 
 const PYTHON: &str = "/usr/bin/python3";
 /// The lab's tools in Python, with their versions.
@@ -113,6 +123,16 @@ pub(crate) fn path() -> Result<std::ffi::OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(linker_root()?.join("bin")).chain(std::env::split_paths(&path));
     std::env::join_paths(folders).context("extending PATH")
+}
+
+/// The program that makes Debian packages.
+pub(crate) fn cargo_deb() -> Result<PathBuf> {
+    Ok(cargo_deb_root()?.join("bin").join(CARGO_DEB))
+}
+
+/// The folder of the bare Debian.
+pub(crate) fn guest() -> Result<PathBuf> {
+    Ok(host::cache()?.join(GUEST_FOLDER))
 }
 
 /// The folder of the unpacked [`PEERS`].
@@ -239,6 +259,7 @@ fn missing() -> Result<Vec<Step>> {
         ));
         steps.push(install);
     }
+    steps.extend(packaging()?);
     steps.extend(python_tools()?);
     if has_rustup() && !has_toolchain(TOOLCHAIN) && !nightly_can_build() {
         steps.push(Step::new(
@@ -247,6 +268,59 @@ fn missing() -> Result<Vec<Step>> {
         ));
     }
     Ok(steps)
+}
+
+/// What makes the package, and what it is installed on in its suite.
+fn packaging() -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    if !cargo_deb()?.exists() {
+        let root = cargo_deb_root()?.to_string_lossy().into_owned();
+        #[rustfmt::skip]
+        let words = ["cargo", "install", CARGO_DEB, "--version", CARGO_DEB_VERSION, "--locked", "--no-default-features",
+            "--quiet", "--root", &root];
+        let mut install = Step::new("the program that makes the Debian package", &words);
+        install.environment.push((
+            "CARGO_TARGET_DIR",
+            host::cache()?.join("build").to_string_lossy().into_owned(),
+        ));
+        // It runs for seconds: what it takes to build counts for more.
+        for (name, value) in [
+            ("CARGO_PROFILE_RELEASE_LTO", "off"),
+            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+        ] {
+            install.environment.push((name, value.to_owned()));
+        }
+        steps.push(install);
+    }
+    let guest = guest()?;
+    if !guest.exists() {
+        let draft = guest.with_extension("draft").to_string_lossy().into_owned();
+        let guest = guest.to_string_lossy().into_owned();
+        let (why, include) = (
+            "the bare Debian that the package is installed on",
+            format!("--include={GUEST}"),
+        );
+        // What an interrupted one left is in the way.
+        let folder = host::cache()?.join("guests").to_string_lossy().into_owned();
+        #[rustfmt::skip]
+        let commands = [
+            vec!["rm", "-rf", "--one-file-system", &draft],
+            vec!["mkdir", "-p", &folder],
+            vec!["mmdebstrap", "--quiet", "--variant=minbase", &include, "bookworm", &draft, MIRROR],
+            vec!["mv", &draft, &guest],
+        ];
+        steps.extend(commands.iter().map(|words| {
+            let mut step = Step::new(why, words);
+            step.as_root = true;
+            step
+        }));
+    }
+    Ok(steps)
+}
+
+fn cargo_deb_root() -> Result<PathBuf> {
+    Ok(host::cache()?.join(format!("{CARGO_DEB}-{CARGO_DEB_VERSION}")))
 }
 
 /// The virtual environment that the suites find their tools in. Its copy of the requirements is written last, so that one

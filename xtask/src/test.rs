@@ -13,7 +13,7 @@ pub(crate) use self::report::Report;
 use crate::{
     build,
     command::{Ended, bounded},
-    conformance, host, threats, vm,
+    conformance, host, package, threats, vm,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -43,6 +43,7 @@ pub(crate) fn run(allow_skips: bool) -> Result<ExitCode> {
     }
     // The lab's suites share the machine's network stack: one after the other.
     build::binaries().context("building what the lab runs")?;
+    package::for_the_suite().context("making the packages that the lab installs")?;
     suite(&mut report, "spinegate-tests", &["--test-threads=1"]);
     guest(&mut report);
     conformance::check(&mut report);

@@ -16,7 +16,7 @@ use self::{image::Image, kernel::Kernel};
 use crate::{
     build,
     command::{Ended, bounded, program},
-    host,
+    host, package, setup,
 };
 
 /// A series of Debian kernels.
@@ -39,6 +39,8 @@ pub(crate) enum Payload {
     Demo,
     /// The packet tables, and what needs devices that a host's own kernel may lack.
     Filter,
+    /// The package, installed on a bare Debian in the guest.
+    Package,
 }
 
 const BOOT_LIMIT: Duration = Duration::from_secs(30);
@@ -116,10 +118,16 @@ const SUITES: &[&str] = &[
     "bad_input",
 ];
 
+/// Where the package's suite finds what it installs, and on what.
+const PACKAGES: &str = "/payload/packages";
+const CACHE: &str = "/payload/cache";
+/// What watches a clock that an emulated machine can't keep up with.
+const LEFT_OUT: &str = " --skip an_agent_that_dies_or_hangs";
+
 /// Puts the binaries into the image; what the guest's shell then runs, a command a line.
 fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
     let mut commands = Vec::new();
-    if payload != Payload::Demo {
+    if !matches!(payload, Payload::Demo | Payload::Package) {
         let tables = build::test_binary("spinegate", "filter_packets")?;
         let guest = image.add_binary(&tables, "filter_packets")?;
         commands.push("echo '     Running tests/filter_packets.rs'".to_owned());
@@ -145,13 +153,25 @@ fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
         // VLAN devices are what a host's own kernel may lack.
         let suites: &[&str] = match payload {
             Payload::Filter => &["vlan"],
+            Payload::Package => &["package"],
             _ => SUITES,
         };
+        let mut environment = String::new();
+        if payload == Payload::Package {
+            image.add_tree(
+                &setup::guest()?,
+                &format!("{CACHE}/spinegate/{}", setup::GUEST_FOLDER),
+            )?;
+            image.add_tree(&package::for_the_suite()?, PACKAGES)?;
+            environment = format!("XDG_CACHE_HOME={CACHE} SPINEGATE_PACKAGES={PACKAGES} ");
+        }
         for suite in suites {
             let binary = build::test_binary("spinegate-tests", suite)?;
             let guest = image.add_binary(&binary, suite)?;
             commands.push(format!("echo '     Running tests/{suite}.rs'"));
-            commands.push(format!("{guest} --nocapture --test-threads=1"));
+            commands.push(format!(
+                "{environment}{guest} --nocapture --test-threads=1{LEFT_OUT}"
+            ));
         }
     }
     Ok(commands)

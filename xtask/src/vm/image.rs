@@ -14,7 +14,7 @@ use super::kernel::Kernel;
 use crate::command::{output, program, run};
 
 /// What the lab needs of a kernel that keeps it in modules.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 10] = [
     "llc",
     "stp",
     "garp",
@@ -24,6 +24,7 @@ const MODULES: [&str; 9] = [
     "8021q",
     "af_packet",
     "dummy",
+    "overlay",
 ];
 
 /// An image in the making.
@@ -86,6 +87,15 @@ impl Image {
         let tool = PathBuf::from(found.trim());
         copy(&tool, &self.root.join("bin").join(name))?;
         self.add_libraries_of(&tool)
+    }
+
+    /// Adds a file or a folder of this machine's, with all that is in it.
+    pub(super) fn add_tree(&mut self, tree: &Path, guest: &str) -> Result<()> {
+        let copy = self.root.join(guest.trim_start_matches('/'));
+        if let Some(folder) = copy.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        run(program("cp", ["--archive"]).arg(tree).arg(&copy))
     }
 
     /// Writes init and the script, and packs everything. Init prints the token and the script's exit code.
