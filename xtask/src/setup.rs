@@ -80,7 +80,6 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 const GUEST: &str = "systemd,systemd-sysv,libssl3,logrotate";
 /// Its name in the cache; another one where what it holds changes, so that it is made anew.
 pub(crate) const GUEST_FOLDER: &str = "guests/bookworm-1";
-const MIRROR: &str = "http://deb.debian.org/debian";
 
 const PYTHON: &str = "/usr/bin/python3";
 /// The lab's tools in Python, with their versions.
@@ -303,11 +302,13 @@ fn packaging() -> Result<Vec<Step>> {
         );
         // What an interrupted one left is in the way.
         let folder = host::cache()?.join("guests").to_string_lossy().into_owned();
+        let listed = package_sources()?;
+        let sources: Vec<&str> = listed.iter().map(String::as_str).collect();
         #[rustfmt::skip]
         let commands = [
             vec!["rm", "-rf", "--one-file-system", &draft],
             vec!["mkdir", "-p", &folder],
-            vec!["mmdebstrap", "--quiet", "--variant=minbase", &include, "bookworm", &draft, MIRROR],
+            [vec!["mmdebstrap", "--quiet", "--variant=minbase", &include, "bookworm", &draft], sources].concat(),
             vec!["mv", &draft, &guest],
         ];
         steps.extend(commands.iter().map(|words| {
@@ -317,6 +318,32 @@ fn packaging() -> Result<Vec<Step>> {
         }));
     }
     Ok(steps)
+}
+
+/// Where this host has its own packages from: a bare Debian comes from there, too.
+fn package_sources() -> Result<Vec<String>> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(folder) = fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(folder.flatten().map(|entry| entry.path()));
+    }
+    let is_list = |file: &PathBuf| {
+        file.extension()
+            .is_some_and(|ending| ending == "list" || ending == "sources")
+    };
+    let of_debian = |file: &PathBuf| {
+        fs::read_to_string(file).is_ok_and(|text| text.split_whitespace().any(|word| word == "bookworm"))
+    };
+    let files: Vec<String> = files
+        .into_iter()
+        .filter(|file| is_list(file) && of_debian(file))
+        .map(|file| file.to_string_lossy().into_owned())
+        .collect();
+    if files.is_empty() {
+        bail!(
+            "no file in /etc/apt names a source of Debian 12 (bookworm): the bare Debian can't be had from there"
+        );
+    }
+    Ok(files)
 }
 
 fn cargo_deb_root() -> Result<PathBuf> {
