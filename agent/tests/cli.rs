@@ -667,6 +667,7 @@ fn json_has_the_documented_keys() {
             "shadow",
             "interfaces",
             "listen",
+            "log_filter",
             "upstreams",
             "refusals_by_side",
             "registry",
