@@ -50,7 +50,8 @@ pub const PORT: u16 = 443;
 /// Where the record locator listens, in the edge's namespace.
 pub const UPSTREAM: &str = "127.0.0.1:8080";
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// An emulated guest takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a lab is made of.
 #[derive(Clone, Debug)]
