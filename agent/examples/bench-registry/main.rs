@@ -29,7 +29,7 @@ const INTERACTIONS: u64 = 12;
 /// Lookups, half of them of ASIDs that nobody has.
 const LOOKUPS: usize = 2_000_000;
 /// Systems that are at work at a time: what is looked up again and again.
-const AT_WORK: u64 = 10_000;
+const AT_WORK: u64 = 1_000;
 const BASE: &str = "ou=services,o=nhs";
 
 fn main() -> Result<()> {
