@@ -83,6 +83,9 @@ pub struct Status {
     pub record: Option<PathBuf>,
 }
 
+/// The agent, its keeper, the record locator.
+const PROCESSES: usize = 3;
+
 /// Looks at what there is of the lab of a name.
 ///
 /// # Errors
@@ -93,7 +96,7 @@ pub fn status(name: &str, folder: &Path) -> Result<Status> {
     let processes = network.processes()?.len();
     let pinned = super::settings::pins(name).exists();
     let record = Some(Files::in_folder(std::path::absolute(folder)?).record()).filter(|path| path.exists());
-    let up = namespaces.len() > Host::ALL.len() && processes >= 2 && pinned && record.is_some();
+    let up = namespaces.len() > Host::ALL.len() && processes >= PROCESSES && pinned && record.is_some();
     Ok(Status {
         up,
         namespaces,
