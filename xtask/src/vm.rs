@@ -141,7 +141,7 @@ fn add_payload(image: &mut Image, payload: Payload) -> Result<Vec<String>> {
         commands.push("echo '     Running tests/filter_packets.rs'".to_owned());
         // The host compares many more packets; what matters here is the other kernel.
         commands.push(format!(
-            "SPINEGATE_PACKETS=5000 {guest} --nocapture --test-threads=1"
+            "SPINEGATE_PACKETS=2000 {guest} --nocapture --test-threads=1"
         ));
     }
     let binaries = build::binaries()?;
