@@ -26,8 +26,8 @@ pub use errors::{ErrorFeed, Errors};
 pub use hand_over::{Estate, HandOverError, Inheritance, Predecessor};
 pub use journal::{Feed, Journal, drop_codes};
 pub use protocol::{
-    DescribedRequest, ErrorsWanted, EventsWanted, Failure, FailureKind, Guard, Question, Request, Response,
-    Session, Target,
+    Addition, DescribedRequest, ErrorsWanted, EventsWanted, Failure, FailureKind, Guard, Question, Request,
+    Response, Session, Target,
 };
 pub use ring::RECENT;
 pub use routes::{Kind, Method, Parameter, ROUTES, Route, VERSION};

@@ -17,8 +17,8 @@ use std::{
 use spinegate::{
     config::SourceKind,
     control::{
-        Access, CertificateStatus, Check, Decision, DropReport, Errors, Estate, Explanation, Failure,
-        FailureKind, Journal, Operations, Origin, Outcome, PacketExplanation, Peer, Rebuff, Request,
+        Access, Addition, CertificateStatus, Check, Decision, DropReport, Errors, Estate, Explanation,
+        Failure, FailureKind, Journal, Operations, Origin, Outcome, PacketExplanation, Peer, Rebuff, Request,
         Response, Server, SourceEntry, Stats, Status, Tally, Told, UpstreamStatus, VerdictEntry, VerdictKind,
     },
     metrics::{Counters, Exporter, Observed, Pages, Readiness},
@@ -340,14 +340,14 @@ impl Operations for Fixed {
                 }),
                 origin: Origin::Operator,
             }]),
-            Request::SourcesAdd {
+            Request::SourcesAdd(Addition {
                 cidr,
                 name,
                 kind,
                 services,
                 reply_ports,
                 ends_in,
-            } => Response::Done(format!(
+            }) => Response::Done(format!(
                 "{cidr} {} {} {} {reply_ports:?} {ends_in:?}",
                 name.as_str(),
                 kind.as_str(),

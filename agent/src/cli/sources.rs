@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::{Exit, Failure, Format, Place, guard::Force, output, table::Table, verdicts::seconds};
 use crate::{
     config::{Cidr, Service, SourceKind, SourceName},
-    control::{Request, Response, SourceEntry},
+    control::{Addition, Request, Response, SourceEntry},
 };
 
 #[derive(Debug, Subcommand)]
@@ -54,14 +54,14 @@ pub(super) fn run(place: &Place, command: Command) -> Result<Exit, Failure> {
             services,
             reply_ports,
             ends_in,
-        }) => place.order(Request::SourcesAdd {
+        }) => place.order(Request::SourcesAdd(Addition {
             cidr,
             name,
             kind,
             services,
             reply_ports,
             ends_in,
-        }),
+        })),
         Command::Remove { cidr, force } => place.order(Request::SourcesRemove {
             cidr,
             guard: force.guard(),

@@ -5,6 +5,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
+    time::{Duration, SystemTime},
 };
 
 use http::StatusCode;
@@ -16,9 +17,47 @@ use super::{
     SourceEntry, Stats, Status, SystemEntry, SystemVersion, VerdictEntry, VerdictKind,
 };
 use crate::{
-    config::{Cidr, CidrError, Service, SourceKind, SourceName},
+    config::{self, Cidr, CidrError, Service, SourceKind, SourceName},
     registry::Source,
 };
+
+/// An entry that an operator puts on the allowlist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Addition {
+    /// Its addresses.
+    pub cidr: Cidr,
+    /// What the operator calls it.
+    pub name: SourceName,
+    /// Whether many systems stand behind it.
+    pub kind: SourceKind,
+    /// The services that it may reach; empty: all.
+    #[serde(default)]
+    pub services: Vec<Service>,
+    /// In scope `host`: the source ports from which it may answer.
+    #[serde(default)]
+    pub reply_ports: Vec<u16>,
+    /// After how many seconds the entry ends; none: never.
+    #[serde(default)]
+    pub ends_in: Option<u64>,
+}
+
+impl Addition {
+    /// The entry, if it is added at that time.
+    #[must_use]
+    pub fn source(self, now: SystemTime) -> config::Source {
+        config::Source {
+            cidr: self.cidr.network(),
+            name: self.name.as_str().to_owned(),
+            kind: self.kind,
+            services: self.services,
+            reply_ports: self.reply_ports,
+            expires: self
+                .ends_in
+                .and_then(|ends_in| now.checked_add(Duration::from_secs(ends_in))),
+        }
+    }
+}
 
 /// What an operator can ask of a running agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,23 +74,7 @@ pub enum Request {
     /// The allowlist.
     SourcesList,
     /// One more entry on the allowlist.
-    SourcesAdd {
-        /// Its addresses.
-        cidr: Cidr,
-        /// What the operator calls it.
-        name: SourceName,
-        /// Whether many systems stand behind it.
-        kind: SourceKind,
-        /// The services that it may reach; empty: all.
-        #[serde(default)]
-        services: Vec<Service>,
-        /// In scope `host`: the source ports from which it may answer.
-        #[serde(default)]
-        reply_ports: Vec<u16>,
-        /// After how many seconds the entry ends; none: never.
-        #[serde(default)]
-        ends_in: Option<u64>,
-    },
+    SourcesAdd(Addition),
     /// One entry less, of those that operators added.
     SourcesRemove {
         /// Its addresses.

@@ -51,13 +51,8 @@ pub(super) fn read(
         given.insert(name.to_owned(), value.into());
     }
     for name in given.keys() {
-        let is_known = |parameter: &&str| parameter.split('.').next() == Some(name);
-        if !route
-            .parameters
-            .iter()
-            .map(|one| one.name)
-            .any(|one| is_known(&one))
-        {
+        let mut known = route.parameters.iter().map(|one| one.name.split('.').next());
+        if !known.any(|known| known == Some(name)) {
             return Err(unknown(route, name));
         }
     }
@@ -207,7 +202,7 @@ mod tests {
     use crate::{
         config::SourceKind,
         control::{
-            DescribedRequest, ErrorsWanted, EventsWanted, Guard, Question, Session, VerdictKind,
+            Addition, DescribedRequest, ErrorsWanted, EventsWanted, Guard, Question, Session, VerdictKind,
             routes::{Found, ROUTES, find},
         },
     };
@@ -230,14 +225,14 @@ mod tests {
             Request::Settings,
             Request::CrlStatus,
             Request::SourcesList,
-            Request::SourcesAdd {
+            Request::SourcesAdd(Addition {
                 cidr: "10.0.0.0/8".parse().unwrap(),
                 name: "a & b = c".parse().unwrap(),
                 kind: SourceKind::Proxy,
                 services: vec!["tcp/443".parse().unwrap()],
                 reply_ports: vec![53],
                 ends_in: Some(60),
-            },
+            }),
             Request::SourcesRemove {
                 cidr: "2001:db8::/32".parse().unwrap(),
                 guard: guard(),

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::KeeperError;
 use crate::{
-    config::{self, Cidr, Service, SourceKind},
-    control::Request,
+    config,
+    control::{Addition, Request},
 };
 
 /// Announced orders that wait.
@@ -40,23 +40,7 @@ pub enum Order {
     /// Take the filter off.
     Detach,
     /// Add a source to the allowlist.
-    SourcesAdd {
-        /// Its addresses.
-        cidr: Cidr,
-        /// What the operator calls it.
-        name: String,
-        /// Whether many systems stand behind it.
-        kind: SourceKind,
-        /// The services that it may reach; empty: all.
-        #[serde(default)]
-        services: Vec<Service>,
-        /// In scope `host`: the source ports from which it may answer.
-        #[serde(default)]
-        reply_ports: Vec<u16>,
-        /// After how many seconds the entry ends; none: never.
-        #[serde(default)]
-        ends_in: Option<u64>,
-    },
+    SourcesAdd(Addition),
 }
 
 impl Order {
@@ -65,50 +49,25 @@ impl Order {
     pub fn of(request: &Request) -> Option<Self> {
         match request {
             Request::Detach => Some(Self::Detach),
-            Request::SourcesAdd {
-                cidr,
-                name,
-                kind,
-                services,
-                reply_ports,
-                ends_in,
-            } => Some(Self::SourcesAdd {
-                cidr: *cidr,
-                name: name.as_str().to_owned(),
-                kind: *kind,
-                services: services.clone(),
-                reply_ports: reply_ports.clone(),
-                ends_in: *ends_in,
-            }),
+            Request::SourcesAdd(addition) => Some(Self::SourcesAdd(addition.clone())),
             _ => None,
         }
     }
 
     /// Whether a source is the announced one, or ends before it would.
     fn is_to_add(&self, source: &config::Source) -> bool {
-        let Self::SourcesAdd {
-            cidr,
-            name,
-            kind,
-            services,
-            reply_ports,
-            ends_in,
-        } = self
-        else {
+        let Self::SourcesAdd(addition) = self else {
             return false;
         };
-        let ends = |seconds: u64| {
-            let latest = SystemTime::now().checked_add(Duration::from_secs(seconds));
-            source
-                .expires
-                .is_some_and(|expires| latest.is_none_or(|latest| expires <= latest))
-        };
-        source.cidr == cidr.network()
-            && source.name == *name
-            && source.kind == *kind
-            && source.services == *services
-            && source.reply_ports == *reply_ports
-            && ends_in.is_none_or(ends)
+        let announced = addition.clone().source(SystemTime::now());
+        let latest = announced.expires;
+        let ends = |expires| latest.is_none_or(|latest| expires <= latest);
+        (addition.ends_in.is_none() || source.expires.is_some_and(ends))
+            && *source
+                == config::Source {
+                    expires: source.expires,
+                    ..announced
+                }
     }
 }
 
@@ -328,14 +287,14 @@ mod tests {
     }
 
     fn addition(ends_in: Option<u64>) -> Order {
-        Order::SourcesAdd {
+        Order::SourcesAdd(Addition {
             cidr: "192.0.2.0/24".parse().unwrap(),
-            name: "guest".to_owned(),
-            kind: SourceKind::System,
+            name: "guest".parse().unwrap(),
+            kind: config::SourceKind::System,
             services: vec![],
             reply_ports: vec![],
             ends_in,
-        }
+        })
     }
 
     #[test]

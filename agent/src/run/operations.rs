@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::Order,
-    config::{FilterMode, OcspMode, Source},
+    config::{FilterMode, OcspMode},
     control::{
         self, Access, CrlReport, Errors, Estate, Failure, FailureKind, FilterStats, Guard, Journal,
         Operations, Origin, Peer, Rebuff, Request, Response, ServiceStats, SourceEntry, Status, Tally,
@@ -104,23 +104,9 @@ impl Agent {
                 .list_sources()
                 .map(Response::Sources)
                 .map_err(|error| internal(&error)),
-            Request::SourcesAdd {
-                cidr,
-                name,
-                kind,
-                services,
-                reply_ports,
-                ends_in,
-            } => {
-                let source = Source {
-                    cidr: cidr.network(),
-                    name: name.as_str().to_owned(),
-                    kind,
-                    services,
-                    reply_ports,
-                    expires: ends_in
-                        .and_then(|ends_in| SystemTime::now().checked_add(Duration::from_secs(ends_in))),
-                };
+            Request::SourcesAdd(addition) => {
+                let cidr = addition.cidr;
+                let source = addition.source(SystemTime::now());
                 self.change_sources(Guard::default(), Change::Add(source)).await?;
                 Ok(Response::Done(format!("{cidr} is on the allowlist")))
             }
