@@ -6,6 +6,8 @@ mod client;
 mod errors;
 mod hand_over;
 mod journal;
+#[cfg(test)]
+mod page;
 mod protocol;
 mod redact;
 mod ring;

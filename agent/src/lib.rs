@@ -35,3 +35,5 @@ pub mod tls;
 pub mod top;
 pub mod upgrade;
 pub mod verdict;
+#[cfg(test)]
+mod written;

@@ -1,21 +1,14 @@
-//! What commands show, compared with the texts in `screens/`. `SPINEGATE_WRITE_DOCS=1` writes them anew.
+//! What commands show, compared with the texts in `screens/`.
 
-use std::{env, fs, path::Path};
+use std::{fs, path::Path};
 
 use serde::de::DeserializeOwned;
 
+use crate::written;
+
 /// Compares a screen with its text.
 pub(crate) fn same(name: &str, shown: &str) {
-    let file = folder().join(format!("{name}.txt"));
-    if env::var_os("SPINEGATE_WRITE_DOCS").is_some() {
-        fs::write(&file, shown).unwrap();
-    }
-    let kept = fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        kept == shown,
-        "{} is not what is shown; if it should be, run the tests with SPINEGATE_WRITE_DOCS=1:\n{shown}",
-        file.display()
-    );
+    written::same(&folder().join(format!("{name}.txt")), shown);
 }
 
 /// An answer of an agent.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use super::{FAMILIES, Family, catalogue::Kind};
+use crate::written;
 
 const HEAD: &str = "\
 # Metrics
@@ -30,21 +31,7 @@ without the variable the same test fails if the two differ.
 
 #[test]
 fn the_page_of_metrics_says_what_the_code_says() {
-    let page = page();
-    let file = repository("docs/metrics.md");
-    if std::env::var_os("SPINEGATE_WRITE_DOCS").is_some_and(|value| value == "1") {
-        fs::write(&file, &page).unwrap();
-    }
-    let written = fs::read_to_string(&file).unwrap_or_default();
-    let differs = page
-        .lines()
-        .zip(written.lines().chain(std::iter::repeat("")))
-        .find(|(a, b)| a != b);
-    assert!(
-        written == page,
-        "docs/metrics.md is out of date, first at {differs:?}; \
-         write it again with SPINEGATE_WRITE_DOCS=1 cargo test -p spinegate --lib metrics::page"
-    );
+    written::same(&repository("docs/metrics.md"), &page());
 }
 
 #[test]

@@ -339,6 +339,7 @@ struct Coding {
 #[cfg(test)]
 mod tests {
     use super::{ErrorTable, Format, Outcome, escaped};
+    use crate::written;
     use proptest::prelude::*;
     use spinegate_common::{Layer, Reason};
 
@@ -630,16 +631,7 @@ mod tests {
         }
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/nrl.md");
         let page = std::fs::read_to_string(&file).unwrap();
-        let (head, rest) = page.split_once(BEGIN).unwrap();
-        let (written, tail) = rest.split_once(END).unwrap();
-        if std::env::var_os("SPINEGATE_WRITE_DOCS").is_some_and(|value| value == "1") {
-            std::fs::write(&file, format!("{head}{BEGIN}{rows}{END}{tail}")).unwrap();
-            return;
-        }
-        assert_eq!(
-            written, rows,
-            "write docs/nrl.md again with SPINEGATE_WRITE_DOCS=1 cargo test -p spinegate --lib page_of_answers"
-        );
+        written::same(&file, &written::with(&page, (BEGIN, END), &rows));
     }
 
     #[test]

@@ -1,5 +1,4 @@
 use std::{
-    env, fs,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -14,7 +13,7 @@ use ratatui::{
 use super::{Next, Seen, View, draw, picture};
 use crate::{
     rates::{ActionRate, OutcomeRate, Rate, Rates, ReasonRate, RefusedSource, ServiceRate, SourceRate},
-    screens,
+    screens, written,
 };
 
 fn now() -> SystemTime {
@@ -215,17 +214,10 @@ fn what_ends_is_told_with_the_time_that_is_left() {
     );
 }
 
-/// `docs/top.svg` is what the README shows. `SPINEGATE_WRITE_DOCS=1` writes it anew.
+/// `docs/top.svg` is what the README shows.
 #[test]
 fn the_picture_in_the_documentation_is_the_screen() {
     let drawn = picture::svg(&drawn(120, 36, &View::default()));
     let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/top.svg"));
-    if env::var_os("SPINEGATE_WRITE_DOCS").is_some() {
-        fs::write(file, &drawn).unwrap();
-    }
-    let kept = fs::read_to_string(file).unwrap_or_default();
-    assert!(
-        kept == drawn,
-        "docs/top.svg is not the screen; run the tests with SPINEGATE_WRITE_DOCS=1"
-    );
+    written::same(file, &drawn);
 }

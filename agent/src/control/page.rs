@@ -1,51 +1,23 @@
 //! `docs/control-api.md` has every resource, failure and limit of the API, and can't differ from the code.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test says what it expects by panicking; clippy spares only the bodies of test functions"
-)]
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
-use spinegate::control::{FailureKind, LIMITS, ROUTES, Route};
+use super::{FailureKind, LIMITS, ROUTES, Route};
+use crate::written;
 
 #[test]
 fn the_page_of_the_api_says_what_the_code_says() {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/control-api.md");
-    let written = fs::read_to_string(&file).unwrap();
-    let mut page = written.clone();
+    let mut page = fs::read_to_string(&file).unwrap();
     for (name, text) in [
         ("routes", routes()),
         ("failures", failures()),
         ("limits", limits()),
     ] {
-        page = with(&page, name, &text);
+        let marks = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+        page = written::with(&page, (&marks.0, &marks.1), &text);
     }
-    if std::env::var_os("SPINEGATE_WRITE_DOCS").is_some_and(|value| value == "1") {
-        fs::write(&file, &page).unwrap();
-        return;
-    }
-    let differs = page
-        .lines()
-        .zip(written.lines().chain(std::iter::repeat("")))
-        .find(|(a, b)| a != b);
-    assert!(
-        written == page,
-        "docs/control-api.md is out of date, first at {differs:?}; \
-         write it again with SPINEGATE_WRITE_DOCS=1 cargo test -p spinegate --test control_page"
-    );
-}
-
-/// The page with a text between two marks.
-fn with(page: &str, name: &str, text: &str) -> String {
-    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let parts = page
-        .split_once(&begin)
-        .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-    match parts {
-        Some((before, after)) => format!("{before}{begin}{text}{end}{after}"),
-        None => panic!("docs/control-api.md has no marks for {name}"),
-    }
+    written::same(&file, &page);
 }
 
 fn routes() -> String {
