@@ -70,8 +70,7 @@ pub(super) async fn answer(
         None => Err(overloaded(Reason::Overloaded, Subject::default())),
     };
     let mut close = false;
-    let mut told = None;
-    let (mut answer, subject) = match permitted {
+    let answered = match permitted {
         Ok(leave) => {
             let origin = Origin {
                 request_id: &id,
@@ -81,28 +80,21 @@ pub(super) async fn answer(
             match policy.upstream.forward(&leave, &head.headers, &origin).await {
                 // The version that was judged is no longer the newest, and the client has not asked for that one.
                 Ok(answer) if leave.adds_if_match() && answer.status() == StatusCode::PRECONDITION_FAILED => {
-                    let denial = changed(leave.into_subject());
-                    told = Some(note_refusal(
-                        connection,
-                        &mut record,
-                        &denial,
-                        denial.detail().to_owned(),
-                    ));
-                    (outcome(&denial, &policy, format, &id), denial.into_subject())
+                    Err((changed(leave.into_subject()), None))
                 }
                 Ok(answer) => {
                     if let Some(denial) = leave.denial() {
                         note_shadow(connection, &mut record, denial);
                     }
                     let subject = leave.into_subject();
+                    // Now, for the case that its answer breaks off.
                     describe(&mut seen, &subject);
                     seen.version = version(answer.headers());
-                    (answer.map(|body| watched(connection, body, &seen)), subject)
+                    Ok((answer.map(|body| watched(connection, body, &seen)), subject))
                 }
                 Err(error) => {
                     let denial = unavailable(&error, leave.into_subject());
-                    told = Some(note_refusal(connection, &mut record, &denial, error.detail));
-                    (outcome(&denial, &policy, format, &id), denial.into_subject())
+                    Err((denial, Some(error.detail)))
                 }
             }
         }
@@ -118,20 +110,21 @@ pub(super) async fn answer(
                         | Reason::FramingAmbiguous
                 )
                 || !is_read_off(body, head.headers.contains_key(header::EXPECT)).await;
-            told = Some(note_refusal(
-                connection,
-                &mut record,
-                &denial,
-                denial.detail().to_owned(),
-            ));
-            (outcome(&denial, &policy, format, &id), denial.into_subject())
+            Err((denial, None))
+        }
+    };
+    let (mut answer, subject, told) = match answered {
+        Ok((answer, subject)) => (answer, subject, None),
+        Err((denial, detail)) => {
+            let detail = detail.unwrap_or_else(|| denial.detail().to_owned());
+            let told = note_refusal(connection, &mut record, &denial, detail);
+            let answer = outcome(&denial, &policy, format, &id);
+            let subject = denial.into_subject();
+            describe(&mut seen, &subject);
+            (answer, subject, Some(told))
         }
     };
 
-    // One that is allowed is described already, for the case that its answer breaks off.
-    if told.is_some() {
-        describe(&mut seen, &subject);
-    }
     seen.status = Some(answer.status().as_u16());
     record.request = Some(seen);
     record.duration = Some(begun.elapsed());
