@@ -36,7 +36,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
 const ENDINGS: &[(&str, &[i32])] = &[
     ("spinegate explain", &[0, 1]),
     ("spinegate audit search", &[0, 1]),
-    ("spinegate cert inspect", &[0]),
 ];
 
 /// How long a command runs that ends only when it is interrupted.

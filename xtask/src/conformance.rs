@@ -59,15 +59,10 @@ pub(crate) fn check(report: &mut Report) {
             .enforced
             .iter()
             .find(|path| !host::root().join(path).exists());
-        let unproven = requirement.tests.iter().find(|test| !report.has_passed(test));
-        match (lost, unproven) {
-            (Some(path), _) => report.failed(&name, &format!("{path} does not exist")),
-            (None, None) if requirement.tests.is_empty() => report.failed(&name, "no test proves it"),
-            (None, None) => report.passed(&name),
-            (None, Some(test)) if report.was_skipped(test) => {
-                report.skipped(&name, &format!("{test} was skipped"));
-            }
-            (None, Some(test)) => report.failed(&name, &format!("no test {test} has run and passed")),
+        match lost {
+            Some(path) => report.failed(&name, &format!("{path} does not exist")),
+            None if requirement.tests.is_empty() => report.failed(&name, "no test proves it"),
+            None => report.proven(&name, &requirement.tests),
         }
     }
 }

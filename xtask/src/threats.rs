@@ -27,12 +27,7 @@ pub(crate) fn check(report: &mut Report) {
         Err(error) => return report.failed(NAME, &format!("{error:#}")),
     };
     for Mitigation { threat, tests } in mitigations {
-        let name = format!("{NAME}: {threat}");
-        match tests.iter().find(|test| !report.has_passed(test)) {
-            None => report.passed(&name),
-            Some(test) if report.was_skipped(test) => report.skipped(&name, &format!("{test} was skipped")),
-            Some(test) => report.failed(&name, &format!("no test {test} has run and passed")),
-        }
+        report.proven(&format!("{NAME}: {threat}"), &tests);
     }
 }
 

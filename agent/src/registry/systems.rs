@@ -302,7 +302,7 @@ impl Packer {
         let interactions = self.interactions(system.interactions);
         let fqdn = system.fqdn.map(|fqdn| self.fqdn(&fqdn));
         let name = system.name.map(|name| self.names.push(&name));
-        self.push_slot(Slot {
+        self.slots.push(Slot {
             key: key(&system.asid, system.active, system.shadow),
             ods: system.ods,
             interactions,
@@ -313,17 +313,13 @@ impl Packer {
 
     /// Takes one more active system without a name, whose texts are there already.
     pub fn push_packed(&mut self, asid: &Asid, ods: OdsCode, interactions: SetAt, fqdn: Option<TextAt>) {
-        self.push_slot(Slot {
+        self.slots.push(Slot {
             key: key(asid, true, false),
             ods,
             interactions,
             fqdn,
             name: None,
         });
-    }
-
-    fn push_slot(&mut self, slot: Slot) {
-        self.slots.push(slot);
     }
 
     /// Takes a set of interactions, once for all systems that have it.

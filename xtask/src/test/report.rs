@@ -40,13 +40,22 @@ impl Report {
         self.skipped.insert(name.to_owned(), why.to_owned());
     }
 
+    /// Something that holds if each of these tests ran to its end and passed.
+    pub(crate) fn proven(&mut self, name: &str, tests: &[String]) {
+        match tests.iter().find(|test| !self.has_passed(test)) {
+            None => self.passed(name),
+            Some(test) if self.was_skipped(test) => self.skipped(name, &format!("{test} was skipped")),
+            Some(test) => self.failed(name, &format!("no test {test} has run and passed")),
+        }
+    }
+
     /// Whether a test with this name ran to its end and passed.
-    pub(crate) fn has_passed(&self, name: &str) -> bool {
+    fn has_passed(&self, name: &str) -> bool {
         self.passed.contains(name) && !self.skipped.contains_key(name)
     }
 
     /// Whether a test with this name was skipped.
-    pub(crate) fn was_skipped(&self, name: &str) -> bool {
+    fn was_skipped(&self, name: &str) -> bool {
         self.skipped.contains_key(name)
     }
 
