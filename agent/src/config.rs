@@ -17,6 +17,7 @@ pub use diagnostic::Diagnostic;
 pub use document::Document;
 pub(crate) use load::beside;
 pub use load::{DEFAULT_SOCKET, Loaded, control_socket, load};
+pub(crate) use model::folder_of;
 pub use model::{
     Audit, AuditOutput, Authz, AuthzMode, ClientTls, Compat, Config, Control, CrlFetch, DhGroup, Durability,
     Failsafe, Filter, FilterMode, Fqdns, Gateway, GuardedService, HandshakeBudgets, Health, Ldap, Listen,

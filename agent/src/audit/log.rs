@@ -19,6 +19,7 @@ use super::{
     Decision, Event, KeyError, Link, Previous, Record, SigningKey, journald::Journal, sync::Syncing,
 };
 use crate::{
+    clock::unix_seconds,
     config::{self, AuditOutput, Durability, OnFailure, Problem, beside},
     metrics::AuditObserved,
     replace::replace,
@@ -283,7 +284,8 @@ impl Log {
         drop(open);
         if signed.is_ok() {
             self.lines.fetch_add(1, Ordering::Relaxed);
-            self.signed.store(seconds(SystemTime::now()), Ordering::Relaxed);
+            self.signed
+                .store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
         }
         signed
             .and_then(|link| note_head(&self.path, &link))
@@ -403,11 +405,6 @@ impl Log {
         // Nothing that holds the lock leaves it half changed.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 fn seal(link: &mut Link, mut line: Vec<u8>, bytes: &mut Vec<u8>) -> io::Result<()> {

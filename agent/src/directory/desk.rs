@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{order::Order, records::Aside, store::Stamp};
 use crate::{
-    clock::boot_time,
+    clock::{boot_time, unix_seconds},
     config::Fqdns,
     registry::{Snapshot, Source, Systems},
 };
@@ -172,11 +172,6 @@ impl Desk {
             Some(_) => "fresh",
         };
         let shown = |time| humantime::format_rfc3339_seconds(time).to_string();
-        let seconds = |time: SystemTime| {
-            time.duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs()
-        };
         DirectoryStatus {
             source: source.to_string(),
             origin: order.origin(source),
@@ -186,9 +181,9 @@ impl Desk {
                 .as_ref()
                 .map_or(0, |snapshot| snapshot.systems.len()),
             fetched: life.map(|life| shown(life.fetched)),
-            fetched_timestamp: life.map(|life| seconds(life.fetched)),
+            fetched_timestamp: life.map(|life| unix_seconds(life.fetched)),
             ends: life.map(|life| shown(life.ends)),
-            ends_timestamp: life.map(|life| seconds(life.ends)),
+            ends_timestamp: life.map(|life| unix_seconds(life.ends)),
             set_aside: self.aside.count,
             set_aside_examples: self.aside.examples.clone(),
             failures: self.failures,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::{Accredited, Aside, Joiner, Numbered, Records};
 use crate::{
+    clock::unix_seconds,
     config::Fqdns,
     nrl::{Asid, Fqdn, InteractionId, OdsCode},
     registry::{Interactions, Source, Systems},
@@ -184,8 +185,8 @@ fn write_lines(out: &mut impl Write, source: Source, stamp: &Stamp, records: &Re
             version: VERSION,
             source,
             origin: stamp.origin.clone(),
-            fetched: seconds(stamp.fetched),
-            full: seconds(stamp.full),
+            fetched: unix_seconds(stamp.fetched),
+            full: unix_seconds(stamp.full),
             mark: stamp.mark.clone(),
             sets: sets.len(),
             parties: parties.len(),
@@ -352,12 +353,6 @@ fn json<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, String> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
 }
 
 fn time(seconds: u64) -> Result<SystemTime, String> {

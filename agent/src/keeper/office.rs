@@ -17,7 +17,7 @@ use super::{
     protocol::{DROPS, Dropped, Figures, Interfaces, KeeperError},
 };
 use crate::{
-    config::{self, Config, FilterMode, Source},
+    config::{self, Config, FilterMode, Source, folder_of},
     filter::{Attachment, Events, Filter, NewVerdict, Owner, Verdict},
     sources::{Sources, SourcesError},
 };
@@ -347,8 +347,7 @@ fn out_of_reach(file: &Path, config: &Config) -> Result<(), KeeperError> {
     let settings = &config.filter;
     let files = [file, &settings.sources_file].into_iter();
     for path in files.chain(settings.source_lists.iter().map(PathBuf::as_path)) {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        for path in [path, folder.unwrap_or(Path::new("."))] {
+        for path in [path, folder_of(path)] {
             let Ok(found) = fs::metadata(path) else { continue };
             let by_group = found.mode() & 0o020 != 0 && found.gid() != 0;
             // Where all may write, as in /tmp, nobody replaces what is another's.

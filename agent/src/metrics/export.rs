@@ -2,12 +2,7 @@
 //!
 //! Labels come from enums and the configuration alone: whatever clients send, the number of time series is fixed.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
 use prometheus_client::{
     collector::Collector,
@@ -22,6 +17,7 @@ use super::{
     rows::Rows,
 };
 use crate::{
+    clock::unix_seconds,
     control::{FilterStats, ServiceStats, Tally},
     directory::DirectoryStatus,
 };
@@ -300,8 +296,7 @@ fn audit(rows: &mut Rows<'_>, observed: AuditObserved) -> fmt::Result {
 }
 
 fn seconds(time: Option<SystemTime>) -> u64 {
-    time.and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .map_or(0, |since| since.as_secs())
+    time.map_or(0, unix_seconds)
 }
 
 #[cfg(test)]

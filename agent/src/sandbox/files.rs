@@ -11,7 +11,7 @@ use landlock::{
 };
 
 use super::SandboxError;
-use crate::config::Config;
+use crate::config::{Config, folder_of};
 
 /// The newest version of Landlock whose rights are asked for; a kernel that has less enforces less.
 const WANTED: ABI = ABI::V6;
@@ -48,16 +48,16 @@ impl Reach {
             // A name may be a link to a file in another folder, as that of a renewed certificate is.
             let real = fs::canonicalize(&path).ok();
             for path in std::iter::once(path).chain(real) {
-                let folder = if path.is_dir() { path } else { folder_of(&path) };
+                let folder = if path.is_dir() { &path } else { folder_of(&path) };
                 // One that is not there is for who reads the file to tell.
                 if folder.is_dir() {
-                    reads.push(folder);
+                    reads.push(folder.to_owned());
                 }
             }
         }
         let mut writes: Vec<PathBuf> = config.folders().into_iter().map(absolute).collect();
         // It takes its socket away at its end, where its user may.
-        writes.push(folder_of(&absolute(&config.control.socket)));
+        writes.push(folder_of(&absolute(&config.control.socket)).to_owned());
         for paths in [&mut reads, &mut writes] {
             paths.sort_unstable();
             paths.dedup();
@@ -131,13 +131,6 @@ fn allow(
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-pub(super) fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::{
     refusal::Fault,
     revocation::SKEW,
 };
-use crate::config::OcspMode;
+use crate::{clock::unix_seconds, config::OcspMode};
 
 /// Answers are asked for anew after this time, whatever they say themselves.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -362,8 +362,7 @@ impl Question {
     fn store(&self, now: SystemTime) -> Result<X509Store, ErrorStack> {
         let mut parameters = X509VerifyParam::new()?;
         parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        parameters.set_time(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        parameters.set_time(i64::try_from(unix_seconds(now)).unwrap_or(i64::MAX));
         let mut store = X509StoreBuilder::new()?;
         store.set_param(&parameters)?;
         store.add_cert(self.issuer.clone())?;

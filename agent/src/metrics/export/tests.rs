@@ -32,7 +32,7 @@ fn busy() -> Observed {
     let latency = Histogram::new([0.005, 1.0]);
     latency.observe(0.5);
     Observed {
-        started: Some(UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000)),
+        started: Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000)),
         readiness: Readiness::of([(Need::Upstream, "none".to_owned())]),
         log_suppressed: 11,
         interfaces: vec![("eth0".to_owned(), true), ("eth1".to_owned(), false)],

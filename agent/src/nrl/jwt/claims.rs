@@ -1,12 +1,15 @@
 //! The claims of a JWT, and the rules that make them consistent with one another and with the request (docs/jwt.md).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use spinegate_common::Reason;
 
-use crate::nrl::{
-    Asid, Interaction, NhsNumber, OdsCode, Refusal,
-    tree::{Element, Fault},
+use crate::{
+    clock::unix_seconds,
+    nrl::{
+        Asid, Interaction, NhsNumber, OdsCode, Refusal,
+        tree::{Element, Fault},
+    },
 };
 
 use super::Token;
@@ -189,7 +192,7 @@ fn check_times(
     now: SystemTime,
 ) -> Result<(), Refusal> {
     // A clock before 1970 is broken; time 0 then makes every token one from the future.
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = unix_seconds(now);
     let (tolerance, lifetime) = (tolerance.as_secs(), MAX_LIFETIME.as_secs());
     let latest = now.saturating_add(tolerance);
     if expires.saturating_add(tolerance) <= now {

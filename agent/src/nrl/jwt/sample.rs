@@ -1,6 +1,6 @@
 //! A token that passes, for requests that are only described.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde_json::json;
 
@@ -8,12 +8,12 @@ use super::{
     claims::{MAX_LIFETIME, ORGANISATION, SYSTEM, USER},
     unsecured,
 };
-use crate::nrl::Interaction;
+use crate::{clock::unix_seconds, nrl::Interaction};
 
 /// A token of a professional whose system asks for an interaction now.
 #[must_use]
 pub fn sample_token(interaction: Interaction, asid: &str, ods: &str, now: SystemTime) -> String {
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = unix_seconds(now);
     let access = if interaction.writes() { "write" } else { "read" };
     let resource = match interaction {
         Interaction::Retrieve => "*",
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn it_passes_for_every_interaction() {
-        let now = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
         for interaction in Interaction::ALL {
             let token = Token::parse(&sample_token(interaction, "200000000205", "RR8", now)).unwrap();
             let claims = Claims::check(&token, interaction, &ClaimRules::default(), now);

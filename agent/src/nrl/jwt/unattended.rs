@@ -1,6 +1,6 @@
 //! The JWT of a system that asks for itself, with nobody at it (NRL "JWT" page, "Unattended system").
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde_json::json;
 
@@ -8,19 +8,22 @@ use super::{
     claims::{MAX_LIFETIME, ORGANISATION, SYSTEM},
     unsecured,
 };
-use crate::nrl::{Asid, OdsCode};
+use crate::{
+    clock::unix_seconds,
+    nrl::{Asid, OdsCode},
+};
 
 /// A token for reading pointers at a service, made now. A clock before 1970 gives one of 1970.
 #[must_use]
 pub fn unattended(asid: &Asid, ods: &OdsCode, audience: &str, now: SystemTime) -> String {
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = unix_seconds(now);
     let system = format!("{SYSTEM}|{asid}");
     unsecured(&json!({
         "iss": audience,
         "sub": system,
         "aud": audience,
-        "iat": now.as_secs(),
-        "exp": (now + MAX_LIFETIME).as_secs(),
+        "iat": now,
+        "exp": now + MAX_LIFETIME.as_secs(),
         "reason_for_request": "directcare",
         "scope": "patient/DocumentReference.read",
         "requesting_system": system,
