@@ -98,3 +98,88 @@ fn barrier() -> io::Result<()> {
     here.set_read_timeout(Some(PATIENCE))?;
     here.read(&mut [0]).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        os::unix::net::UnixDatagram,
+        process::{self, Command, Stdio},
+    };
+
+    use nix::time::{ClockId, clock_gettime};
+
+    use super::*;
+
+    /// What is said is said by a process of the test's own: the environment is of a whole process.
+    const SPEAKER: &str = "SPINEGATE_TEST_SPEAKS_TO_SYSTEMD";
+    const NAME: &str = "service::tests::systemd_is_told_in_its_own_words";
+
+    #[test]
+    fn systemd_is_told_in_its_own_words() {
+        if env::var_os(SPEAKER).is_some() {
+            return speak();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let before = clock();
+        let mut speaker = Command::new(env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(SPEAKER, "")
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "30000000")
+            .env_remove("WATCHDOG_PID")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut heard = Vec::new();
+        while heard.len() < 8 {
+            // What comes with a message is closed by the kernel, as nobody takes it: so is the barrier.
+            let mut bytes = [0; 1024];
+            let length = systemd.recv(&mut bytes).unwrap();
+            heard.push(str::from_utf8(&bytes[..length]).unwrap().to_owned());
+        }
+        assert!(speaker.wait().unwrap().success());
+        let reloading = heard.remove(4);
+        let successor = format!("MAINPID={}\nREADY=1\nSTATUS=serving too\n", speaker.id());
+        assert_eq!(
+            heard,
+            [
+                "READY=1\nSTATUS=serving\n",
+                &successor,
+                "BARRIER=1\n",
+                "WATCHDOG=1\n",
+                "READY=1\n",
+                "STATUS=ailing\n",
+                "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000\nSTATUS=finishing the requests under way; the filter stays \
+                 in force\n",
+            ]
+        );
+        let at = reloading
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .and_then(|at| at.strip_suffix('\n')?.parse::<u128>().ok())
+            .unwrap_or_else(|| panic!("{reloading}"));
+        assert!((before..=clock()).contains(&at), "{reloading}");
+    }
+
+    fn speak() {
+        ready("serving");
+        ready_as_successor("serving too");
+        alive();
+        drop(Reloading::begin());
+        ailing("ailing");
+        stopping(Duration::from_secs(10));
+        // The watchdog's limit is told by systemd.
+        if pulse() != Duration::from_secs(10) {
+            process::exit(1);
+        }
+    }
+
+    /// Microseconds, as systemd counts them.
+    fn clock() -> u128 {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
+        Duration::from(now).as_micros()
+    }
+}

@@ -90,6 +90,7 @@ fn boot(series: Series, payload: Payload, limit: Duration, mut line: impl FnMut(
     let packed = image.pack(&commands, &token)?;
     let mut status = None;
     let mut fault = None;
+    let mut skipped = 0;
     let ended = bounded(&mut qemu(&kernel, &packed, accelerator), limit, |text| {
         let text = text.trim_end_matches('\r');
         if let Some(code) = text.strip_prefix(&format!("{token} ")) {
@@ -101,11 +102,15 @@ fn boot(series: Series, payload: Payload, limit: Duration, mut line: impl FnMut(
             {
                 fault.get_or_insert_with(|| text.to_owned());
             }
+            skipped += usize::from(text.starts_with("SKIPPED "));
             line(text);
         }
     })?;
     match (ended, status, fault) {
         (_, _, Some(fault)) => bail!("the guest's kernel failed: {fault}"),
+        (_, Some(0), None) if payload == Payload::Package && skipped > 0 => {
+            bail!("{skipped} tests of the package were skipped in the guest")
+        }
         (_, Some(status), None) => Ok(status == 0),
         (Ended::TimedOut, None, None) => bail!("the guest was not done after {} s", limit.as_secs()),
         (Ended::Exit(status), None, None) => bail!("the guest ended without a result (QEMU: {status})"),

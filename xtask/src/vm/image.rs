@@ -46,6 +46,7 @@ impl Image {
             "dev",
             "etc",
             "lib/modules",
+            "mnt",
             "payload",
             "proc",
             "run",
