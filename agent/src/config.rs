@@ -3,6 +3,7 @@
 mod cidr;
 mod diagnostic;
 mod document;
+mod kind;
 mod load;
 mod model;
 mod problem;

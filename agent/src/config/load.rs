@@ -19,11 +19,11 @@ use super::{
     Audit, AuditOutput, Config, Control, Diagnostic, Document, Durability, Filter, FilterMode,
     GuardedService, Listen, Log, LogFormat, Metrics, OnFailure, Problem, Run, Scope, Service,
     ServiceProtocol,
-    reader::{Example, Report, Section},
+    reader::{Absent, Example, Report, Section},
     values::{self, Fault},
 };
 
-/// Where the operator's socket is unless the configuration says otherwise.
+/// Where the operator's socket is unless a configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/spinegate/control.sock";
 /// The group whose members may look, if there is one of this name.
 const DEFAULT_GROUP: &str = "spinegate";
@@ -50,15 +50,12 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 }
 
 /// The operator's socket as a file has it, whatever else is wrong with the file: the commands that talk to a running
-/// agent must find it while its configuration is being edited. `None` if the file can't be read or names none.
+/// agent must find it while its configuration is being edited. `None` if the file, or its socket, can't be read.
 #[must_use]
 pub fn control_socket(path: &Path) -> Option<PathBuf> {
     let document = Document::read(path).ok()?;
     let report = Report::new(&document);
-    report
-        .root()
-        .section("control")
-        .optional("socket", values::socket_path(document.folder()))?
+    socket(&mut report.root().section("control"), document.folder())
 }
 
 fn from_document(source: Document) -> Result<Loaded, Vec<Diagnostic>> {
@@ -122,8 +119,19 @@ fn config<'r>(report: &'r Report<'r>, folder: &Path) -> Option<Config> {
 }
 
 fn run(mut section: Section<'_>) -> Option<Run> {
-    let user = section.optional("user", values::user);
-    let group = section.optional("group", values::group);
+    let user = section.optional(
+        "user",
+        Absent("the one who starts it"),
+        values::user(),
+        "whom the part of the agent that serves the network becomes; [what it can't do \
+         then](threat-model.md). A change needs a restart",
+    );
+    let group = section.optional(
+        "group",
+        Absent("the user's"),
+        values::group(),
+        "its group. A change needs a restart",
+    );
     if matches!((&user, &group), (Some(None), Some(Some(_)))) {
         let fault = Fault::new("has no user that it is the group of", "add `user` to [run]");
         section.fault("group", fault);
@@ -139,9 +147,16 @@ fn listen(mut section: Section<'_>) -> Option<Listen> {
     let addresses = section.required_list(
         "addresses",
         Example("[\"0.0.0.0:443\", \"[::]:443\"]"),
-        values::listen_address,
+        values::listen_address(),
+        "where the gateway accepts connections",
     );
-    let reuse_port = section.or("reuse_port", false, values::flag);
+    let reuse_port = section.or(
+        "reuse_port",
+        false,
+        values::flag(),
+        "let other processes of the same user listen there too (`SO_REUSEPORT`); [an \
+         upgrade](operator.md#upgrade-and-rollback) needs it not",
+    );
     section.finish();
     Some(Listen {
         addresses: addresses?,
@@ -150,13 +165,18 @@ fn listen(mut section: Section<'_>) -> Option<Listen> {
 }
 
 fn control(mut section: Section<'_>, folder: &Path) -> Option<Control> {
-    let socket = section.or(
-        "socket",
-        PathBuf::from(DEFAULT_SOCKET),
-        values::socket_path(folder),
+    let socket = socket(&mut section, folder);
+    let group = section.optional(
+        "group",
+        Absent("`spinegate`, if there is such a group"),
+        values::group(),
+        "whose members may [look](control-api.md#roles); the socket is given to it",
     );
-    let group = section.optional("group", values::group);
-    let writers = section.list("writers", values::user);
+    let writers = section.list(
+        "writers",
+        values::user(),
+        "who may give orders, besides root and the agent's own user",
+    );
     section.finish();
     Some(Control {
         socket: socket?,
@@ -165,8 +185,22 @@ fn control(mut section: Section<'_>, folder: &Path) -> Option<Control> {
     })
 }
 
+fn socket(section: &mut Section<'_>, folder: &Path) -> Option<PathBuf> {
+    section.or(
+        "socket",
+        PathBuf::from(DEFAULT_SOCKET),
+        values::socket_path(folder),
+        "the operator's socket; the commands find it here",
+    )
+}
+
 fn metrics(mut section: Section<'_>) -> Option<Metrics> {
-    let listen = section.optional("listen", values::listen_address);
+    let listen = section.optional(
+        "listen",
+        Absent("none"),
+        values::listen_address(),
+        "where [metrics](metrics.md) are served, at `/metrics`, and beside them `/healthz` and `/readyz`",
+    );
     section.finish();
     Some(Metrics { listen: listen? })
 }
@@ -178,7 +212,13 @@ fn log(mut section: Section<'_>) -> Option<Log> {
         ("json", LogFormat::Json),
         ("journald", LogFormat::Journald),
     ];
-    let format = section.or("format", LogFormat::Auto, values::choice(formats));
+    let format = section.or(
+        "format",
+        LogFormat::Auto,
+        values::choice(formats),
+        "how the agent [writes what it does](operator.md#the-log): for people on a terminal, to journald \
+         if systemd has standard error go there, as JSON otherwise",
+    );
     section.finish();
     Some(Log { format: format? })
 }
@@ -188,29 +228,59 @@ fn audit(mut section: Section<'_>, folder: &Path) -> Option<Audit> {
         "file",
         Example("\"/var/log/spinegate/audit.jsonl\""),
         values::path(folder),
+        "what every decision is appended to, a JSON object a line",
     );
     let outputs = &[
         ("file", AuditOutput::File),
         ("journald", AuditOutput::Journald),
         ("both", AuditOutput::Both),
     ];
-    let output = section.or("output", AuditOutput::File, values::choice(outputs));
-    let key = section.optional("key", values::path(folder));
+    let output = section.or(
+        "output",
+        AuditOutput::File,
+        values::choice(outputs),
+        "where decisions are recorded; [what the journal can't give](operator.md#in-the-journal)",
+    );
+    let key = section.optional(
+        "key",
+        Absent("the log's file with .key"),
+        values::path(folder),
+        "PEM: the Ed25519 key that signs [checkpoints](operator.md#the-audit-log); made, with its public \
+         half beside it (`.pub`), where there is none",
+    );
     let interval = values::duration(Duration::from_secs(1)..=Duration::from_hours(24));
-    let checkpoint_interval = section.or("checkpoint_interval", Duration::from_mins(1), interval);
+    let checkpoint_interval = section.or(
+        "checkpoint_interval",
+        Duration::from_mins(1),
+        interval,
+        "how often the chain of lines is signed, if there are new ones",
+    );
     let durability = section.or(
         "durability",
         Durability::Buffered,
         values::choice(&[("buffered", Durability::Buffered), ("fsync", Durability::Fsync)]),
+        "an answer leaves when its line is with the kernel; when it is on the disk",
     );
     let timeout = values::duration(Duration::from_millis(100)..=Duration::from_mins(1));
-    let timeout = section.or("timeout", Duration::from_secs(5), timeout);
+    let timeout = section.or(
+        "timeout",
+        Duration::from_secs(5),
+        timeout,
+        "with `\"fsync\"`: how long an answer waits for the disk, before its line counts as failed",
+    );
     let on_failure = section.or(
         "on_failure",
         OnFailure::Refuse,
         values::choice(&[("refuse", OnFailure::Refuse), ("serve", OnFailure::Serve)]),
+        "a request whose line can't be written is answered with 500; is served, and the failure counted",
     );
-    let mask = section.or("mask", true, values::flag);
+    let mask = section.or(
+        "mask",
+        true,
+        values::flag(),
+        "write `[number]` and `[token]` in place of NHS numbers and tokens that come to stand in paths \
+         and details",
+    );
     if (output, durability) == (Some(AuditOutput::Journald), Some(Durability::Fsync)) {
         section.fault(
             "durability",
@@ -284,5 +354,7 @@ fn warn_of_unguarded(report: &Report<'_>, addresses: &[SocketAddr], filter: &Fil
     }
 }
 
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod tests;

@@ -105,36 +105,36 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// `[run]`: as whom the agent serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
-    /// The user that the part which serves the network becomes. Default the one who starts it.
+    /// The user that the part which serves the network becomes.
     pub user: Option<u32>,
-    /// Its group. Default the user's.
+    /// Its group.
     pub group: Option<u32>,
 }
 
 /// `[filter]`: what the XDP program does.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    /// Whether it drops, only counts, or is not attached. Default `enforce`.
+    /// Whether it drops, only counts, or is not attached.
     pub mode: FilterMode,
     /// The interfaces it is attached to.
     pub interfaces: Vec<String>,
-    /// How it is attached. Default `auto`.
+    /// How it is attached.
     pub attach: XdpAttach,
-    /// What it guards. Default `services`.
+    /// What it guards.
     pub scope: Scope,
-    /// The folder on bpffs that holds the pinned maps and links. Default `/sys/fs/bpf/spinegate`.
+    /// The folder on bpffs that holds the pinned maps and links.
     pub pin_dir: PathBuf,
-    /// Where `spinegate sources add` keeps the sources that it added. Default `/var/lib/spinegate/sources.json`.
+    /// Where `spinegate sources add` keeps the sources that it added.
     pub sources_file: PathBuf,
-    /// How many drop events a CPU may report per second; the rest are only counted. Default 100.
+    /// How many drop events a CPU may report per second; the rest are only counted.
     pub events_per_second: u32,
-    /// How much control traffic a CPU lets through per second in scope `host`. Default 10000.
+    /// How much control traffic a CPU lets through per second in scope `host`.
     pub control_per_second: u32,
-    /// How many entries of the allowlist have counters of their own. Default 65536.
+    /// How many entries of the allowlist have counters of their own.
     pub max_sources: u32,
-    /// Addresses from which operators come: no reload may cut them off. Default none.
+    /// Addresses from which operators come: no reload may cut them off.
     pub control_plane: Vec<IpAddr>,
-    /// The ports that these must reach. Default 22.
+    /// The ports that these must reach.
     pub control_plane_ports: Vec<u16>,
     /// `[filter.handshake]`
     pub handshake: HandshakeBudgets,
@@ -179,7 +179,7 @@ impl Source {
         Self {
             cidr,
             name: name.into(),
-            kind: SourceKind::System,
+            kind: SourceKind::default(),
             services: Vec::new(),
             reply_ports: Vec::new(),
             expires: None,
@@ -190,15 +190,15 @@ impl Source {
 /// `[filter.handshake]`: how many TCP connections a source may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandshakeBudgets {
-    /// Per second, from a source that has not authenticated yet. Default 20.
+    /// Per second, from a source that has not authenticated yet.
     pub untrusted_per_second: u32,
-    /// At once, from such a source. Default 50.
+    /// At once, from such a source.
     pub untrusted_burst: u32,
-    /// Per second, from a trusted source. Default 1000.
+    /// Per second, from a trusted source.
     pub trusted_per_second: u32,
-    /// At once, from a trusted source. Default 2000.
+    /// At once, from a trusted source.
     pub trusted_burst: u32,
-    /// How long a source is trusted after a verified handshake. Default 1 h.
+    /// How long a source is trusted after a verified handshake.
     pub trust_ttl: Duration,
 }
 
@@ -334,13 +334,13 @@ pub struct Source {
     pub cidr: IpNet,
     /// What the operator calls it.
     pub name: String,
-    /// Whether many systems stand behind it. Default `system`.
+    /// Whether many systems stand behind it.
     pub kind: SourceKind,
-    /// The services that it may reach; empty: all, or none if it has `reply_ports`. Default empty.
+    /// The services that it may reach; empty: all, or none if it has `reply_ports`.
     pub services: Vec<Service>,
-    /// In scope `host`: the source ports from which it may answer this host. Default none.
+    /// In scope `host`: the source ports from which it may answer this host.
     pub reply_ports: Vec<u16>,
-    /// When the entry ends. Default never.
+    /// When the entry ends.
     pub expires: Option<SystemTime>,
 }
 
@@ -359,12 +359,15 @@ impl Source {
 }
 
 /// `filter.source.kind`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// Many systems behind one address, as the Spine Secure Proxy is.
     Proxy,
     /// One system.
+    #[default]
     System,
 }
 
@@ -373,7 +376,7 @@ pub enum SourceKind {
 pub struct Listen {
     /// Where the gateway accepts connections.
     pub addresses: Vec<SocketAddr>,
-    /// Whether other processes of the same user may listen there too (`SO_REUSEPORT`). Default false.
+    /// Whether other processes of the same user may listen there too (`SO_REUSEPORT`).
     pub reuse_port: bool,
 }
 
@@ -384,21 +387,21 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// PEM file: its key.
     pub private_key: PathBuf,
-    /// Default `strict`.
+    /// The cipher suites.
     pub suites: Suites,
-    /// Default `ffdhe2048`.
+    /// The group of the key exchange.
     pub dh_group: DhGroup,
-    /// A handshake that takes longer is broken off. Default 5 s.
+    /// A handshake that takes longer is broken off.
     pub handshake_timeout: Duration,
-    /// How many threads do the arithmetic of handshakes; none: one less than there are cores, and at least one. Default none.
+    /// How many threads do the arithmetic of handshakes; none: one less than there are cores, and at least one.
     pub handshake_threads: Option<usize>,
-    /// How many handshakes may wait for a thread. Default 256.
+    /// How many handshakes may wait for a thread.
     pub handshake_queue: usize,
-    /// Refuse clients without the extended master secret (RFC 7627). Default false.
+    /// Refuse clients without the extended master secret (RFC 7627).
     pub require_ems: bool,
-    /// Refuse clients without encrypt-then-MAC (RFC 7366). Default false.
+    /// Refuse clients without encrypt-then-MAC (RFC 7366).
     pub require_etm: bool,
-    /// Whether a client may take up an earlier session. Default false.
+    /// Whether a client may take up an earlier session.
     pub resumption: bool,
     /// `[tls.unauthenticated]`
     pub unauthenticated: Unauthenticated,
@@ -410,19 +413,19 @@ pub struct Tls {
 /// away with a probability that grows from `rate` percent to certainty at `full`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unauthenticated {
-    /// Default 64.
+    /// From so many on some are turned away.
     pub begin: usize,
-    /// In percent. Default 30.
+    /// How many of them at first, in percent.
     pub rate: u8,
-    /// Default 512.
+    /// From so many on all are.
     pub full: usize,
-    /// Of one source. Default 16.
+    /// Of one source.
     pub per_source: usize,
-    /// Of one source of kind `proxy`. Default 256.
+    /// Of one source of kind `proxy`.
     pub per_proxy: usize,
-    /// Addresses that share so many bits are one source, in IPv4. Default 32.
+    /// Addresses that share so many bits are one source, in IPv4.
     pub ipv4_prefix: u8,
-    /// The same in IPv6. Default 64.
+    /// The same in IPv6.
     pub ipv6_prefix: u8,
 }
 
@@ -457,9 +460,9 @@ pub struct ClientTls {
     pub fqdns: Vec<Fqdn>,
     /// CRLs, PEM or DER: files, or folders of them (R11).
     pub crls: Vec<PathBuf>,
-    /// Default `require`.
+    /// Whether a fresh CRL is needed.
     pub revocation: Revocation,
-    /// Default `deny`.
+    /// What becomes of clients whose CRL is stale.
     pub on_stale: OnStale,
     /// `[tls.client.fetch]`
     pub fetch: CrlFetch,
@@ -470,17 +473,17 @@ pub struct ClientTls {
 /// `[tls.client.fetch]`: which CRLs the agent fetches itself.
 #[derive(Clone, Debug)]
 pub struct CrlFetch {
-    /// The only hosts that are asked; none: nothing is fetched. Default none.
+    /// The only hosts that are asked; none: nothing is fetched.
     pub hosts: Vec<HttpHost>,
-    /// What is fetched besides the distribution points of certificates. Default none.
+    /// What is fetched besides the distribution points of certificates.
     pub urls: Vec<HttpUrl>,
-    /// Where fetched CRLs are kept. Default `/var/lib/spinegate/crl`.
+    /// Where fetched CRLs are kept.
     pub folder: PathBuf,
-    /// A CRL that takes longer is given up. Default 10 s.
+    /// A CRL that takes longer is given up.
     pub timeout: Duration,
-    /// The largest CRL that is taken, in bytes. Default 32 MiB.
+    /// The largest CRL that is taken, in bytes.
     pub max_bytes: usize,
-    /// A CRL is fetched again after this time, however long it is valid. Default 6 h.
+    /// A CRL is fetched again after this time, however long it is valid.
     pub interval: Duration,
 }
 
@@ -508,13 +511,13 @@ impl CrlFetch {
 /// `[tls.client.ocsp]`: what OCSP responders are asked. It never weakens the rules for CRLs.
 #[derive(Clone, Debug)]
 pub struct Ocsp {
-    /// Default `off`.
+    /// Whether responders are asked.
     pub mode: OcspMode,
-    /// The only hosts of responders that are asked because a certificate names them. Default none.
+    /// The only hosts of responders that are asked because a certificate names them.
     pub hosts: Vec<HttpHost>,
-    /// The responder that is asked in any case, instead of those in certificates. Default none.
+    /// The responder that is asked in any case, instead of those in certificates.
     pub responder: Option<HttpUrl>,
-    /// No client waits longer. Default 2 s.
+    /// No client waits longer.
     pub deadline: Duration,
 }
 
@@ -564,57 +567,57 @@ pub enum Revocation {
 /// `[gateway]`
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    /// Default `locator`.
+    /// What stands behind the gateway.
     pub profile: Profile,
     /// The ASID of the guarded service: what toASID must be.
     pub asid: crate::nrl::Asid,
     /// The guarded service: one or several, each `http://host:port` or `https://host:port`.
     pub upstreams: Vec<http::Uri>,
-    /// What stands before `/DocumentReference` in the paths of both sides. Default `/STU3`.
+    /// What stands before `/DocumentReference` in the paths of both sides.
     pub base_path: String,
-    /// Whose codes answer a refusal. Default `nrl`.
+    /// Whose codes answer a refusal.
     pub errors: crate::nrl::ErrorTable,
-    /// The gateway's own names: the hosts that requests may be for. Default none: any.
+    /// The gateway's own names: the hosts that requests may be for.
     pub hosts: Arc<[String]>,
-    /// Connections open at once. Default 4096.
+    /// Connections open at once.
     pub max_connections: usize,
-    /// Requests under way at once. Default 2048.
+    /// Requests under way at once.
     pub max_requests: usize,
-    /// The same for one ASID. Default 256.
+    /// The same for one ASID.
     pub max_requests_per_client: usize,
-    /// Requests that a connection may bring. Default 10000.
+    /// Requests that a connection may bring.
     pub requests_per_connection: usize,
-    /// How long a connection may be open. Default 1 h.
+    /// How long a connection may be open.
     pub connection_age: Duration,
-    /// A body of which nothing comes for longer is refused. Default 10 s.
+    /// A body of which nothing comes for longer is refused.
     pub body_idle_timeout: Duration,
-    /// A client that takes nothing of its answer for longer is cut off. Default 30 s.
+    /// A client that takes nothing of its answer for longer is cut off.
     pub answer_timeout: Duration,
-    /// The largest body that is read to be checked, in bytes. Default 1 MiB.
+    /// The largest body that is read to be checked, in bytes.
     pub max_body: usize,
-    /// The largest head of a request, in bytes. Default 32 KiB.
+    /// The largest head of a request, in bytes.
     pub max_head: usize,
-    /// The most header lines of a request. Default 64.
+    /// The most header lines of a request.
     pub max_headers: usize,
-    /// The longest request line, in bytes. Default 8 KiB.
+    /// The longest request line, in bytes.
     pub max_request_line: usize,
-    /// A request's head that takes longer, from its first byte, is refused. Default 10 s.
+    /// A request's head that takes longer, from its first byte, is refused.
     pub header_timeout: Duration,
-    /// A connection without a request is closed after this time. Default 1 min.
+    /// A connection without a request is closed after this time.
     pub idle_timeout: Duration,
-    /// A request's body that takes longer is refused. Default 30 s.
+    /// A request's body that takes longer is refused.
     pub body_timeout: Duration,
-    /// A connection to an upstream must be there within this time, its TLS handshake included. Default 5 s.
+    /// A connection to an upstream must be there within this time, its TLS handshake included.
     pub connect_timeout: Duration,
-    /// The head of an upstream's answer must be there within this time, all tries included. Default 30 s.
+    /// The head of an upstream's answer must be there within this time, all tries included.
     pub upstream_timeout: Duration,
-    /// The longest pause within the body of an upstream's answer. Default 30 s.
+    /// The longest pause within the body of an upstream's answer.
     pub upstream_idle_timeout: Duration,
-    /// Requests under way at one upstream at once. Default 1024.
+    /// Requests under way at one upstream at once.
     pub upstream_max_requests: usize,
-    /// Connections to one upstream that are kept for later requests. Default 64.
+    /// Connections to one upstream that are kept for later requests.
     pub upstream_max_idle: usize,
-    /// How long they are kept. Default 30 s.
+    /// How long they are kept.
     pub upstream_keep_alive: Duration,
     /// `[gateway.jwt]`
     pub claims: crate::nrl::ClaimRules,
@@ -624,15 +627,15 @@ pub struct Gateway {
     pub upstream_tls: UpstreamTls,
     /// `[gateway.health]`
     pub health: Health,
-    /// How long SIGTERM waits for requests under way. Default 10 s.
+    /// How long SIGTERM waits for requests under way.
     pub drain_timeout: Duration,
-    /// The gateway's organisation: with it, what the gateway itself asks of the guarded service has a JWT. Default none.
+    /// The gateway's organisation: with it, what the gateway itself asks of the guarded service has a JWT.
     pub ods: Option<crate::nrl::OdsCode>,
-    /// Whether a stranger is told of another's pointer that it does not exist. Default true.
+    /// Whether a stranger is told of another's pointer that it does not exist.
     pub hide_existence: bool,
-    /// Pointers whose owner is remembered. Default 65536.
+    /// Pointers whose owner is remembered.
     pub owner_cache: usize,
-    /// How long it is. Default 1 h.
+    /// How long it is.
     pub owner_cache_age: Duration,
     /// `[gateway.compat]`
     pub compat: Compat,
@@ -641,7 +644,7 @@ pub struct Gateway {
 /// `[gateway.compat]`: what clients do that is not right, and is taken all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compat {
-    /// Conditional updates and deletes may be encoded as in the examples on the NRL's pages. Default false.
+    /// Conditional updates and deletes may be encoded as in the examples on the NRL's pages.
     pub double_encoded: bool,
 }
 
@@ -650,32 +653,32 @@ pub struct Compat {
 pub struct UpstreamTls {
     /// PEM files: the only CAs under which an upstream's certificate may be. Needed where an upstream is `https`.
     pub ca: Vec<PathBuf>,
-    /// PEM file: the gateway's certificate for upstreams, then its chain. Default none.
+    /// PEM file: the gateway's certificate for upstreams, then its chain.
     pub certificate: Option<PathBuf>,
     /// PEM file: its key.
     pub private_key: Option<PathBuf>,
-    /// The name that an upstream's certificate must have, and that is asked for. Default the host of its address.
+    /// The name that an upstream's certificate must have, and that is asked for.
     pub server_name: Option<Fqdn>,
 }
 
 /// `[gateway.health]`: when an upstream gets no requests for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Failures in a row that eject an upstream. Default 3.
+    /// Failures in a row that eject an upstream.
     pub eject_after: u32,
-    /// How long it is ejected the first time; each further time is twice as long. Default 1 s.
+    /// How long it is ejected the first time; each further time is twice as long.
     pub eject_time: Duration,
-    /// The longest that it is ejected. Default 1 min.
+    /// The longest that it is ejected.
     pub eject_time_max: Duration,
-    /// What is asked of each upstream all the time; none: nothing. Default none.
+    /// What is asked of each upstream all the time; none: nothing.
     pub path: Option<PathAndQuery>,
-    /// How often. Default 5 s.
+    /// How often.
     pub interval: Duration,
-    /// The whole answer's head must be there within this time. Default 2 s.
+    /// The whole answer's head must be there within this time.
     pub timeout: Duration,
-    /// Good answers in a row after which an upstream is up again. Default 2.
+    /// Good answers in a row after which an upstream is up again.
     pub healthy_after: u32,
-    /// Bad ones in a row after which it is down. Default 3.
+    /// Bad ones in a row after which it is down.
     pub unhealthy_after: u32,
 }
 
@@ -684,7 +687,7 @@ pub struct Health {
 pub struct Provider {
     /// Paths, queries and spellings of the interaction.
     pub endpoint: crate::nrl::Endpoint,
-    /// Default `any`.
+    /// Whom the Secure Proxy may pass on.
     pub requester: Requester,
 }
 
@@ -710,7 +713,7 @@ pub enum Profile {
 /// `[authz]`: what becomes of requests that a check of permission refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authz {
-    /// Default `enforce`.
+    /// Whether they are refused.
     pub mode: AuthzMode,
     /// `[[authz.shadow]]`: what is in shadow all the same.
     pub shadow: Vec<ShadowCase>,
@@ -730,7 +733,7 @@ pub enum AuthzMode {
 pub struct ShadowCase {
     /// What they perform.
     pub interaction: crate::nrl::Interaction,
-    /// The requester; none: anybody. Default none.
+    /// The requester; none: anybody.
     pub asid: Option<crate::nrl::Asid>,
 }
 
@@ -739,17 +742,17 @@ pub struct ShadowCase {
 pub struct Registry {
     /// The TOML file of systems; none only where there is another source.
     pub file: Option<PathBuf>,
-    /// The sources that there are, the one first that decides of an ASID that several know. Default file, ldap, sds.
+    /// The sources that there are, the one first that decides of an ASID that several know.
     pub precedence: Vec<registry::Source>,
-    /// Where snapshots of fetched sources are kept. Default `/var/lib/spinegate/registry`.
+    /// Where snapshots of fetched sources are kept.
     pub state_dir: PathBuf,
-    /// How long a snapshot counts after it was fetched. Default 24 h.
+    /// How long a snapshot counts after it was fetched.
     pub max_age: Duration,
-    /// Of how many systems less a snapshot is held back. Default 10 %.
+    /// Of how many systems less a snapshot is held back.
     pub max_shrink: MaxShrink,
-    /// No source may have more systems. Default 2 million.
+    /// No source may have more systems.
     pub max_systems: usize,
-    /// Default `require`.
+    /// Whether a system's certificate must have its FQDN.
     pub fqdns: Fqdns,
     /// `[registry.ldap]`
     pub ldap: Option<Ldap>,
@@ -793,79 +796,79 @@ pub struct Ldap {
     pub url: SecureUrl,
     /// TLS to it.
     pub tls: UpstreamTls,
-    /// Who binds; none: anonymously. Default none.
+    /// Who binds; none: anonymously.
     pub bind_dn: Option<String>,
     /// The file of the password.
     pub password_file: Option<PathBuf>,
-    /// Where the systems are. Default `ou=services,o=nhs`.
+    /// Where the systems are.
     pub base: String,
-    /// Entries of a page of the server's answers. Default 500.
+    /// Entries of a page of the server's answers.
     pub page_size: u32,
-    /// How often changes are asked for. Default 15 min.
+    /// How often changes are asked for.
     pub interval: Duration,
-    /// How often everything is asked for. Default 6 h.
+    /// How often everything is asked for.
     pub full_interval: Duration,
-    /// The longest that a fetch may take. Default 5 min.
+    /// The longest that a fetch may take.
     pub timeout: Duration,
-    /// The largest entry that is taken, in bytes. Default 1 MiB.
+    /// The largest entry that is taken, in bytes.
     pub max_entry_bytes: usize,
-    /// The most that a fetch may bring, in bytes. Default 1 GiB.
+    /// The most that a fetch may bring, in bytes.
     pub max_bytes: u64,
 }
 
 /// `[registry.sds]`: the Spine Directory Service over its FHIR API, or in bundles of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sds {
-    /// Files of bundles, or folders of such. Default none.
+    /// Files of bundles, or folders of such.
     pub bundles: Vec<PathBuf>,
-    /// The API's base; none: it is not asked. Default none.
+    /// The API's base; none: it is not asked.
     pub url: Option<SecureUrl>,
     /// TLS to it.
     pub tls: UpstreamTls,
-    /// The file of the API key. Default none.
+    /// The file of the API key.
     pub apikey_file: Option<PathBuf>,
     /// Whose systems are asked for.
     pub organizations: Vec<OdsCode>,
     /// By which of their interactions: the API has no other way.
     pub interactions: Vec<InteractionId>,
-    /// How often. Default 15 min.
+    /// How often.
     pub interval: Duration,
-    /// The longest that all of it may take. Default 5 min.
+    /// The longest that all of it may take.
     pub timeout: Duration,
-    /// The largest answer or file that is taken, in bytes. Default 16 MiB.
+    /// The largest answer or file that is taken, in bytes.
     pub max_bytes: usize,
 }
 
 /// `[verdict]`: when failures become a deny verdict.
 #[derive(Clone, Debug)]
 pub struct Verdicts {
-    /// Strikes at which a source of kind `system` is denied. Default 10.
+    /// Strikes at which a source of kind `system` is denied.
     pub system_threshold: u32,
-    /// Strikes at which a source of kind `proxy` is denied. Default 100.
+    /// Strikes at which a source of kind `proxy` is denied.
     pub proxy_threshold: u32,
-    /// The time in which half of a source's strikes are forgotten. Default 1 min.
+    /// The time in which half of a source's strikes are forgotten.
     pub half_life: Duration,
-    /// How long a source's first deny verdict lasts; each further one lasts twice as long. Default 1 min.
+    /// How long a source's first deny verdict lasts; each further one lasts twice as long.
     pub ttl: Duration,
-    /// The longest that a verdict lasts. Default 1 h.
+    /// The longest that a verdict lasts.
     pub ttl_max: Duration,
 }
 
 /// `[control]`
 #[derive(Clone, Debug)]
 pub struct Control {
-    /// The operator's socket. Default `/run/spinegate/control.sock`.
+    /// The operator's socket.
     pub socket: PathBuf,
-    /// The group whose members may look. Default `spinegate`, if there is such a group.
+    /// The group whose members may look.
     pub group: Option<u32>,
-    /// Users who may give orders, besides root and the agent's own. Default none.
+    /// Users who may give orders, besides root and the agent's own.
     pub writers: Vec<u32>,
 }
 
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// How the agent writes what it does. Default `auto`.
+    /// How the agent writes what it does.
     pub format: LogFormat,
 }
 
@@ -885,7 +888,7 @@ pub enum LogFormat {
 /// `[metrics]`
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Where Prometheus metrics are served; none: nowhere. Default none.
+    /// Where Prometheus metrics are served; none: nowhere.
     pub listen: Option<SocketAddr>,
 }
 
@@ -894,19 +897,19 @@ pub struct Metrics {
 pub struct Audit {
     /// The file that every decision is appended to, a JSON object a line.
     pub file: PathBuf,
-    /// Where decisions are recorded. Default `file`.
+    /// Where decisions are recorded.
     pub output: AuditOutput,
-    /// The key that signs its checkpoints. Default `file` with `.key`.
+    /// The key that signs its checkpoints.
     pub key: PathBuf,
-    /// How often the chain is signed. Default 1m.
+    /// How often the chain is signed.
     pub checkpoint_interval: Duration,
-    /// What must have happened to a line before the answer leaves. Default `buffered`.
+    /// What must have happened to a line before the answer leaves.
     pub durability: Durability,
-    /// How long an answer waits for that at most. Default 5s.
+    /// How long an answer waits for that at most.
     pub timeout: Duration,
-    /// What becomes of a request that can't be recorded. Default `refuse`.
+    /// What becomes of a request that can't be recorded.
     pub on_failure: OnFailure,
-    /// Whether NHS numbers and tokens are masked where they may come to stand. Default true.
+    /// Whether NHS numbers and tokens are masked where they may come to stand.
     pub mask: bool,
 }
 

@@ -3,13 +3,13 @@
 //! Each read gives `None` if, and only if, it has reported a problem: a section is built from its values with `?` once
 //! all of them were read.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{cell::RefCell, collections::BTreeMap};
 
 use toml_edit::{Item, TableLike};
 
 use super::{
     Diagnostic, Document, Problem,
-    values::{Fault, Given, type_name},
+    kind::{Fault, Given, Kind, type_name},
 };
 
 /// What was found wrong with a document, and which keys were looked for.
@@ -17,7 +17,7 @@ pub(super) struct Report<'d> {
     document: &'d Document,
     problems: RefCell<Vec<Diagnostic>>,
     warnings: RefCell<Vec<Diagnostic>>,
-    keys: RefCell<BTreeSet<String>>,
+    keys: RefCell<BTreeMap<String, Key>>,
 }
 
 /// A table of the document, or the want of one: then every key has its default, or is missing.
@@ -31,8 +31,17 @@ pub(super) struct Section<'r> {
     known: Vec<&'static str>,
 }
 
-/// What a problem's message and mend say of a missing key.
+/// What the documentation says of a key: the number that it was looked for as, the kind of its values, its default, its meaning.
+pub(super) type Key = (usize, [String; 3]);
+
+/// What the mend of a missing key shows.
 pub(super) struct Example(pub(super) &'static str);
+
+/// What is so where a key without a default is left out.
+pub(super) struct Absent(pub(super) &'static str);
+
+/// Whether a key must be there, and when that is so.
+pub(super) struct Needed(pub(super) bool, pub(super) &'static str);
 
 impl<'d> Report<'d> {
     pub(super) fn new(document: &'d Document) -> Self {
@@ -74,7 +83,7 @@ impl<'d> Report<'d> {
 
     /// Every key that was looked for, without indices.
     #[cfg(test)]
-    pub(super) fn keys(&self) -> BTreeSet<String> {
+    pub(super) fn keys(&self) -> BTreeMap<String, Key> {
         self.keys.borrow().clone()
     }
 
@@ -88,7 +97,7 @@ impl<'d> Report<'d> {
 impl<'r> Section<'r> {
     /// A table within this one; where it is missing its keys are.
     pub(super) fn section(&mut self, name: &'static str) -> Section<'r> {
-        let table = self.table_item(name).and_then(|item| match item.as_table_like() {
+        let table = self.item(name).and_then(|item| match item.as_table_like() {
             Some(table) => Some(table),
             None => {
                 let mend = format!("write it as a table, [{}]", self.key_of(name));
@@ -118,7 +127,7 @@ impl<'r> Section<'r> {
 
     /// The tables of a list of tables, `[[name]]`.
     pub(super) fn sections(&mut self, name: &'static str) -> Vec<Section<'r>> {
-        let tables: Vec<Option<&'r dyn TableLike>> = match self.table_item(name) {
+        let tables: Vec<Option<&'r dyn TableLike>> = match self.item(name) {
             None => Vec::new(),
             Some(Item::ArrayOfTables(tables)) => {
                 tables.iter().map(|table| Some(table as &dyn TableLike)).collect()
@@ -164,16 +173,35 @@ impl<'r> Section<'r> {
         &mut self,
         name: &'static str,
         example: Example,
-        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
+        kind: Kind<'_, T>,
+        meaning: &str,
     ) -> Option<T> {
-        match self.optional(name, parse)? {
+        self.say(name, &kind.one, || "*required*".to_owned(), meaning);
+        match self.value(name, &kind)? {
             Some(value) => Some(value),
             None => {
-                let mend = format!("add `{name} = {}`{}", example.0, self.place());
-                self.fault(name, Fault::new("is missing", mend));
+                self.missing(name, &example);
                 None
             }
         }
+    }
+
+    /// A value that must be there in some cases.
+    pub(super) fn required_if<T>(
+        &mut self,
+        needed: Needed,
+        name: &'static str,
+        example: Example,
+        kind: Kind<'_, T>,
+        meaning: &str,
+    ) -> Option<Option<T>> {
+        self.say(name, &kind.one, || needed.said(), meaning);
+        let value = self.value(name, &kind)?;
+        if needed.0 && value.is_none() {
+            self.missing(name, &example);
+            return None;
+        }
+        Some(value)
     }
 
     /// A value that has a default.
@@ -181,17 +209,112 @@ impl<'r> Section<'r> {
         &mut self,
         name: &'static str,
         default: T,
-        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
+        kind: Kind<'_, T>,
+        meaning: &str,
     ) -> Option<T> {
-        Some(self.optional(name, parse)?.unwrap_or(default))
+        self.say(name, &kind.one, || code(&kind.write(&default)), meaning);
+        Some(self.value(name, &kind)?.unwrap_or(default))
     }
 
     /// A value that may be left out.
     pub(super) fn optional<T>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
+        absent: Absent,
+        kind: Kind<'_, T>,
+        meaning: &str,
     ) -> Option<Option<T>> {
+        self.say(name, &kind.one, || format!("*{}*", absent.0), meaning);
+        self.value(name, &kind)
+    }
+
+    /// A list of values, no two of them alike; empty where it is left out.
+    pub(super) fn list<T: PartialEq>(
+        &mut self,
+        name: &'static str,
+        kind: Kind<'_, T>,
+        meaning: &str,
+    ) -> Option<Vec<T>> {
+        self.say(name, &list_of(&kind), || code(&kind.write_list(&[])), meaning);
+        self.values(name, &kind)
+    }
+
+    /// A list of at least one value.
+    pub(super) fn required_list<T: PartialEq>(
+        &mut self,
+        name: &'static str,
+        example: Example,
+        kind: Kind<'_, T>,
+        meaning: &str,
+    ) -> Option<Vec<T>> {
+        self.say(name, &list_of(&kind), || "*required*".to_owned(), meaning);
+        self.values_at_least_one(name, &example, &kind)
+    }
+
+    /// A list that must have a value in some cases.
+    pub(super) fn required_list_if<T: PartialEq>(
+        &mut self,
+        needed: Needed,
+        name: &'static str,
+        example: Example,
+        kind: Kind<'_, T>,
+        meaning: &str,
+    ) -> Option<Vec<T>> {
+        self.say(name, &list_of(&kind), || needed.said(), meaning);
+        if needed.0 {
+            return self.values_at_least_one(name, &example, &kind);
+        }
+        self.values(name, &kind)
+    }
+
+    /// A list of at least one value that has a default.
+    pub(super) fn list_or<T: PartialEq>(
+        &mut self,
+        name: &'static str,
+        default: Vec<T>,
+        example: Example,
+        kind: Kind<'_, T>,
+        meaning: &str,
+    ) -> Option<Vec<T>> {
+        self.say(
+            name,
+            &list_of(&kind),
+            || code(&kind.write_list(&default)),
+            meaning,
+        );
+        if self.item(name).is_none() {
+            return Some(default);
+        }
+        self.values_at_least_one(name, &example, &kind)
+    }
+
+    /// One value, or a list of at least one. Where it is not needed it may be left out, or be an empty list.
+    pub(super) fn one_or_list<T: PartialEq>(
+        &mut self,
+        needed: Needed,
+        name: &'static str,
+        example: Example,
+        kind: Kind<'_, T>,
+        meaning: &str,
+    ) -> Option<Vec<T>> {
+        let either = format!("{}, or a {}", kind.one, list_of(&kind));
+        self.say(name, &either, || needed.said(), meaning);
+        if self.item(name).is_some_and(Item::is_array) {
+            return if needed.0 {
+                self.values_at_least_one(name, &example, &kind)
+            } else {
+                self.values(name, &kind)
+            };
+        }
+        let value = self.value(name, &kind)?;
+        if needed.0 && value.is_none() {
+            self.missing(name, &example);
+            return None;
+        }
+        Some(value.into_iter().collect())
+    }
+
+    fn value<T>(&mut self, name: &'static str, kind: &Kind<'_, T>) -> Option<Option<T>> {
         let Some(item) = self.item(name) else {
             return Some(None);
         };
@@ -203,7 +326,7 @@ impl<'r> Section<'r> {
             );
             return None;
         };
-        match parse(Given(value)) {
+        match kind.read(Given(value)) {
             Ok(value) => Some(Some(value)),
             Err(fault) => {
                 self.fault(name, fault);
@@ -212,12 +335,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// A list of values, no two of them alike; empty where it is left out.
-    pub(super) fn list<T: PartialEq>(
-        &mut self,
-        name: &'static str,
-        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
-    ) -> Option<Vec<T>> {
+    fn values<T: PartialEq>(&mut self, name: &'static str, kind: &Kind<'_, T>) -> Option<Vec<T>> {
         let Some(item) = self.item(name) else {
             return Some(Vec::new());
         };
@@ -232,7 +350,7 @@ impl<'r> Section<'r> {
         let mut values: Vec<T> = Vec::new();
         let mut sound = true;
         for (index, value) in array.iter().enumerate() {
-            let fault = match parse(Given(value)) {
+            let fault = match kind.read(Given(value)) {
                 Err(fault) => fault,
                 Ok(value) if values.contains(&value) => {
                     Fault::new("stands in the list already", "take it out")
@@ -249,14 +367,13 @@ impl<'r> Section<'r> {
         sound.then_some(values)
     }
 
-    /// A list of at least one value.
-    pub(super) fn required_list<T: PartialEq>(
+    fn values_at_least_one<T: PartialEq>(
         &mut self,
         name: &'static str,
-        example: Example,
-        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
+        example: &Example,
+        kind: &Kind<'_, T>,
     ) -> Option<Vec<T>> {
-        let values = self.list(name, parse)?;
+        let values = self.values(name, kind)?;
         if values.is_empty() {
             let message = if self.item(name).is_some() {
                 "is empty"
@@ -270,43 +387,17 @@ impl<'r> Section<'r> {
         Some(values)
     }
 
-    /// A list of at least one value that has a default.
-    pub(super) fn list_or<T: PartialEq>(
-        &mut self,
-        name: &'static str,
-        default: Vec<T>,
-        example: Example,
-        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
-    ) -> Option<Vec<T>> {
-        if self.item(name).is_none() {
-            return Some(default);
-        }
-        self.required_list(name, example, parse)
+    fn missing(&self, name: &str, example: &Example) {
+        let mend = format!("add `{name} = {}`{}", example.0, self.place());
+        self.fault(name, Fault::new("is missing", mend));
     }
 
-    /// One value, or a list of at least one.
-    pub(super) fn one_or_list<T: PartialEq>(
-        &mut self,
-        name: &'static str,
-        example: Example,
-        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
-    ) -> Option<Vec<T>> {
-        if self.item(name).is_some_and(Item::is_array) {
-            return self.required_list(name, example, parse);
-        }
-        Some(vec![self.required(name, example, parse)?])
-    }
-
-    /// One value, or a list of values; empty where it is left out.
-    pub(super) fn any_or_list<T: PartialEq>(
-        &mut self,
-        name: &'static str,
-        parse: impl Fn(Given<'_>) -> Result<T, Fault>,
-    ) -> Option<Vec<T>> {
-        if self.item(name).is_some_and(Item::is_array) {
-            return self.list(name, parse);
-        }
-        Some(self.optional(name, parse)?.into_iter().collect())
+    /// Notes what the documentation says of a key.
+    fn say(&self, name: &str, kind: &str, default: impl FnOnce() -> String, meaning: &str) {
+        let mut keys = self.report.keys.borrow_mut();
+        let number = keys.len();
+        keys.entry(self.kind_of(name))
+            .or_insert_with(|| (number, [kind.to_owned(), default(), meaning.to_owned()]));
     }
 
     /// Whether the file has this table.
@@ -360,11 +451,6 @@ impl<'r> Section<'r> {
     }
 
     fn item(&mut self, name: &'static str) -> Option<&'r Item> {
-        self.report.keys.borrow_mut().insert(self.kind_of(name));
-        self.table_item(name)
-    }
-
-    fn table_item(&mut self, name: &'static str) -> Option<&'r Item> {
         if !self.known.contains(&name) {
             self.known.push(name);
         }
@@ -382,6 +468,23 @@ impl<'r> Section<'r> {
             (kind, false) => format!(" under [{kind}]"),
         }
     }
+}
+
+impl Needed {
+    /// It must be there in any case.
+    pub(super) const ALWAYS: Self = Self(true, "");
+
+    fn said(&self) -> String {
+        format!("*required* {}", self.1).trim_end().to_owned()
+    }
+}
+
+fn list_of<T>(kind: &Kind<'_, T>) -> String {
+    format!("list of {}", kind.many)
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
 }
 
 fn join(table: &str, name: &str) -> String {

@@ -2,13 +2,18 @@
 
 use crate::config::{
     Authz, AuthzMode, ShadowCase,
-    reader::{Example, Section},
+    reader::{Absent, Example, Section},
     values::{self, Fault},
 };
 
 pub(super) fn read(mut section: Section<'_>) -> Option<Authz> {
     let words = &[("enforce", AuthzMode::Enforce), ("shadow", AuthzMode::Shadow)];
-    let mode = section.or("mode", AuthzMode::Enforce, values::choice(words));
+    let mode = section.or(
+        "mode",
+        AuthzMode::Enforce,
+        values::choice(words),
+        "refuse whom a check of permission refuses; let everybody go on, and [record it](shadow.md)",
+    );
     let shadow: Vec<_> = section.sections("shadow").into_iter().map(case).collect();
     if mode == Some(AuthzMode::Shadow) {
         section.warning(Fault::new(
@@ -26,8 +31,18 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Authz> {
 
 fn case(mut section: Section<'_>) -> Option<ShadowCase> {
     let example = Example("\"urn:nhs:names:services:nrl:DocumentReference.create\"");
-    let interaction = section.required("interaction", example, values::interaction);
-    let asid = section.optional("asid", values::asid);
+    let interaction = section.required(
+        "interaction",
+        example,
+        values::interaction(),
+        "what is in shadow all the same, in either spelling of its ID",
+    );
+    let asid = section.optional(
+        "asid",
+        Absent("anybody's"),
+        values::asid(),
+        "of this system alone",
+    );
     if let Some(interaction) = interaction {
         let whose = match asid {
             Some(Some(asid)) => format!("the ASID {asid} is not"),

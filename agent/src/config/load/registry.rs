@@ -10,7 +10,7 @@ use super::gateway::outward_tls;
 use crate::{
     config::{
         Fqdns, Ldap, MaxShrink, Registry, Sds,
-        reader::{Example, Section},
+        reader::{Absent, Example, Needed, Section},
         values::{self, Fault},
     },
     registry::Source,
@@ -20,48 +20,72 @@ const DAY: Duration = Duration::from_hours(24);
 const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(10)..=DAY;
 
 pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Registry> {
-    let ldap = section.section("ldap");
-    let ldap = if ldap.is_given() {
-        Some(self::ldap(ldap, folder))
-    } else {
-        None
-    };
-    let sds = section.section("sds");
-    let sds = if sds.is_given() {
-        Some(self::sds(sds, folder))
-    } else {
-        None
-    };
-    let file = if ldap.is_none() && sds.is_none() {
-        section
-            .required("file", Example("\"registry.toml\""), values::path(folder))
-            .map(Some)
-    } else {
-        section.optional("file", values::path(folder))
-    };
+    let ldap = Some(section.section("ldap")).filter(Section::is_given);
+    let sds = Some(section.section("sds")).filter(Section::is_given);
+    let alone = Needed(
+        ldap.is_none() && sds.is_none(),
+        "but with `registry.ldap` or `registry.sds`",
+    );
+    let file = section.required_if(
+        alone,
+        "file",
+        Example("\"registry.toml\""),
+        values::path(folder),
+        "TOML: the systems, their ASIDs, ODS codes and interactions",
+    );
     let words = &[
         ("file", Source::File),
         ("ldap", Source::Ldap),
         ("sds", Source::Sds),
     ];
-    let precedence = section.list("precedence", values::choice(words));
+    let precedence = section.list(
+        "precedence",
+        values::choice(words),
+        "which source decides of an ASID that several know: the first; empty: in that order \
+         ([sources](registry.md))",
+    );
     let state_dir = section.or(
         "state_dir",
         PathBuf::from("/var/lib/spinegate/registry"),
         values::path(folder),
+        "where the last good snapshot of each fetched source is kept",
     );
     let ages = Duration::from_secs(1)..=DAY * 30;
-    let max_age = section.or("max_age", DAY, values::duration(ages));
-    let max_shrink = section.or("max_shrink", MaxShrink::Percent(10), values::max_shrink);
-    let max_systems = section.or("max_systems", 2_000_000, values::integer(1..=100_000_000));
+    let max_age = section.or(
+        "max_age",
+        DAY,
+        values::duration(ages),
+        "how long a snapshot counts after it was fetched",
+    );
+    let max_shrink = section.or(
+        "max_shrink",
+        MaxShrink::Percent(10),
+        values::max_shrink(),
+        "a snapshot in which more systems are gone is held back until `spinegate registry sync \
+         --accept-shrink`",
+    );
+    let max_systems = section.or(
+        "max_systems",
+        2_000_000,
+        values::integer(1..=100_000_000),
+        "a source with more gives nothing",
+    );
     let rules = &[("require", Fqdns::Require), ("ignore", Fqdns::Ignore)];
-    let fqdns = section.or("fqdn", Fqdns::Require, values::choice(rules));
+    let fqdns = section.or(
+        "fqdn",
+        Fqdns::Require,
+        values::choice(rules),
+        "a fetched system's certificate must have the FQDN of its party, and without exactly one it is \
+         left out; FQDNs are not looked at, as where systems come through a proxy",
+    );
     let given = [
         (Source::File, matches!(file, Some(Some(_)))),
         (Source::Ldap, ldap.is_some()),
         (Source::Sds, sds.is_some()),
     ];
     let precedence = precedence.map(|listed| in_order(&section, listed, given));
+    let ldap = ldap.map(|section| self::ldap(section, folder));
+    let sds = sds.map(|section| self::sds(section, folder));
     section.finish();
 
     Some(Registry {
@@ -111,10 +135,21 @@ fn ldap(mut section: Section<'_>, folder: &Path) -> Option<Ldap> {
         "url",
         Example("\"ldaps://ldap.example.nhs.uk\""),
         values::secure_url("ldaps", 636),
+        "the Spine Directory Service over LDAP",
     );
-    let tls = outward_tls(&mut section, folder, true);
-    let bind_dn = section.optional("bind_dn", values::distinguished_name);
-    let password_file = section.optional("password_file", values::path(folder));
+    let tls = outward_tls(&mut section, folder, Needed::ALWAYS);
+    let bind_dn = section.optional(
+        "bind_dn",
+        Absent("none"),
+        values::distinguished_name(),
+        "who binds; without it the bind is anonymous",
+    );
+    let password_file = section.optional(
+        "password_file",
+        Absent("none"),
+        values::path(folder),
+        "the file with the password of `bind_dn` on its first line, read at each fetch",
+    );
     match (&bind_dn, &password_file) {
         (Some(Some(_)), Some(None)) => section.fault(
             "password_file",
@@ -132,17 +167,43 @@ fn ldap(mut section: Section<'_>, folder: &Path) -> Option<Ldap> {
         ),
         _ => {}
     }
-    let base = section.or("base", "ou=services,o=nhs".to_owned(), values::distinguished_name);
-    let page_size = section.or("page_size", 500, values::integer(1..=10_000));
-    let interval = section.or("interval", Duration::from_mins(15), values::duration(INTERVAL));
+    let base = section.or(
+        "base",
+        "ou=services,o=nhs".to_owned(),
+        values::distinguished_name(),
+        "where the entries are",
+    );
+    let page_size = section.or(
+        "page_size",
+        500,
+        values::integer(1..=10_000),
+        "entries of a page of answers",
+    );
+    let interval = section.or(
+        "interval",
+        Duration::from_mins(15),
+        values::duration(INTERVAL),
+        "how often changes are asked for",
+    );
     let full_interval = section.or(
         "full_interval",
         Duration::from_hours(6),
         values::duration(INTERVAL),
+        "how often everything is asked for: only that shows what was deleted",
     );
     let timeout = timeout(&mut section);
-    let max_entry_bytes = section.or("max_entry_bytes", 1 << 20, values::integer(1024..=64 << 20));
-    let max_bytes = section.or("max_bytes", 1 << 30, values::integer(1024..=64 << 30));
+    let max_entry_bytes = section.or(
+        "max_entry_bytes",
+        1 << 20,
+        values::integer(1024..=64 << 20),
+        "bytes of the largest entry that is taken",
+    );
+    let max_bytes = section.or(
+        "max_bytes",
+        1 << 30,
+        values::integer(1024..=64 << 30),
+        "bytes that a fetch may bring at most",
+    );
     section.finish();
 
     Some(Ldap {
@@ -161,29 +222,52 @@ fn ldap(mut section: Section<'_>, folder: &Path) -> Option<Ldap> {
 }
 
 fn sds(mut section: Section<'_>, folder: &Path) -> Option<Sds> {
-    let bundles = section.list("bundles", values::path(folder));
-    let url = section.optional("url", values::secure_url("https", 443));
-    let asks = matches!(url, Some(Some(_)));
-    let tls = outward_tls(&mut section, folder, asks);
-    let apikey_file = section.optional("apikey_file", values::path(folder));
-    let (organizations, interactions) = if asks {
-        (
-            section.required_list("organizations", Example("[\"RR8\"]"), values::ods_code),
-            section.required_list(
-                "interactions",
-                Example("[\"urn:nhs:names:services:nrl:DocumentReference.read\"]"),
-                values::interaction_id,
-            ),
-        )
-    } else {
-        (
-            section.list("organizations", values::ods_code),
-            section.list("interactions", values::interaction_id),
-        )
-    };
-    let interval = section.or("interval", Duration::from_mins(15), values::duration(INTERVAL));
+    let bundles = section.list(
+        "bundles",
+        values::path(folder),
+        "JSON: bundles of Devices and Endpoints, or folders of such",
+    );
+    let url = section.optional(
+        "url",
+        Absent("none, but required without `bundles`"),
+        values::secure_url("https", 443),
+        "the base of the SDS FHIR API",
+    );
+    let asks = || Needed(matches!(url, Some(Some(_))), "with `url`");
+    let tls = outward_tls(&mut section, folder, asks());
+    let apikey_file = section.optional(
+        "apikey_file",
+        Absent("none"),
+        values::path(folder),
+        "the file with the API key on its first line, read at each fetch",
+    );
+    let organizations = section.required_list_if(
+        asks(),
+        "organizations",
+        Example("[\"RR8\"]"),
+        values::ods_code(),
+        "whose systems are asked for",
+    );
+    let interactions = section.required_list_if(
+        asks(),
+        "interactions",
+        Example("[\"urn:nhs:names:services:nrl:DocumentReference.read\"]"),
+        values::interaction_id(),
+        "by which of their interactions",
+    );
+    let interval = section.or(
+        "interval",
+        Duration::from_mins(15),
+        values::duration(INTERVAL),
+        "how often",
+    );
     let timeout = timeout(&mut section);
-    let max_bytes = section.or("max_bytes", 16 << 20, values::integer(1024..=1 << 30));
+    let max_bytes = section.or(
+        "max_bytes",
+        16 << 20,
+        values::integer(1024..=1 << 30),
+        "bytes of the largest answer or file that is taken",
+    );
     if let (Some(bundles), Some(None)) = (&bundles, &url)
         && bundles.is_empty()
     {
@@ -207,5 +291,10 @@ fn sds(mut section: Section<'_>, folder: &Path) -> Option<Sds> {
 
 fn timeout(section: &mut Section<'_>) -> Option<Duration> {
     let limits = Duration::from_millis(100)..=Duration::from_hours(1);
-    section.or("timeout", Duration::from_mins(5), values::duration(limits))
+    section.or(
+        "timeout",
+        Duration::from_mins(5),
+        values::duration(limits),
+        "a fetch that takes longer is given up",
+    )
 }

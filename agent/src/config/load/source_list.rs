@@ -28,10 +28,25 @@ pub(super) fn read(
     let kinds = &[("proxy", SourceKind::Proxy), ("system", SourceKind::System)];
     let mut sound = Some(Vec::new());
     for mut entry in section.sections("source_list") {
-        let file = entry.required("file", Example("\"networks.txt\""), values::path(folder));
-        let name = entry.required("name", Example("\"partners\""), values::source_name);
-        let kind = entry.or("kind", SourceKind::System, values::choice(kinds));
-        let services = entry.list("services", values::service);
+        let file = entry.required(
+            "file",
+            Example("\"networks.txt\""),
+            values::path(folder),
+            "a text file of sources: a network or an address on each line, `#` begins a comment",
+        );
+        let name = entry.required(
+            "name",
+            Example("\"partners\""),
+            values::source_name(),
+            "what the operator calls them",
+        );
+        let kind = entry.or(
+            "kind",
+            SourceKind::default(),
+            values::choice(kinds),
+            "as of a source",
+        );
+        let services = entry.list("services", values::service(), "as of a source");
         let (Some(file), Some(name), Some(kind), Some(services)) = (file, name, kind, services) else {
             sound = None;
             entry.finish();

@@ -45,9 +45,9 @@ pub enum Actor {
 /// `[gateway.jwt]`: where the operator has a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimRules {
-    /// How far a client's clock may be off. Default 30 s.
+    /// How far a client's clock may be off.
     pub tolerance: Duration,
-    /// Whether a system may read on nobody's behalf; the NRL leaves that to providers, which write. Default false.
+    /// Whether a system may read on nobody's behalf; the NRL leaves that to providers, which write.
     pub unattended_reads: bool,
 }
 
