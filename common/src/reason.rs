@@ -17,7 +17,7 @@ pub enum Layer {
     Upstream,
     /// The agent itself.
     Agent,
-    /// An operator's order.
+    /// An operator's order, or what keeps it from being one.
     Operator,
 }
 
@@ -439,14 +439,29 @@ reasons! {
     OperatorOrder = 120, Operator, "operator_order",
         "An operator ordered it.",
         "See the audit log for who and when.";
+    ControlNoRole = 175, Operator, "control_no_role",
+        "A user without a role called the control socket.",
+        "Run the command as root, or put the user into `control.group`, to look, or into `control.writers`, to give orders too.";
+    ControlReadOnly = 176, Operator, "control_read_only",
+        "A user who may only look gave an order on the control socket.",
+        "Run the command as root, or put the user into `control.writers` and reload.";
+    ControlTakeOver = 177, Operator, "control_take_over",
+        "A user who is neither root nor the agent's own wanted to take the agent's sockets over.",
+        "Run `spinegate run --take-over` as one of them.";
+    ControlMalformed = 178, Operator, "control_malformed",
+        "What was sent to the control socket could not be understood.",
+        "The answer says what is wrong with it; use the `spinegate` command of the running agent.";
+    ControlBusy = 179, Operator, "control_busy",
+        "As many callers use the control socket as may at once.",
+        "Try again in a moment, or end a command that follows.";
     Authenticated = 121, Agent, "authenticated",
         "A client behind the source has authenticated, so the source is trusted.",
         "Nothing: this is why a trust verdict was reached.";
 }
 
 impl Reason {
-    /// One more than the largest reason number: the size of an array indexed by reason.
-    pub const SLOTS: u32 = 128;
+    /// One more than the largest number that a reason can have: the size of an array indexed by reason.
+    pub const SLOTS: u32 = u8::MAX as u32 + 1;
 
     /// Whose doing it is.
     #[must_use]
@@ -484,7 +499,6 @@ mod tests {
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
             assert_eq!(Reason::from_number(*reason as u8), Some(*reason));
-            assert!(u32::from(*reason as u8) < Reason::SLOTS);
         }
         assert_eq!(Reason::from_number(0), None);
     }

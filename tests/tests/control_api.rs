@@ -139,7 +139,9 @@ fn a_reader_looks_and_gives_no_orders(lab: &mut Lab) -> Result<()> {
     ] {
         let (status, body) = curl(lab, Some(READER), &["-X", method, &format!("http://x/v1/{path}")])?;
         ensure!(
-            status == 403 && *at(&body, "/error/code") == "forbidden",
+            status == 403
+                && *at(&body, "/error/code") == "forbidden"
+                && *at(&body, "/error/reason") == "control_read_only",
             "{path}: {status} {body}"
         );
         let mend = at(&body, "/error/mend").as_str().unwrap_or_default();
@@ -150,6 +152,7 @@ fn a_reader_looks_and_gives_no_orders(lab: &mut Lab) -> Result<()> {
     for line in &lines {
         ensure!(
             *at(line, "/decision") == "refuse"
+                && *at(line, "/reason") == "control_read_only"
                 && *at(line, "/operator/uid") == READER.uid
                 && at(line, "/order/verb").is_string(),
             "{line}"
@@ -208,6 +211,7 @@ fn a_user_without_a_role_gets_nothing(lab: &mut Lab) -> Result<()> {
             ensure!(status == 403, "{path}: {status} {body}");
             let text = body.to_string();
             ensure!(!text.contains("version") && text.len() < 200, "{path}: {text}");
+            ensure!(*at(&body, "/error/reason") == "control_no_role", "{path}: {text}");
         }
         Ok(())
     })();
@@ -218,12 +222,13 @@ fn a_user_without_a_role_gets_nothing(lab: &mut Lab) -> Result<()> {
     let (_, metrics) = fetch(lab, None, &["http://x/metrics"])?;
     let counted = metrics
         .lines()
-        .find_map(|line| line.strip_prefix("spinegate_control_refused_total{kind=\"no_role\"} "))
+        .find_map(|line| line.strip_prefix("spinegate_control_refused_total{reason=\"control_no_role\"} "))
         .context("it is not counted")?;
     ensure!(counted.parse::<f64>()? >= 5.0, "{counted}");
     for line in &lines {
         ensure!(
             *at(line, "/decision") == "refuse"
+                && *at(line, "/reason") == "control_no_role"
                 && *at(line, "/operator/uid") == STRANGER.uid
                 && line.get("order").is_none(),
             "{line}"
@@ -526,6 +531,7 @@ fn readers_do_not_keep_an_operator_out(lab: &mut Lab) -> Result<()> {
         );
         Ok(child)
     };
+    let mark = lab.audit().mark()?;
     let mut followers = Vec::new();
     let crowded = (|| {
         for _ in 0..8 {
@@ -542,6 +548,11 @@ fn readers_do_not_keep_an_operator_out(lab: &mut Lab) -> Result<()> {
         follower.wait()?;
     }
     crowded?;
+    let lines = orders(lab, mark)?;
+    ensure!(
+        lines.iter().any(|line| *at(line, "/reason") == "control_busy"),
+        "{lines:?}"
+    );
     wait_until("a reader to be served again", Duration::from_secs(5), || {
         Ok(curl(lab, Some(READER), &["http://x/v1/status"])?.0 == 200)
     })

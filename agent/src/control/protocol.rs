@@ -11,6 +11,7 @@ use std::{
 use http::StatusCode;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use spinegate_common::Reason;
 
 use super::{
     CrlReport, DropReport, ErrorReport, EventsMissed, Explanation, PacketExplanation, PastDecision,
@@ -392,6 +393,9 @@ pub struct Failure {
     pub message: String,
     /// What to do about it.
     pub mend: String,
+    /// The code of the reason, where the socket itself refuses a caller, or what he sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The kinds of [`Failure`].
@@ -454,6 +458,16 @@ impl Failure {
             kind,
             message: message.into(),
             mend: mend.into(),
+            reason: None,
+        }
+    }
+
+    /// The same, with a reason.
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        Self {
+            reason: Some(reason.as_str().to_owned()),
+            ..self
         }
     }
 }

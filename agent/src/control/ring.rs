@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use spinegate_common::Reason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use super::{Failure, FailureKind};
@@ -106,4 +107,5 @@ fn crowded() -> Failure {
         format!("{MAX_FOLLOWERS} callers follow already"),
         "end one of them, or leave --follow out",
     )
+    .because(Reason::ControlBusy)
 }

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use spinegate_common::Reason;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
@@ -88,22 +89,33 @@ pub enum Rebuff {
     Stranger,
     /// A user who may only look gave this order.
     ReadOnly(&'static str),
+    /// A user who is not the agent's wanted its sockets.
+    TakeOver,
     /// This order was not understood.
     Malformed(&'static str, Failure),
+    /// There was no place for this caller.
+    Crowded,
 }
 
 impl Rebuff {
-    /// The words of [`Rebuff::kind`].
-    pub const KINDS: [&'static str; 3] = ["no_role", "read_only", "malformed"];
+    /// What [`Rebuff::reason`] may be.
+    pub const REASONS: [Reason; 5] = [
+        Reason::ControlNoRole,
+        Reason::ControlReadOnly,
+        Reason::ControlTakeOver,
+        Reason::ControlMalformed,
+        Reason::ControlBusy,
+    ];
 
-    /// The word for it.
+    /// The reason for it.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        let [no_role, read_only, malformed] = Self::KINDS;
+    pub const fn reason(&self) -> Reason {
         match self {
-            Self::Stranger => no_role,
-            Self::ReadOnly(_) => read_only,
-            Self::Malformed(..) => malformed,
+            Self::Stranger => Reason::ControlNoRole,
+            Self::ReadOnly(_) => Reason::ControlReadOnly,
+            Self::TakeOver => Reason::ControlTakeOver,
+            Self::Malformed(..) => Reason::ControlMalformed,
+            Self::Crowded => Reason::ControlBusy,
         }
     }
 }
@@ -300,7 +312,7 @@ impl<O: Operations> Hall<O> {
                 Some(Role::Write | Role::Own) => &writers,
             };
             let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
-                debug!("A caller of the control socket was turned away.");
+                hall.operations.rebuffed(caller.peer, &Rebuff::Crowded);
                 farewell.turn_away(stream);
                 continue;
             };

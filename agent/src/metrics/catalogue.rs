@@ -178,8 +178,8 @@ families! {
         "Verdicts in force";
     VERDICTS_ISSUED = Counter, Plain, "verdicts_issued", [],
         "Deny verdicts that failures led to";
-    CONTROL_REFUSED = Counter, Plain, "control_refused", ["kind"],
-        "Callers of the control socket without a role, orders of those who may only look, and malformed ones";
+    CONTROL_REFUSED = Counter, Plain, "control_refused", ["reason"],
+        "Callers of the control socket who were refused, and orders that were not even tried";
 
     REGISTRY_SYSTEMS = Gauge, Plain, "registry_systems", ["source"],
         "Systems of each source of the registry";

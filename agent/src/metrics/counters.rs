@@ -36,8 +36,8 @@ pub struct Counters {
     shadowed: [AtomicU64; Reason::SLOTS as usize],
     answers_broken: AtomicU64,
     verdicts_issued: AtomicU64,
-    /// In the order of [`Rebuff::KINDS`].
-    rebuffs: [AtomicU64; Rebuff::KINDS.len()],
+    /// In the order of [`Rebuff::REASONS`].
+    rebuffs: [AtomicU64; Rebuff::REASONS.len()],
     /// Done and refused.
     reloads: [AtomicU64; 2],
 }
@@ -62,7 +62,7 @@ impl Counters {
             shadowed: array::from_fn(|_| AtomicU64::new(0)),
             answers_broken: AtomicU64::new(0),
             verdicts_issued: AtomicU64::new(0),
-            rebuffs: Rebuff::KINDS.map(|_| AtomicU64::new(0)),
+            rebuffs: Rebuff::REASONS.map(|_| AtomicU64::new(0)),
             reloads: array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -149,14 +149,16 @@ impl Counters {
 
     /// A caller of the control socket got nothing.
     pub fn operator_rebuffed(&self, rebuff: &Rebuff) {
-        let place = Rebuff::KINDS.iter().position(|kind| *kind == rebuff.kind());
+        let place = Rebuff::REASONS
+            .iter()
+            .position(|reason| *reason == rebuff.reason());
         if let Some(counter) = place.and_then(|place| self.rebuffs.get(place)) {
             add(counter);
         }
     }
 
-    pub(super) fn operators_rebuffed(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Rebuff::KINDS.into_iter().zip(self.rebuffs.iter().map(get))
+    pub(super) fn operators_rebuffed(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Rebuff::REASONS.into_iter().zip(self.rebuffs.iter().map(get))
     }
 
     /// Another configuration was taken over, or refused.

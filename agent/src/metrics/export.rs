@@ -87,7 +87,7 @@ impl Collector for Everything {
         let rebuffs = self.counters.operators_rebuffed();
         rows.all(
             &all::CONTROL_REFUSED,
-            rebuffs.map(|(kind, count)| ([kind], count)),
+            rebuffs.map(|(reason, count)| ([reason.as_str()], count)),
         )?;
         registry(&mut rows, &observed.registry)?;
         certificates(&mut rows, &observed)?;

@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use spinegate_common::Reason;
 use uuid::Uuid;
 
 use super::Agent;
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Of what was not even tried not each need have a line.
-pub(super) type Rebuffs = Burst<&'static str>;
+pub(super) type Rebuffs = Burst<Reason>;
 
 impl Agent {
     /// Records that an order is taken up. Where that must be recorded and can't be, the order is not to be carried out.
@@ -61,12 +62,17 @@ impl Agent {
     /// Records what was not even tried.
     pub(super) fn record_rebuff(&self, peer: Peer, rebuff: &Rebuff) {
         self.counters.operator_rebuffed(rebuff);
-        let Some(unwritten) = self.rebuffs.line(rebuff.kind(), Instant::now()) else {
+        let Some(unwritten) = self.rebuffs.line(rebuff.reason(), Instant::now()) else {
             return;
         };
         let (verb, why) = match rebuff {
             Rebuff::Stranger => (None, "a user without a role called the control socket".to_owned()),
             Rebuff::ReadOnly(verb) => (Some(*verb), "the user may look, but not give orders".to_owned()),
+            Rebuff::TakeOver => (None, "the user may not take over".to_owned()),
+            Rebuff::Crowded => (
+                None,
+                "as many callers as are served at once were connected".to_owned(),
+            ),
             Rebuff::Malformed(verb, failure) => (Some(*verb), failure.message.clone()),
         };
         let order = verb.map(|verb| Order {
@@ -74,6 +80,7 @@ impl Agent {
             arguments: serde_json::Map::new(),
         });
         let mut record = about(peer, Decision::Refuse, order.as_ref());
+        record.refuse(rebuff.reason());
         record.detail = Some(match unwritten {
             0 => why,
             more => format!("{why}, and {more} more like it since the last line"),

@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{Either, Full};
 use serde::Serialize;
+use spinegate_common::Reason;
 use tokio::sync::mpsc;
 
 use super::super::{Failure, FailureKind, Response, wire};
@@ -56,7 +57,7 @@ impl Fault {
     pub(super) fn usage(status: StatusCode, message: impl Into<String>, mend: impl Into<String>) -> Self {
         Self {
             status,
-            failure: Failure::new(FailureKind::Usage, message, mend),
+            failure: Failure::new(FailureKind::Usage, message, mend).because(Reason::ControlMalformed),
         }
     }
 }

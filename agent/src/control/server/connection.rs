@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Either, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
+use spinegate_common::Reason;
 use tokio::{net::UnixStream, sync::mpsc, time::timeout};
 
 use super::{
@@ -98,10 +99,13 @@ impl<O: Operations> Hall<O> {
                 .rebuffed(caller.peer, &Rebuff::ReadOnly(route.verb));
             return Err(read_only(caller, route).into());
         }
-        let body = whole(&head.headers, body).await?;
-        let request = wire::read(route, captured, head.uri.query(), &body).inspect_err(|failure| {
+        let read = whole(&head.headers, body).await.and_then(|body| {
+            let read = wire::read(route, captured, head.uri.query(), &body);
+            read.map_err(|failure| failure.because(Reason::ControlMalformed).into())
+        });
+        let request = read.inspect_err(|fault: &Fault| {
             if route.changes() {
-                let rebuff = Rebuff::Malformed(route.verb, failure.clone());
+                let rebuff = Rebuff::Malformed(route.verb, fault.failure.clone());
                 self.operations.rebuffed(caller.peer, &rebuff);
             }
         })?;
@@ -249,11 +253,14 @@ fn other_methods(methods: &[routes::Method]) -> Answer {
 
 fn no_such_path(path: &str) -> Fault {
     let index = index_path();
-    Fault::from(Failure::new(
-        FailureKind::NotFound,
-        format!("there is no {path}: the agent speaks version {VERSION} of its API"),
-        format!("GET {index} lists what there is; use the `spinegate` command of the running agent"),
-    ))
+    Fault::from(
+        Failure::new(
+            FailureKind::NotFound,
+            format!("there is no {path}: the agent speaks version {VERSION} of its API"),
+            format!("GET {index} lists what there is; use the `spinegate` command of the running agent"),
+        )
+        .because(Reason::ControlMalformed),
+    )
 }
 
 fn read_only(caller: &Caller, route: &Route) -> Failure {
@@ -267,4 +274,5 @@ fn read_only(caller: &Caller, route: &Route) -> Failure {
         format!("user {user} may look, but not give the order `{}`", route.verb),
         "run the command as root, or put the user into `control.writers` and reload",
     )
+    .because(Reason::ControlReadOnly)
 }

@@ -2,6 +2,7 @@
 
 use std::{os::fd::AsFd as _, sync::Arc, time::Duration};
 
+use spinegate_common::Reason;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -87,6 +88,7 @@ pub(super) fn forbidden() -> Failure {
         "this user has no role here",
         "run the command as root, or ask whoever runs this host for a role",
     )
+    .because(Reason::ControlNoRole)
 }
 
 fn busy() -> Failure {
@@ -95,4 +97,5 @@ fn busy() -> Failure {
         "as many callers as the agent serves at once are connected",
         "try again in a moment",
     )
+    .because(Reason::ControlBusy)
 }

@@ -2,6 +2,7 @@
 
 use std::{io, os::fd::AsFd as _, sync::Arc};
 
+use spinegate_common::Reason;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{
@@ -22,8 +23,6 @@ use super::{
 
 /// The longest line that is read.
 const MAX_LINE: u64 = 64 << 10;
-const VERB: &str = "hand over";
-
 impl<O: Operations> Hall<O> {
     /// Reads lines, which a successor sends, or a command of an agent before HTTP.
     pub(super) async fn converse(self: &Arc<Self>, stream: UnixStream, caller: &Caller) -> io::Result<()> {
@@ -37,10 +36,13 @@ impl<O: Operations> Hall<O> {
             Ok(Step::HandOver) => match self.role(caller) {
                 Some(Role::Own) => return self.succeed(caller, &mut reader, &mut writer).await,
                 Some(Role::Read | Role::Write) => {
-                    self.operations.rebuffed(caller.peer, &Rebuff::ReadOnly(VERB));
+                    self.operations.rebuffed(caller.peer, &Rebuff::TakeOver);
                     hand_over::answer(&Err(not_the_owner()))
                 }
-                None => hand_over::answer(&Err(farewell::forbidden())),
+                None => {
+                    self.operations.rebuffed(caller.peer, &Rebuff::Stranger);
+                    hand_over::answer(&Err(farewell::forbidden()))
+                }
             },
             Ok(Step::StandDown) => hand_over::answer(&Err(no_successor())),
             Err(told) => told,
@@ -107,6 +109,7 @@ fn not_the_owner() -> Failure {
         "only root and the agent's own user may take over",
         "run the command as one of them",
     )
+    .because(Reason::ControlTakeOver)
 }
 
 fn no_successor() -> Failure {
@@ -115,6 +118,7 @@ fn no_successor() -> Failure {
         "no sockets were handed over on this connection",
         "use `spinegate run --take-over`",
     )
+    .because(Reason::ControlMalformed)
 }
 
 fn succession_under_way() -> Failure {

@@ -264,6 +264,7 @@ fn callers_over_the_limit_are_told_so_and_the_others_served() {
             panic!("more than {MAX_WRITERS} were served");
         };
         assert_eq!(failure.kind, FailureKind::Busy);
+        assert_eq!(failure.reason.as_deref(), Some("control_busy"));
         assert_eq!(ask(&path, "GET /v1/status", "").0, 503);
         drop(kept);
         let served = || matches!(call(&path, Request::Status), Ok(Response::Done(_)));
