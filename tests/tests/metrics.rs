@@ -9,14 +9,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use spinegate_tests::{
     client::{Message, NHS_NUMBER, pointer},
     command::Run,
     expect::{allowed, created, refused},
     json::at,
-    lab::{Background, CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_metrics},
+    lab::{Background, CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_metrics, section},
     netns::Host,
+    pki::{SSP_FQDN, Validity},
     suite::Suite,
     tools,
     wait::wait_for,
@@ -38,6 +40,9 @@ fn main() -> ExitCode {
             prometheus_scrapes_the_agent_and_alerts_when_it_is_gone,
             it_is_ready_unless_the_filter_is_off_its_interface,
             it_is_not_ready_without_an_upstream,
+            it_is_not_ready_without_a_crl_that_counts,
+            it_is_not_ready_without_a_source_of_the_registry,
+            it_is_not_ready_while_nothing_can_be_recorded_or_once_it_stops,
         ],
     }
     .run()
@@ -137,17 +142,8 @@ fn it_is_ready_unless_the_filter_is_off_its_interface(lab: &mut Lab) -> Result<(
     let (status, body) = page(lab, "/readyz")?;
     let alive = page(lab, "/healthz")?.0;
     lab.agent().order(&["attach"])?;
-    let unready: Value = serde_json::from_str(&body)?;
     ensure!(status == "503" && alive == "200", "{status}: {body}; {alive}");
-    ensure!(
-        *at(&unready, "/ready") == false && *at(&unready, "/reasons/0/need") == "filter",
-        "{body}"
-    );
-    ensure!(
-        at(&unready, "/reasons")
-            .as_array()
-            .is_some_and(|reasons| reasons.len() == 1)
-    );
+    lacks_alone("filter", &body)?;
     ensure!(page(lab, "/readyz")?.0 == "200");
     Ok(())
 }
@@ -162,15 +158,154 @@ fn it_is_not_ready_without_an_upstream(lab: &mut Lab) -> Result<()> {
         Ok((status == "503").then_some(body))
     });
     lab.start_locator()?;
-    let body = unready?;
-    let unready: Value = serde_json::from_str(&body)?;
-    ensure!(*at(&unready, "/reasons/0/need") == "upstream", "{body}");
+    lacks_alone("upstream", &unready?)?;
     let text = lab.metrics()?;
     ensure!(text.contains("spinegate_ready{need=\"audit\"} 1\n"), "{text}");
     wait_for("the gateway to be ready again", PATIENCE, || {
         lab.client(Host::Ssp).send(&read())?;
         Ok((page(lab, "/readyz")?.0 == "200").then_some(()))
     })
+}
+
+fn it_is_not_ready_without_a_crl_that_counts(lab: &mut Lab) -> Result<()> {
+    lab.pki().publish_crls(Validity::days(-30, -1))?;
+    lab.agent().order(&["reload"])?;
+    let (_, body) = page(lab, "/readyz")?;
+    lab.pki().publish_crls(Validity::days(-1, 30))?;
+    lab.agent().order(&["reload"])?;
+    lacks_alone("crl", &body)?;
+    ensure!(page(lab, "/readyz")?.0 == "200");
+    Ok(())
+}
+
+fn it_is_not_ready_without_a_source_of_the_registry(lab: &mut Lab) -> Result<()> {
+    let folder = lab.files().folder().join("sds");
+    let bundles = folder.join("bundles");
+    fs::create_dir_all(&bundles)?;
+    let bundle = bundles.join("systems.json");
+    fs::write(&bundle, "{")?;
+    let before = fs::read_to_string(lab.files().config())?;
+    lab.reconfigure(|table| {
+        let registry = section(table, "registry");
+        registry.insert("max_age".into(), "1s".into());
+        registry.insert(
+            "state_dir".into(),
+            folder.join("state").display().to_string().into(),
+        );
+        let bundles = vec![bundles.display().to_string()];
+        section(registry, "sds").insert("bundles".into(), bundles.into());
+    })?;
+    let nothing = page(lab, "/readyz")?.1;
+    fs::write(&bundle, systems().to_string())?;
+    lab.agent().order(&["registry", "sync", "sds"])?;
+    let old = wait_for("the snapshot to be too old", PATIENCE, || {
+        let body = page(lab, "/readyz")?.1;
+        Ok(body.contains("too old").then_some(body))
+    });
+    fs::write(lab.files().config(), before)?;
+    lab.agent().order(&["reload"])?;
+    lacks_alone("registry", &nothing)?;
+    ensure!(nothing.contains("gave nothing yet"), "{nothing}");
+    lacks_alone("registry", &old?)?;
+    ensure!(page(lab, "/readyz")?.0 == "200");
+    Ok(())
+}
+
+fn it_is_not_ready_while_nothing_can_be_recorded_or_once_it_stops(lab: &mut Lab) -> Result<()> {
+    let before = fs::read_to_string(lab.files().config())?;
+    let folder = lab.files().folder().join("small");
+    fs::create_dir_all(&folder)?;
+    let log = folder.join("audit.jsonl");
+    lab.configure(|table| {
+        section(table, "audit").insert("file".into(), log.display().to_string().into());
+    })?;
+    lab.stop_agent()?;
+    // The mount is the agent's alone, and ends with it.
+    let run = Run::inside(&lab.network().namespace(Host::Edge), "unshare")
+        .args(["--mount", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=256k none \"$0\" && exec \"$@\"")
+        .arg(&folder)
+        .arg(lab.binary())
+        .arg("--config")
+        .arg(lab.files().config())
+        .arg("run");
+    lab.start_agent_by(&run)?;
+    let root = PathBuf::from(format!("/proc/{}/root", lab.agent_process()?.id()));
+    let filler = root.join(folder.strip_prefix("/")?).join("filler");
+    ensure!(
+        fs::write(&filler, vec![0; 1 << 20]).is_err(),
+        "the disk is not full"
+    );
+    let search = Message::search(NHS_NUMBER).from(&CONSUMER);
+    let withheld = wait_for("an answer to be withheld", PATIENCE, || {
+        let answer = lab.client(Host::Ssp).answer(&search)?;
+        Ok((answer.status == 500).then_some(()))
+    });
+    let (_, body) = page(lab, "/readyz")?;
+    fs::remove_file(&filler)?;
+    withheld?;
+    lacks_alone("audit", &body)?;
+    allowed(lab, &search, 200)?;
+    ensure!(page(lab, "/readyz")?.0 == "200");
+
+    // A request of which a part is to come keeps the agent from ending.
+    let create = Message::create(&pointer(PROVIDER.ods, NHS_NUMBER)).from(&PROVIDER);
+    let whole = create.bytes();
+    let (now, later) = whole.split_at(whole.len() - 40);
+    let mut line = lab.client(Host::Ssp).line()?;
+    line.send(now)?;
+    allowed(lab, &search, 200)?;
+    lab.agent_process()?.signal(Signal::SIGTERM)?;
+    let stops = wait_for("the agent to stop", PATIENCE, || {
+        let (status, body) = page(lab, "/readyz")?;
+        Ok((status == "503").then_some(body))
+    });
+    line.send(later)?;
+    let answered = line.reply()?.status;
+    lab.agent_ended(PATIENCE)?;
+    fs::write(lab.files().config(), before)?;
+    lab.start_agent()?;
+    ensure!(answered == 201, "{answered}");
+    lacks_alone("not_draining", &stops?)
+}
+
+/// A bundle of one system.
+fn systems() -> Value {
+    let identifier = |kind: &str, value: &str| json!({ "system": format!("https://fhir.nhs.uk/Id/{kind}"), "value": value });
+    let interaction = identifier(
+        "nhsServiceInteractionId",
+        "urn:nhs:names:services:nrl:DocumentReference.search",
+    );
+    let device = json!({
+        "resourceType": "Device",
+        "identifier": [identifier("nhsSpineASID", "200000009999"), identifier("nhsMhsPartyKey", "P1-000001")],
+        "extension": [{
+            "url": "https://fhir.nhs.uk/StructureDefinition/Extension-SDS-NhsServiceInteractionId",
+            "valueReference": { "identifier": interaction },
+        }],
+        "owner": { "identifier": identifier("ods-organization-code", PROVIDER.ods) },
+    });
+    let endpoint = json!({
+        "resourceType": "Endpoint",
+        "identifier": [identifier("nhsMhsFQDN", SSP_FQDN), identifier("nhsMhsPartyKey", "P1-000001")],
+    });
+    json!({
+        "resourceType": "Bundle",
+        "type": "searchset",
+        "total": 2,
+        "entry": [{ "resource": device }, { "resource": endpoint }],
+    })
+}
+
+/// Whether `/readyz` says that one thing does not hold, and no other.
+fn lacks_alone(need: &str, body: &str) -> Result<()> {
+    let said: Value = serde_json::from_str(body)?;
+    let reasons = at(&said, "/reasons").as_array().map_or(0, Vec::len);
+    ensure!(
+        *at(&said, "/ready") == false && reasons == 1 && *at(&said, "/reasons/0/need") == need,
+        "not {need}: {body}"
+    );
+    Ok(())
 }
 
 /// One request that is allowed, one that is refused, and a client that is unknown.
