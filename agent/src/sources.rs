@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs, io,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -196,7 +197,12 @@ impl Sources {
             error,
         })?;
         let draft = self.file.with_extension("new");
-        replace(&self.file, &draft, |file| file.write_all(&content)).map_err(file_error)
+        let write = |file: &mut fs::File| {
+            // Who writes it and who serves the network may be two users. Whom else it concerns its folder's mode says.
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+            file.write_all(&content)
+        };
+        replace(&self.file, &draft, write).map_err(file_error)
     }
 }
 
@@ -317,6 +323,8 @@ mod tests {
         let empty = Sources::load(vec![source("192.0.2.0/24")], &file).expect("no file is no entry");
         let added = empty.with(source("2001:db8::/64")).expect("added");
         added.save().expect("saved");
+        let mode = fs::metadata(&file).expect("saved").permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "another user serves the network");
         let again = Sources::load(vec![source("192.0.2.0/24")], &file).expect("read again");
         assert_eq!(again.all(), [source("192.0.2.0/24"), source("2001:db8::/64")]);
         let cidr = |text: &str| text.parse().expect("a CIDR");

@@ -54,7 +54,11 @@ impl Config {
     pub fn files(&self) -> Vec<&Path> {
         let client = &self.tls.client;
         let registry = &self.registry;
-        let mut files: Vec<&Path> = vec![&self.tls.certificate, &self.tls.private_key];
+        let mut files: Vec<&Path> = vec![
+            &self.tls.certificate,
+            &self.tls.private_key,
+            &self.filter.sources_file,
+        ];
         let mut lists = vec![
             &self.filter.source_lists,
             &client.roots,
