@@ -37,7 +37,8 @@ pub fn findings(config: &Config) -> Findings {
     Findings { problems, warnings }
 }
 
-/// Addresses that can't be listened on. A running agent holds its own, so nothing is said of them then.
+/// Addresses that can't be listened on. A running agent holds its own, so nothing is said of them then, and systemd those of a
+/// `.socket` unit, which it passes to the agent alone and not to the check before it.
 fn listening(config: &Config) -> Vec<Problem> {
     const MEND: &str =
         "give an address of this host, and a port that nothing else has (`ss -ltnp` shows who listens)";
@@ -59,10 +60,16 @@ fn listening(config: &Config) -> Vec<Problem> {
         match gateway::bind(address, config.listen.reuse_port) {
             Ok(listener) => held.push(listener),
             Err(_) if running() => {}
+            Err(error) if error.is_taken() && is_of_a_unit() => {}
             Err(error) => problems.push(Problem::new(key, error.fault(), MEND)),
         }
     }
     problems
+}
+
+/// Whether systemd has started this process as one of a service's.
+fn is_of_a_unit() -> bool {
+    std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid.parse() == Ok(std::process::id()))
 }
 
 /// Whether an agent serves a socket, of whatever version: what a successor takes over from may speak otherwise.

@@ -14,13 +14,13 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 use spinegate_tests::{
-    client::Knock,
+    client::{Knock, Message, NHS_NUMBER},
     command::Run,
     echo::answers,
-    expect::{serves, silent},
+    expect::{accepted, serves, silent},
     guest::{self, Guest},
     json::at,
-    lab::{GATEWAY_ASID, Lab},
+    lab::{CONSUMER, GATEWAY_ASID, INACTIVE, Lab},
     netns::{Family, Host, INTERFACE},
     pki::SSP_FQDN,
     pump::while_pumping,
@@ -29,6 +29,7 @@ use spinegate_tests::{
 };
 
 const UNIT: &str = "spinegate.service";
+const SOCKET: &str = "spinegate.socket";
 const CONFIG: &str = "/etc/spinegate/spinegate.toml";
 /// What `systemd-analyze security` may find exposed.
 const EXPOSURE: f64 = 2.0;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         tests: spinegate_tests::tests![
             a_bare_debian_serves_when_three_lines_are_edited,
             an_agent_that_dies_or_hangs_is_started_again_behind_the_filter,
+            systemd_holds_the_ports_and_its_journal_the_record,
             upgrade_and_rollback_under_load_lose_no_connection_and_open_no_gate,
             a_removed_package_detaches_and_a_purged_one_leaves_nothing,
         ],
@@ -162,6 +164,130 @@ fn an_agent_that_dies_or_hangs_is_started_again_behind_the_filter(lab: &mut Lab)
         guest.account(UNIT)
     );
     guest.end()
+}
+
+fn systemd_holds_the_ports_and_its_journal_the_record(lab: &mut Lab) -> Result<()> {
+    let guest = bare(lab)?;
+    install(&guest, "current.deb")?;
+    settle(lab, &guest)?;
+    let text = fs::read_to_string(guest.path(CONFIG))?;
+    fs::write(
+        guest.path(CONFIG),
+        text.replace("[audit]\n", "[audit]\noutput = \"both\"\n"),
+    )?;
+    #[rustfmt::skip]
+    guest.success(&["cp", "/usr/share/doc/spinegate/examples/spinegate.socket", "/etc/systemd/system/"])?;
+    guest.success(&["systemctl", "daemon-reload"])?;
+    guest.success(&["systemctl", "start", SOCKET])?;
+    ensure!(
+        guest.property(UNIT, "ActiveState")? == "inactive",
+        "the socket alone was to be started"
+    );
+    // The first connection starts the agent, and waits for it.
+    accepted(&lab.client(Host::Ssp).patient()).with_context(|| guest.account(UNIT))?;
+    ensure!(
+        guest.property(UNIT, "ActiveState")? == "active",
+        "{}",
+        guest.account(UNIT)
+    );
+    silent(lab)?;
+    the_record_is_in_the_journal(lab, &guest)?;
+    the_log_is_in_the_journal(&guest)?;
+    let (never, first) = (AtomicBool::new(false), process(&guest)?);
+    let ((), pumped) = while_pumping(lab, &never, |_, answered| {
+        guest.success(&["systemctl", "restart", UNIT])?;
+        // With connections from before, from in between and from after.
+        let so_far = answered.load(Ordering::Relaxed);
+        wait_until("requests after the restart", PATIENCE, || {
+            Ok(answered.load(Ordering::Relaxed) > so_far + 20)
+        })
+    })
+    .with_context(|| guest.account(UNIT))?;
+    println!(
+        "  {} requests answered, {} connections closed in order",
+        pumped.answered, pumped.closed
+    );
+    ensure!(process(&guest)? != first, "the agent was not restarted");
+    silent(lab)?;
+    guest.end()
+}
+
+fn the_record_is_in_the_journal(lab: &Lab, guest: &Guest) -> Result<()> {
+    let client = lab.client(Host::Ssp);
+    let search = Message::search(NHS_NUMBER);
+    for (system, status, priority, reason) in [
+        (CONSUMER, 200, "6", None),
+        (INACTIVE, 403, "5", Some("asid_inactive")),
+    ] {
+        let answer = client.answer(&search.clone().from(&system))?;
+        ensure!(answer.status == status, "{answer}");
+        let id = answer
+            .header("x-request-id")
+            .context("the answer has no X-Request-Id")?;
+        let decision = format!("SPINEGATE_DECISION_ID={id}");
+        let entry = journalled(guest, &["SYSLOG_IDENTIFIER=spinegate-audit", &decision])?;
+        let field = |name: &str| entry.get(name).and_then(Value::as_str);
+        let line: Value = serde_json::from_str(field("MESSAGE").unwrap_or_default())?;
+        ensure!(
+            field("PRIORITY") == Some(priority)
+                && field("SPINEGATE_REASON") == reason
+                && field("_SYSTEMD_UNIT") == Some(UNIT)
+                && *at(&line, "/decision_id") == *id,
+            "{entry}"
+        );
+        // By its number the line is found in the file, where it is chained and signed.
+        let file = fs::read_to_string(guest.path("/var/log/spinegate/audit.jsonl"))?;
+        let in_file = file.lines().find(|line| line.contains(id));
+        let in_file: Value = serde_json::from_str(in_file.unwrap_or_default())?;
+        ensure!(
+            field("SPINEGATE_SEQ") == Some(&at(&in_file, "/seq").to_string())
+                && at(&in_file, "/request") == at(&line, "/request"),
+            "the file and the journal differ: {in_file} {entry}"
+        );
+    }
+    Ok(())
+}
+
+/// A line of the keeper's, who writes for itself.
+fn the_log_is_in_the_journal(guest: &Guest) -> Result<()> {
+    guest.success(&["spinegate", "sources", "add", "192.0.2.99/32", "--name", "guest"])?;
+    let entry = journalled(
+        guest,
+        &["SYSLOG_IDENTIFIER=spinegate", "TARGET=spinegate::keeper::orders"],
+    )?;
+    let field = |name: &str| entry.get(name).and_then(Value::as_str);
+    ensure!(
+        field("MESSAGE") == Some("an operator announces")
+            && field("F_UID") == Some("0")
+            && field("F_ORDER").is_some_and(|order| order.contains("192.0.2.99"))
+            && field("PRIORITY") == Some("5")
+            && field("_SYSTEMD_UNIT") == Some(UNIT),
+        "{entry}"
+    );
+    Ok(())
+}
+
+/// The one entry of the journal that matches.
+fn journalled(guest: &Guest, wanted: &[&str]) -> Result<Value> {
+    let command = [
+        &["journalctl", "--no-pager", "--quiet", "--output", "json"],
+        wanted,
+    ]
+    .concat();
+    // journald takes an entry in its own time.
+    wait_for("an entry of the journal", PATIENCE, || {
+        let printed = guest.success(&command)?;
+        let entries: Vec<_> = printed.lines().collect();
+        ensure!(
+            entries.len() < 2,
+            "more than one entry has {wanted:?}:\n{printed}"
+        );
+        Ok(entries
+            .first()
+            .map(|entry| serde_json::from_str(entry))
+            .transpose()?)
+    })
+    .with_context(|| format!("{wanted:?}\n{}", guest.account(UNIT)))
 }
 
 fn upgrade_and_rollback_under_load_lose_no_connection_and_open_no_gate(lab: &mut Lab) -> Result<()> {

@@ -39,6 +39,12 @@ impl ListenError {
     pub fn fault(&self) -> String {
         format!("listening on {}: {}", self.address, self.error)
     }
+
+    /// Whether another process has it.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
 }
 
 /// Binds an address, with `reuse_port` beside other processes of this user. IPv6 sockets take IPv6 alone, so that `0.0.0.0` and `[::]` can stand side by side.
