@@ -11,7 +11,7 @@ use std::{
     env, fs,
     io::Write as _,
     net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::{Duration, SystemTime},
@@ -248,6 +248,23 @@ fn inside(file: &Path) {
     tell("a packet socket", raw);
     tell("a signal to the parent", kill(getppid(), None));
     tell("a signal to the first process", kill(Pid::from_raw(1), None));
+    // The group has this process, too: a kernel that only scopes signals would let this one pass.
+    tell("a signal to the parent's group", kill(Pid::from_raw(0), None));
+    tell("may signal itself", kill(Pid::this(), None));
+    let (parent, core) = (rustix::process::getppid(), rustix::process::Resource::Core);
+    let limit = rustix::process::getrlimit(core);
+    tell(
+        "the parent's limits",
+        rustix::process::prlimit(parent, core, limit.clone()),
+    );
+    tell(
+        "may change its own limits",
+        rustix::process::setrlimit(core, limit),
+    );
+    tell(
+        "a signal to the parent through a descriptor",
+        signal_through(getppid()),
+    );
     tell(
         "the parent's memory",
         fs::File::open(format!("/proc/{}/mem", getppid())),
@@ -278,6 +295,15 @@ fn inside(file: &Path) {
         threaded.expect("a thread"),
     );
     let _ = std::io::stdout().flush();
+}
+
+/// Has the kernel signal a process when a socket becomes readable.
+fn signal_through(process: Pid) -> nix::Result<i32> {
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("sockets");
+    // SAFETY: the call takes a descriptor, which is open, and two numbers.
+    nix::errno::Errno::result(unsafe {
+        nix::libc::fcntl(socket.as_raw_fd(), nix::libc::F_SETOWN, process.as_raw())
+    })
 }
 
 /// Speaks to a keeper as a worker in wrong hands would.

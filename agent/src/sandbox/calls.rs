@@ -12,14 +12,17 @@ use seccompiler::{
 
 use super::SandboxError;
 
-/// Programs, other processes' memory, namespaces and mounts, BPF, tracing, asynchronous rings, keys, modules.
-const REFUSED: [i64; 30] = [
+/// Programs, other processes' memory, signals to who knows whom, namespaces and mounts, BPF, tracing, asynchronous rings, keys,
+/// modules.
+const REFUSED: [i64; 32] = [
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_tkill,
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -45,6 +48,12 @@ const REFUSED: [i64; 30] = [
     libc::SYS_open_by_handle_at,
     libc::SYS_personality,
 ];
+
+// Of the kernel's headers, and not in `libc`.
+const F_SETSIG: i32 = 10;
+const F_SETOWN_EX: i32 = 15;
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
 
 /// Restricts this process. Says so where the architecture is not known.
 pub(super) fn restrict() -> Result<Option<String>, SandboxError> {
@@ -105,5 +114,38 @@ fn refused() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendErro
         )?);
     }
     refused.insert(libc::SYS_socket, vec![SeccompRule::new(others)?]);
+    others_are_left_alone(&mut refused)?;
     Ok(refused)
+}
+
+/// Signals and limits are for this process alone. Another of its user, as the keeper may be, could be ended by either; and by
+/// a descriptor that is to send its signals there.
+fn others_are_left_alone(
+    refused: &mut BTreeMap<i64, Vec<SeccompRule>>,
+) -> Result<(), seccompiler::BackendError> {
+    let is = |argument, value: u64| Condition::new(argument, Length::Dword, Is::Eq, value);
+    let is_not = |argument, value: u64| Condition::new(argument, Length::Dword, Is::Ne, value);
+    let own = u64::from(std::process::id());
+    for call in [
+        libc::SYS_kill,
+        libc::SYS_tgkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+    ] {
+        refused.insert(call, vec![SeccompRule::new(vec![is_not(0, own)?])?]);
+    }
+    // The C library says 0 for the own one.
+    let another = SeccompRule::new(vec![is_not(0, own)?, is_not(0, 0)?])?;
+    refused.insert(libc::SYS_prlimit64, vec![another]);
+    let mut owners = Vec::new();
+    for command in [libc::F_SETOWN, F_SETOWN_EX, F_SETSIG] {
+        owners.push(SeccompRule::new(vec![is(1, u64::from(command.unsigned_abs()))?])?);
+    }
+    refused.insert(libc::SYS_fcntl, owners);
+    let mut owners = Vec::new();
+    for request in [FIOSETOWN, SIOCSPGRP] {
+        owners.push(SeccompRule::new(vec![is(1, request)?])?);
+    }
+    refused.insert(libc::SYS_ioctl, owners);
+    Ok(())
 }
