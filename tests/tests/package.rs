@@ -17,7 +17,7 @@ use spinegate_tests::{
     client::{Knock, Message, NHS_NUMBER},
     command::Run,
     echo::answers,
-    expect::{accepted, serves, silent},
+    expect::{accepted, silent},
     guest::{self, Guest},
     json::at,
     lab::{CONSUMER, GATEWAY_ASID, INACTIVE, Lab},
@@ -88,6 +88,7 @@ fn a_bare_debian_serves_when_three_lines_are_edited(lab: &mut Lab) -> Result<()>
     );
     exposed_little(&guest)?;
     without_privileges(&guest)?;
+    the_keeper_is_closed_to_its_own_user(&guest)?;
     a_broken_file_changes_nothing(lab, &guest)?;
     guest
         .success(&["logrotate", "--force", "/etc/logrotate.d/spinegate"])
@@ -184,7 +185,7 @@ fn systemd_holds_the_ports_and_its_journal_the_record(lab: &mut Lab) -> Result<(
         "the socket alone was to be started"
     );
     // The first connection starts the agent, and waits for it.
-    accepted(&lab.client(Host::Ssp).patient()).with_context(|| guest.account(UNIT))?;
+    serves(lab).with_context(|| guest.account(UNIT))?;
     ensure!(
         guest.property(UNIT, "ActiveState")? == "active",
         "{}",
@@ -380,6 +381,11 @@ fn a_removed_package_detaches_and_a_purged_one_leaves_nothing(lab: &mut Lab) -> 
     guest.end()
 }
 
+/// A search through the proxy is answered, also where the agent or the machine needs its time.
+fn serves(lab: &Lab) -> Result<()> {
+    accepted(&lab.client(Host::Ssp).patient())
+}
+
 /// A bare Debian in the place of the lab's own agent.
 fn bare(lab: &mut Lab) -> Result<Guest> {
     if lab.agent_process().is_ok() {
@@ -488,6 +494,27 @@ fn without_privileges(guest: &Guest) -> Result<()> {
         field("NoNewPrivs:") == "1" && field("Seccomp:") == "2",
         "{status}"
     );
+    Ok(())
+}
+
+fn the_keeper_is_closed_to_its_own_user(guest: &Guest) -> Result<()> {
+    let agent = process(guest)?;
+    let children = fs::read_to_string(guest.path(&format!("/proc/{agent}/task/{agent}/children")))?;
+    let keeper = children
+        .split_whitespace()
+        .next()
+        .context("the agent has no keeper")?;
+    for file in ["environ", "maps", "mem"] {
+        let file = format!("/proc/{keeper}/{file}");
+        #[rustfmt::skip]
+        let looked = guest.output(&["setpriv", "--reuid=spinegate", "--regid=spinegate", "--clear-groups", "--bounding-set=-all",
+            "head", "--bytes=1", &file])?;
+        ensure!(
+            looked.code == Some(1) && looked.said().contains("Permission denied"),
+            "{file}: {}",
+            looked.said()
+        );
+    }
     Ok(())
 }
 
