@@ -16,7 +16,7 @@ use crate::{
     nrl::{ErrorTable, Outcome as Answer},
     registry::Registry,
     run::Parts,
-    tls::{self, Trust},
+    tls::Trust,
 };
 
 pub use past::{Found, find};
@@ -89,7 +89,7 @@ pub struct Offline {
     policy: Policy,
     registry: Arc<Registry>,
     sources: Vec<Source>,
-    trust: Trust,
+    trust: Arc<Trust>,
 }
 
 impl Offline {
@@ -101,14 +101,14 @@ impl Offline {
         let loaded = config::load(path)?;
         let diagnose = |problems: Vec<config::Problem>| loaded.source.diagnose_all(&problems);
         let parts = Parts::load(&loaded.config).map_err(diagnose)?;
+        let trust = parts.tls.trust();
         let (policy, registry, sources) = parts.into_ground();
-        let trust = tls::load_trust(&loaded.config.tls.client, SystemTime::now()).map_err(diagnose)?;
         Ok(Self {
             config: loaded.config,
             policy,
             registry,
             sources,
-            trust: trust.trust,
+            trust,
         })
     }
 

@@ -15,7 +15,7 @@ use crate::{
 
 /// Everything that a start or a reload puts in force. All of it is sound before any of it is used.
 pub struct Parts {
-    pub(super) tls: tls::Loaded,
+    pub(crate) tls: tls::Loaded,
     pub(super) policy: Policy,
     pub(super) registry: Order,
     pub(super) sources: Sources,

@@ -94,7 +94,7 @@ impl Generation {
         expiry::of(self.context.certificate(), &self.trust)
     }
 
-    pub(super) fn trust(&self) -> &Trust {
+    pub(super) const fn trust(&self) -> &Arc<Trust> {
         &self.trust
     }
 

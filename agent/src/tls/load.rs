@@ -51,6 +51,12 @@ impl Loaded {
         expiry::certificates(&self.generation.expiries(), now)
     }
 
+    /// Who is trusted.
+    #[must_use]
+    pub fn trust(&self) -> Arc<Trust> {
+        Arc::clone(self.generation.trust())
+    }
+
     /// The CRLs.
     #[must_use]
     pub fn crls(&self, now: SystemTime) -> Vec<CrlStatus> {
