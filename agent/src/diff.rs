@@ -12,7 +12,7 @@ use crate::{
 /// What is in force, or would be.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// The keys that the configuration gives, but for the allowlist, each with its value as TOML.
+    /// The keys that are not at their defaults, but for the allowlist, each with its value as TOML.
     pub settings: BTreeMap<String, String>,
     /// The allowlist.
     pub sources: Vec<SourceEntry>,

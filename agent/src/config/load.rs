@@ -61,11 +61,13 @@ pub fn control_socket(path: &Path) -> Option<PathBuf> {
 fn from_document(source: Document) -> Result<Loaded, Vec<Diagnostic>> {
     let report = Report::new(&source);
     let config = config(&report, source.folder());
+    let mut settings = source.settings();
+    settings.retain(|key, _| !report.is_usual(key));
     let (problems, warnings) = report.finish();
     match config {
         Some(config) if problems.is_empty() => Ok(Loaded {
             config: Config {
-                settings: Arc::new(source.settings()),
+                settings: Arc::new(settings),
                 ..config
             },
             source,

@@ -44,7 +44,7 @@ pub struct Config {
     pub log: Log,
     /// `[audit]`
     pub audit: Audit,
-    /// The keys that the file gives, but for `filter.source`, each with its value as TOML.
+    /// The keys to which the file gives another value than their default, but for `filter.source`, each with its value as TOML.
     pub settings: Arc<BTreeMap<String, String>>,
 }
 

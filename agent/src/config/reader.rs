@@ -3,7 +3,10 @@
 //! Each read gives `None` if, and only if, it has reported a problem: a section is built from its values with `?` once
 //! all of them were read.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use toml_edit::{Item, TableLike};
 
@@ -18,6 +21,8 @@ pub(super) struct Report<'d> {
     problems: RefCell<Vec<Diagnostic>>,
     warnings: RefCell<Vec<Diagnostic>>,
     keys: RefCell<BTreeMap<String, Key>>,
+    /// The keys whose values are their defaults, with indices.
+    usual: RefCell<BTreeSet<String>>,
 }
 
 /// A table of the document, or the want of one: then every key has its default, or is missing.
@@ -50,6 +55,7 @@ impl<'d> Report<'d> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             keys: RefCell::default(),
+            usual: RefCell::default(),
         }
     }
 
@@ -79,6 +85,11 @@ impl<'d> Report<'d> {
         problems.sort_by_key(|problem| problem.line);
         warnings.sort_by_key(|warning| warning.line);
         (problems, warnings)
+    }
+
+    /// Whether a key is given, and its value is its default.
+    pub(super) fn is_usual(&self, key: &str) -> bool {
+        self.usual.borrow().contains(key)
     }
 
     /// Every key that was looked for, without indices.
@@ -205,7 +216,7 @@ impl<'r> Section<'r> {
     }
 
     /// A value that has a default.
-    pub(super) fn or<T>(
+    pub(super) fn or<T: PartialEq>(
         &mut self,
         name: &'static str,
         default: T,
@@ -213,7 +224,11 @@ impl<'r> Section<'r> {
         meaning: &str,
     ) -> Option<T> {
         self.say(name, &kind.one, || code(&kind.write(&default)), meaning);
-        Some(self.value(name, &kind)?.unwrap_or(default))
+        let Some(value) = self.value(name, &kind)? else {
+            return Some(default);
+        };
+        self.note_usual(name, value == default);
+        Some(value)
     }
 
     /// A value that may be left out.
@@ -236,7 +251,9 @@ impl<'r> Section<'r> {
         meaning: &str,
     ) -> Option<Vec<T>> {
         self.say(name, &list_of(&kind), || code(&kind.write_list(&[])), meaning);
-        self.values(name, &kind)
+        let values = self.values(name, &kind)?;
+        self.note_usual(name, values.is_empty());
+        Some(values)
     }
 
     /// A list of at least one value.
@@ -285,7 +302,9 @@ impl<'r> Section<'r> {
         if self.item(name).is_none() {
             return Some(default);
         }
-        self.values_at_least_one(name, &example, &kind)
+        let values = self.values_at_least_one(name, &example, &kind)?;
+        self.note_usual(name, values == default);
+        Some(values)
     }
 
     /// One value, or a list of at least one. Where it is not needed it may be left out, or be an empty list.
@@ -390,6 +409,12 @@ impl<'r> Section<'r> {
     fn missing(&self, name: &str, example: &Example) {
         let mend = format!("add `{name} = {}`{}", example.0, self.place());
         self.fault(name, Fault::new("is missing", mend));
+    }
+
+    fn note_usual(&self, name: &str, is_usual: bool) {
+        if is_usual {
+            self.report.usual.borrow_mut().insert(self.key_of(name));
+        }
     }
 
     /// Notes what the documentation says of a key.

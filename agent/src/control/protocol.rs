@@ -68,7 +68,7 @@ pub enum Request {
     Status,
     /// What it has counted.
     Stats,
-    /// The keys that the configuration in force gives.
+    /// The keys to which the configuration in force gives another value than their default.
     Settings,
     /// The CRLs in force.
     CrlStatus,

@@ -221,7 +221,7 @@ routes! {
     Detach = Post "/v1/detach", Write, "detach",
         "Takes the filter off its interfaces: nothing is guarded there until it is attached again.", ["done"], [];
     Settings = Get "/v1/settings", Read, "settings",
-        "The keys that the configuration in force gives, each with its value as TOML.", ["settings"], [];
+        "The keys to which the configuration in force gives another value than their default, each with its value as TOML.", ["settings"], [];
     CrlStatus = Get "/v1/crls", Read, "crl status", "The CRLs in force.", ["crls"], [];
     CrlFetch = Post "/v1/crls/fetch", Write, "crl fetch",
         "Fetches all CRLs that are fetched at all, and asks OCSP responders again.", ["done"], [];
