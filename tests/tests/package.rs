@@ -73,7 +73,7 @@ fn a_bare_debian_serves_when_three_lines_are_edited(lab: &mut Lab) -> Result<()>
     settle(lab, &guest)?;
     start(&guest)?;
     // No waiting: started is ready.
-    serves(lab)?;
+    serves(lab, &guest)?;
     let before = drops(&guest)?;
     silent(lab)?;
     ensure!(
@@ -96,7 +96,7 @@ fn a_bare_debian_serves_when_three_lines_are_edited(lab: &mut Lab) -> Result<()>
     wait_until("the log to be gone on with", PATIENCE, || {
         Ok(guest.path("/var/log/spinegate/audit.jsonl").exists())
     })?;
-    serves(lab)?;
+    serves(lab, &guest)?;
     guest.success(&["spinegate", "audit", "verify"])?;
     guest.end()
 }
@@ -113,7 +113,7 @@ fn a_broken_file_changes_nothing(lab: &Lab, guest: &Guest) -> Result<()> {
         "a reload that failed touched the agent: {}",
         guest.account(UNIT)
     );
-    serves(lab)?;
+    serves(lab, guest)?;
     silent(lab)?;
     fs::write(guest.path(CONFIG), sound)?;
     guest.success(&["systemctl", "reload", UNIT])?;
@@ -122,7 +122,7 @@ fn a_broken_file_changes_nothing(lab: &Lab, guest: &Guest) -> Result<()> {
         "a reload is no restart: {}",
         guest.account(UNIT)
     );
-    serves(lab)
+    serves(lab, guest)
 }
 
 fn an_agent_that_dies_or_hangs_is_started_again_behind_the_filter(lab: &mut Lab) -> Result<()> {
@@ -156,7 +156,7 @@ fn an_agent_that_dies_or_hangs_is_started_again_behind_the_filter(lab: &mut Lab)
             Ok((is_up && now != "0" && now != last).then_some(now))
         });
         last = next.with_context(|| guest.account(UNIT))?;
-        serves(lab)?;
+        serves(lab, &guest)?;
         silent(lab)?;
     }
     ensure!(
@@ -185,7 +185,7 @@ fn systemd_holds_the_ports_and_its_journal_the_record(lab: &mut Lab) -> Result<(
         "the socket alone was to be started"
     );
     // The first connection starts the agent, and waits for it.
-    serves(lab).with_context(|| guest.account(UNIT))?;
+    serves(lab, &guest)?;
     ensure!(
         guest.property(UNIT, "ActiveState")? == "active",
         "{}",
@@ -351,7 +351,7 @@ fn a_removed_package_detaches_and_a_purged_one_leaves_nothing(lab: &mut Lab) -> 
     settle(lab, &guest)?;
     guest.success(&["systemctl", "enable", UNIT])?;
     start(&guest)?;
-    serves(lab)?;
+    serves(lab, &guest)?;
     ensure!(attached(lab)?, "nothing is attached to {INTERFACE}");
     guest.success(&["apt-get", "remove", "--yes", "-qq", "spinegate"])?;
     ensure!(!attached(lab)?, "the filter is still attached to {INTERFACE}");
@@ -382,8 +382,12 @@ fn a_removed_package_detaches_and_a_purged_one_leaves_nothing(lab: &mut Lab) -> 
 }
 
 /// A search through the proxy is answered, also where the agent or the machine needs its time.
-fn serves(lab: &Lab) -> Result<()> {
-    accepted(&lab.client(Host::Ssp).patient())
+fn serves(lab: &Lab, guest: &Guest) -> Result<()> {
+    accepted(&lab.client(Host::Ssp).patient()).with_context(|| {
+        let recorded = fs::read_to_string(guest.path("/var/log/spinegate/audit.jsonl")).unwrap_or_default();
+        let last = recorded.lines().last().unwrap_or_default();
+        format!("{}\n{last}", guest.account(UNIT))
+    })
 }
 
 /// A bare Debian in the place of the lab's own agent.
