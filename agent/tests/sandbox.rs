@@ -255,7 +255,7 @@ fn inside(file: &Path) {
     let limit = rustix::process::getrlimit(core);
     tell(
         "the parent's limits",
-        rustix::process::prlimit(parent, core, limit.clone()),
+        rustix::process::prlimit(parent, core, limit),
     );
     tell(
         "may change its own limits",
