@@ -5,9 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
     command::{output, program, run as run_command, succeeds},
@@ -87,7 +88,8 @@ const REQUIREMENTS: &str = "tests/probes/requirements.txt";
 
 /// Installs what is missing; says each step and why. Says nothing where nothing is missing, unless asked what it would do.
 pub(crate) fn run(dry_run: bool) -> Result<()> {
-    let steps = missing()?;
+    let Missing { first, lanes } = missing()?;
+    let steps: Vec<&Step> = first.iter().chain(lanes.iter().flatten()).collect();
     if steps.is_empty() {
         if dry_run {
             println!("setup: nothing is missing");
@@ -111,10 +113,18 @@ pub(crate) fn run(dry_run: bool) -> Result<()> {
             commands.join("\n")
         );
     }
-    for step in steps {
-        step.take()?;
-    }
-    Ok(())
+    take(first)?;
+    thread::scope(|scope| {
+        let lanes: Vec<_> = lanes.into_iter().map(|lane| scope.spawn(|| take(lane))).collect();
+        lanes.into_iter().try_for_each(|lane| {
+            lane.join()
+                .unwrap_or_else(|_| Err(anyhow!("a step of setup panicked")))
+        })
+    })
+}
+
+fn take(steps: Vec<Step>) -> Result<()> {
+    steps.into_iter().try_for_each(Step::take)
 }
 
 /// `PATH` for builds: with the linker for BPF programs.
@@ -139,6 +149,13 @@ pub(crate) fn peers() -> Result<PathBuf> {
     Ok(host::cache()?.join("peers"))
 }
 
+/// What has to be done before all else, and then what can be done at the same time: one lane waits for downloads while
+/// another compiles.
+struct Missing {
+    first: Vec<Step>,
+    lanes: [Vec<Step>; 3],
+}
+
 struct Step {
     why: String,
     as_root: bool,
@@ -160,6 +177,20 @@ impl Step {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             unpack: None,
         }
+    }
+
+    /// Compiles a tool, in a folder of its own: a target folder or a target of the caller's is not meant for it. Tools run for
+    /// seconds, so what they take to build counts for more than their speed.
+    fn compile(why: &str, words: &[&str]) -> Result<Self> {
+        let mut step = Self::new(why, words);
+        let folder = host::cache()?.join("build").to_string_lossy().into_owned();
+        step.environment = vec![
+            ("CARGO_TARGET_DIR", folder),
+            ("CARGO_PROFILE_RELEASE_LTO", "off".to_owned()),
+            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1".to_owned()),
+            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16".to_owned()),
+        ];
+        Ok(step)
     }
 
     fn unpack(why: &str, package: &'static str, folder: PathBuf) -> Self {
@@ -200,7 +231,25 @@ impl Step {
     }
 }
 
-fn missing() -> Result<Vec<Step>> {
+fn missing() -> Result<Missing> {
+    let mut first = packages()?;
+    if has_rustup() && !has_toolchain(TOOLCHAIN) && !nightly_can_build() {
+        first.push(Step::new(
+            "Debian's compiler as a toolchain of rustup's, for the kernel half",
+            &["rustup", "toolchain", "link", TOOLCHAIN, "/usr"],
+        ));
+    }
+    // Both are built in one folder.
+    let compiled = linker()?.into_iter().chain(cargo_deb_itself()?).collect();
+    let debian = unpacked()?.into_iter().chain(guest_itself()?).collect();
+    Ok(Missing {
+        first,
+        lanes: [compiled, debian, python_tools()?],
+    })
+}
+
+/// Debian packages that are to be installed.
+fn packages() -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     let missing = missing_packages()?;
     if !missing.is_empty() {
@@ -224,6 +273,12 @@ fn missing() -> Result<Vec<Step>> {
             .push(("DEBIAN_FRONTEND", "noninteractive".to_owned()));
         steps.push(install);
     }
+    Ok(steps)
+}
+
+/// Debian packages that are only unpacked.
+fn unpacked() -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
     let unpacked = [
         ("a peer of benchmarks and suites", PEERS, peers()?),
         (
@@ -240,58 +295,42 @@ fn missing() -> Result<Vec<Step>> {
             }
         }
     }
-    let root = linker_root()?;
-    if !root.join("bin").join(LINKER).exists() {
-        let root = root.to_string_lossy().into_owned();
-        #[rustfmt::skip]
-        let words = ["cargo", "install", LINKER, "--version", LINKER_VERSION, "--no-default-features",
-            "--features", "llvm-22", "--root", &root];
-        let mut install = Step::new("the linker for BPF programs", &words);
-        let path = std::env::var("PATH").unwrap_or_default();
-        install.environment.push(("PATH", format!("{LLVM}/bin:{path}")));
-        // Without it the linking of the linker does not find LLVM's library.
-        install.environment.push(("RUSTFLAGS", format!("-L {LLVM}/lib")));
-        // A target folder or a target of the caller's is not meant for this.
-        install.environment.push((
-            "CARGO_TARGET_DIR",
-            host::cache()?.join("build").to_string_lossy().into_owned(),
-        ));
-        steps.push(install);
-    }
-    steps.extend(packaging()?);
-    steps.extend(python_tools()?);
-    if has_rustup() && !has_toolchain(TOOLCHAIN) && !nightly_can_build() {
-        steps.push(Step::new(
-            "Debian's compiler as a toolchain of rustup's, for the kernel half",
-            &["rustup", "toolchain", "link", TOOLCHAIN, "/usr"],
-        ));
-    }
     Ok(steps)
 }
 
-/// What makes the package, and what it is installed on in its suite.
-fn packaging() -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
-    if !cargo_deb()?.exists() {
-        let root = cargo_deb_root()?.to_string_lossy().into_owned();
-        #[rustfmt::skip]
-        let words = ["cargo", "install", CARGO_DEB, "--version", CARGO_DEB_VERSION, "--locked", "--no-default-features",
-            "--quiet", "--root", &root];
-        let mut install = Step::new("the program that makes the Debian package", &words);
-        install.environment.push((
-            "CARGO_TARGET_DIR",
-            host::cache()?.join("build").to_string_lossy().into_owned(),
-        ));
-        // It runs for seconds: what it takes to build counts for more.
-        for (name, value) in [
-            ("CARGO_PROFILE_RELEASE_LTO", "off"),
-            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
-            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-        ] {
-            install.environment.push((name, value.to_owned()));
-        }
-        steps.push(install);
+/// The linker for BPF programs.
+fn linker() -> Result<Option<Step>> {
+    let root = linker_root()?;
+    if root.join("bin").join(LINKER).exists() {
+        return Ok(None);
     }
+    let root = root.to_string_lossy().into_owned();
+    #[rustfmt::skip]
+    let words = ["cargo", "install", LINKER, "--version", LINKER_VERSION, "--no-default-features",
+        "--features", "llvm-22", "--root", &root];
+    let mut install = Step::compile("the linker for BPF programs", &words)?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    install.environment.push(("PATH", format!("{LLVM}/bin:{path}")));
+    // Without it the linking of the linker does not find LLVM's library.
+    install.environment.push(("RUSTFLAGS", format!("-L {LLVM}/lib")));
+    Ok(Some(install))
+}
+
+/// The program that makes the package.
+fn cargo_deb_itself() -> Result<Option<Step>> {
+    if cargo_deb()?.exists() {
+        return Ok(None);
+    }
+    let root = cargo_deb_root()?.to_string_lossy().into_owned();
+    #[rustfmt::skip]
+    let words = ["cargo", "install", CARGO_DEB, "--version", CARGO_DEB_VERSION, "--locked", "--no-default-features",
+        "--quiet", "--root", &root];
+    Step::compile("the program that makes the Debian package", &words).map(Some)
+}
+
+/// What the package is installed on in its suite.
+fn guest_itself() -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
     let guest = guest()?;
     if !guest.exists() {
         let draft = guest.with_extension("draft").to_string_lossy().into_owned();

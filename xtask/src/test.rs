@@ -5,7 +5,7 @@ mod report;
 use std::{
     process::{Command, ExitCode},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -21,7 +21,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// `cargo xtask test`
 pub(crate) fn run(allow_skips: bool) -> Result<ExitCode> {
-    let begun = Instant::now();
     let mut report = Report::default();
     check(
         &mut report,
@@ -30,6 +29,7 @@ pub(crate) fn run(allow_skips: bool) -> Result<ExitCode> {
         build::cargo()?.args(["fmt", "--all", "--check"]),
     );
     // Where the guest is emulated it takes ten minutes, most of them of one core. What runs beside it is not timed.
+    report.begin("what the guest runs");
     vm::build_filter().context("building what the guest runs")?;
     let guest = thread::spawn(guest);
     #[rustfmt::skip]
@@ -47,18 +47,18 @@ pub(crate) fn run(allow_skips: bool) -> Result<ExitCode> {
     }
     report_guest(&mut report, guest);
     // The lab's suites share the machine's network stack: one after the other.
+    report.begin("what the lab runs");
     build::binaries().context("building what the lab runs")?;
     package::for_the_suite().context("making the packages that the lab installs")?;
     suite(&mut report, "spinegate-tests", &["--test-threads=1"]);
     conformance::check(&mut report);
     threats::check(&mut report);
-    println!("\nall steps in {:.0} s", begun.elapsed().as_secs_f64());
     Ok(report.close(allow_skips))
 }
 
 /// A step that holds or does not.
 fn check(report: &mut Report, name: &str, limit: Duration, command: &mut Command) {
-    println!("\n== {name}");
+    report.begin(name);
     match bounded(command, limit, |line| println!("{line}")) {
         Ok(ended) if ended.is_success() => report.passed(name),
         Ok(Ended::TimedOut) => report.failed(name, &format!("still running after {} s", limit.as_secs())),
@@ -69,7 +69,7 @@ fn check(report: &mut Report, name: &str, limit: Duration, command: &mut Command
 
 /// The tests of a package, each counted by its own line.
 fn suite(report: &mut Report, package: &str, arguments: &[&str]) {
-    println!("\n== tests of {package}");
+    report.begin(&format!("tests of {package}"));
     let cargo = build::cargo().map(|mut cargo| {
         cargo
             .args([
@@ -111,7 +111,7 @@ fn guest() -> Guest {
 
 fn report_guest(report: &mut Report, guest: JoinHandle<Guest>) {
     const NAME: &str = "filter on kernel 6.1";
-    println!("\n== {NAME}");
+    report.begin(NAME);
     let ended = guest.join();
     let (lines, succeeded) = ended.unwrap_or_else(|_| (Vec::new(), Err(anyhow!("its thread panicked"))));
     let mut output = report.suite("kernel-6.1");

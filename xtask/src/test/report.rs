@@ -3,11 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::ExitCode,
+    time::Instant,
 };
 
 /// The count of a whole run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Report {
+    begun: Instant,
     passed: BTreeSet<String>,
     failed: BTreeMap<String, String>,
     skipped: BTreeMap<String, String>,
@@ -23,7 +25,23 @@ pub(crate) struct Suite<'r> {
     seen_failure: bool,
 }
 
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            passed: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            skipped: BTreeMap::new(),
+        }
+    }
+}
+
 impl Report {
+    /// Heads what a step prints with its name, and with the time from the beginning of the run.
+    pub(crate) fn begin(&self, name: &str) {
+        println!("\n== {name} (after {} s)", self.begun.elapsed().as_secs());
+    }
+
     /// A step or a test passed.
     pub(crate) fn passed(&mut self, name: &str) {
         self.passed.insert(name.to_owned());
@@ -84,6 +102,7 @@ impl Report {
         if skipped > 0 && !allow_skips {
             println!("Skipped tests count as failure; --allow-skips accepts them.");
         }
+        println!("\nall steps in {} s", self.begun.elapsed().as_secs());
         println!("{passed} passed, {failed} failed, {skipped} skipped");
         if failed == 0 && (skipped == 0 || allow_skips) {
             ExitCode::SUCCESS
