@@ -6,14 +6,14 @@ use anyhow::{Context as _, Result};
 
 use crate::{build, command, host, setup};
 
-const PROFILE: &str = "measure";
+/// The agents are what a package holds.
+const AGENT: &str = "release";
+const PROGRAM: &str = "measure";
 const VENDORED: &str = "vendored-openssl";
 
 /// The handshakes' benchmark, ready to be started.
 pub(super) fn handshake() -> Result<Command> {
-    // Both agents are built into the same place, so each is kept under a name of its own.
-    build(&["--package", "spinegate", "--bin", "spinegate"])?;
-    let system = keep("spinegate-system-openssl")?;
+    let system = agent(&[], "spinegate-system-openssl")?;
     let mut command = measuring("handshake")?;
     command.arg("--agent-system").arg(system);
     Ok(command)
@@ -25,11 +25,10 @@ pub(super) fn gateway() -> Result<Command> {
 }
 
 fn measuring(subject: &str) -> Result<Command> {
+    let vendored = agent(&["--features", VENDORED], "spinegate-vendored-openssl")?;
     #[rustfmt::skip]
-    build(&["--package", "spinegate", "--bin", "spinegate", "--package", "spinegate-tests", "--example",
-        "bench-proxies", "--features", &format!("spinegate/{VENDORED},spinegate-tests/{VENDORED}")])?;
-    let vendored = keep("spinegate-vendored-openssl")?;
-    let mut command = Command::new(folder().join("examples/bench-proxies"));
+    build(PROGRAM, &["--package", "spinegate-tests", "--example", "bench-proxies", "--features", VENDORED])?;
+    let mut command = Command::new(folder(PROGRAM).join("examples/bench-proxies"));
     command
         .arg(subject)
         .arg("--agent")
@@ -39,17 +38,22 @@ fn measuring(subject: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn build(what: &[&str]) -> Result<()> {
-    let mut cargo = build::cargo()?;
-    command::run(cargo.args(["build", "--quiet", "--profile", PROFILE]).args(what))
-}
-
-fn keep(name: &str) -> Result<PathBuf> {
-    let kept = folder().join(name);
-    fs::copy(folder().join("spinegate"), &kept).with_context(|| format!("making {}", kept.display()))?;
+/// An agent. All are built into the same place, so each is kept under a name of its own.
+fn agent(features: &[&str], name: &str) -> Result<PathBuf> {
+    build(
+        AGENT,
+        &[&["--package", "spinegate", "--bin", "spinegate"], features].concat(),
+    )?;
+    let kept = folder(AGENT).join(name);
+    fs::copy(folder(AGENT).join("spinegate"), &kept).with_context(|| format!("making {}", kept.display()))?;
     Ok(kept)
 }
 
-fn folder() -> PathBuf {
-    host::target().join(PROFILE)
+fn build(profile: &str, what: &[&str]) -> Result<()> {
+    let mut cargo = build::cargo()?;
+    command::run(cargo.args(["build", "--quiet", "--profile", profile]).args(what))
+}
+
+fn folder(profile: &str) -> PathBuf {
+    host::target().join(profile)
 }

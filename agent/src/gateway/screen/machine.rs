@@ -151,13 +151,35 @@ impl Screen {
                     }
                     behind
                 }
-                Phase::Head => {
-                    self.take_head_byte(*byte, released)?;
-                    behind
-                }
+                Phase::Head => match rest.split_at(self.plain_run(rest)) {
+                    ([], _) => {
+                        self.take_head_byte(*byte, released)?;
+                        behind
+                    }
+                    (plain, behind) => {
+                        self.head.extend_from_slice(plain);
+                        behind
+                    }
+                },
             };
         }
         Ok(())
+    }
+
+    /// How many of the next bytes of a head are plain, and within every limit: what [`Self::take_head_byte`] would keep of
+    /// each, and nothing more. Nearly all of a head is, and taken at once costs a tenth.
+    fn plain_run(&self, bytes: &[u8]) -> usize {
+        let limit = match self.request {
+            None => self.limits.head.min(self.limits.request_line),
+            Some(_) => self.limits.head,
+        };
+        if self.head.last() == Some(&b'\r') {
+            return 0;
+        }
+        let room = limit.saturating_sub(self.head.len());
+        let within = bytes.get(..room).unwrap_or(bytes);
+        let end = within.iter().position(|byte| !is_plain(*byte));
+        end.unwrap_or(within.len())
     }
 
     fn take_head_byte(&mut self, byte: u8, released: &mut Vec<u8>) -> Result<(), Violation> {
@@ -172,7 +194,7 @@ impl Screen {
             b'\n' => {}
             _ if after_cr => return at(Rule::BareCr, position - 1),
             b'\r' => {}
-            b'\t' | b' '..=b'~' | 0x80.. => {
+            _ if is_plain(byte) => {
                 if self.request.is_none() && position >= self.limits.request_line {
                     return at(Rule::RequestLineBytes, position);
                 }
@@ -248,6 +270,11 @@ impl Screen {
         self.fields = Fields::default();
         self.heads += 1;
     }
+}
+
+/// Whether a byte may stand anywhere in a line.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
 /// What a byte between two requests makes of the empty line; none if it begins a head.
