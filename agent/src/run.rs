@@ -391,7 +391,6 @@ impl Started {
         duties.spawn(drops::report(Arc::clone(&agent), duty.clone()));
         let attaching = duties.spawn(interfaces::keep_attached(Arc::clone(&agent), duty.clone()));
         vital.push(Vital::new("keeps the filter attached", &attaching));
-        services.spawn(tasks::sign_audit_log(Arc::clone(&agent), end.clone()));
         duties.spawn(tasks::end_trials(Arc::clone(&agent), duty.clone()));
         duties.spawn(tasks::reload_on_hangup(Arc::clone(&agent), duty.clone()));
         duties.spawn(Arc::clone(&agent.crl_fetcher).run(wanted_crls, duty.clone()));
@@ -403,6 +402,8 @@ impl Started {
         services.spawn(watchdog::watch(Arc::clone(&agent), vital, drain.clone()));
         service::ready(&serving);
         agent.record(Decision::Done, "started".to_owned());
+        // At once, and then again and again: a log that is a moment old has something to be verified by.
+        services.spawn(tasks::sign_audit_log(Arc::clone(&agent), end.clone()));
         tracing::info!(openssl = openssl::version::version(), listen = ?config.listen.addresses, "serving");
 
         let mut failure = None;
