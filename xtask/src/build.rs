@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::{command::run, host, setup};
 
+/// The agent's feature that has OpenSSL built with it.
+pub(crate) const VENDORED_OPENSSL: &str = "vendored-openssl";
+
 /// The binaries of the lab: the agent, the record locator and the lab itself.
 pub(crate) struct Binaries {
     pub(crate) agent: PathBuf,
@@ -44,6 +47,30 @@ pub(crate) fn binaries() -> Result<Binaries> {
         locator: binary("record-locator"),
         lab: binary("spinegate-lab"),
     })
+}
+
+/// Builds the agent as it is shipped: optimised, with the OpenSSL that it is told to have, and without this machine's paths.
+pub(crate) fn release(features: &[&str]) -> Result<PathBuf> {
+    let mut cargo = cargo()?;
+    cargo.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "spinegate",
+        "--bins",
+    ]);
+    cargo.args(["--features", &features.join(",")]);
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let flags: Vec<_> = [(home, "cargo"), (Some(host::root()), "spinegate")]
+        .into_iter()
+        .filter_map(|(folder, name)| Some(format!("--remap-path-prefix={}={name}", folder?.display())))
+        .collect();
+    // Cargo's own separator: a path may have blanks.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    run(&mut cargo)?;
+    Ok(host::target().join("release").join("spinegate"))
 }
 
 /// The binary of a package's test target under tests/.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     build,
-    command::{output, program, run as run_command},
+    command::{output, program},
     host, setup,
 };
 
@@ -32,14 +32,6 @@ impl Build {
             Self::Quick => "dev",
         }
     }
-
-    /// Where cargo puts what it builds so.
-    const fn folder(self) -> &'static str {
-        match self {
-            Self::Release => "release",
-            Self::Quick => "debug",
-        }
-    }
 }
 
 /// `cargo xtask package`
@@ -60,23 +52,19 @@ pub(crate) fn for_the_suite() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn make(build: Build, version: Option<&str>) -> Result<PathBuf> {
-    let mut cargo = build::cargo()?;
-    cargo.args(["build", "--quiet", "--package", "spinegate", "--bins"]);
-    cargo.args(["--profile", build.profile()]);
-    if build == Build::Release {
-        cargo.args(["--features", "vendored-openssl"]);
-    }
-    run_command(&mut cargo)?;
-    let binary = host::target().join(build.folder()).join("spinegate");
+fn make(how: Build, version: Option<&str>) -> Result<PathBuf> {
+    let binary = match how {
+        Build::Release => build::release(&[build::VENDORED_OPENSSL])?,
+        Build::Quick => build::binaries()?.agent,
+    };
     describe(&binary).context("having the program write its manual pages and completions")?;
 
     let mut deb = program(&setup::cargo_deb()?.to_string_lossy(), ["--no-build", "--quiet"]);
     deb.current_dir(host::root())
-        .args(["--package", "spinegate", "--profile", build.profile()])
+        .args(["--package", "spinegate", "--profile", how.profile()])
         .arg("--output")
         .arg(folder().join(""));
-    if build == Build::Quick {
+    if how == Build::Quick {
         // Compressing takes longer than all the rest.
         deb.arg("--fast");
     }

@@ -4,12 +4,13 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::{build, command, host, setup};
+use crate::{
+    build::{self, VENDORED_OPENSSL},
+    command, host, setup,
+};
 
-/// The agents are what a package holds.
-const AGENT: &str = "release";
-const PROGRAM: &str = "measure";
-const VENDORED: &str = "vendored-openssl";
+/// What the program that measures is built with.
+const PROFILE: &str = "measure";
 
 /// The handshakes' benchmark, ready to be started.
 pub(super) fn handshake() -> Result<Command> {
@@ -25,10 +26,11 @@ pub(super) fn gateway() -> Result<Command> {
 }
 
 fn measuring(subject: &str) -> Result<Command> {
-    let vendored = agent(&["--features", VENDORED], "spinegate-vendored-openssl")?;
+    let vendored = agent(&[VENDORED_OPENSSL], "spinegate-vendored-openssl")?;
     #[rustfmt::skip]
-    build(PROGRAM, &["--package", "spinegate-tests", "--example", "bench-proxies", "--features", VENDORED])?;
-    let mut command = Command::new(folder(PROGRAM).join("examples/bench-proxies"));
+    command::run(build::cargo()?.args(["build", "--quiet", "--profile", PROFILE, "--package", "spinegate-tests",
+        "--example", "bench-proxies", "--features", VENDORED_OPENSSL]))?;
+    let mut command = Command::new(host::target().join(PROFILE).join("examples/bench-proxies"));
     command
         .arg(subject)
         .arg("--agent")
@@ -38,22 +40,10 @@ fn measuring(subject: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// An agent. All are built into the same place, so each is kept under a name of its own.
+/// An agent, as it is shipped but for its OpenSSL. All are built into the same place, so each is kept under a name of its own.
 fn agent(features: &[&str], name: &str) -> Result<PathBuf> {
-    build(
-        AGENT,
-        &[&["--package", "spinegate", "--bin", "spinegate"], features].concat(),
-    )?;
-    let kept = folder(AGENT).join(name);
-    fs::copy(folder(AGENT).join("spinegate"), &kept).with_context(|| format!("making {}", kept.display()))?;
+    let built = build::release(features)?;
+    let kept = built.with_file_name(name);
+    fs::copy(&built, &kept).with_context(|| format!("making {}", kept.display()))?;
     Ok(kept)
-}
-
-fn build(profile: &str, what: &[&str]) -> Result<()> {
-    let mut cargo = build::cargo()?;
-    command::run(cargo.args(["build", "--quiet", "--profile", profile]).args(what))
-}
-
-fn folder(profile: &str) -> PathBuf {
-    host::target().join(profile)
 }
