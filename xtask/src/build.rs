@@ -73,6 +73,11 @@ pub(crate) fn release(features: &[&str]) -> Result<PathBuf> {
     Ok(host::target().join("release").join("spinegate"))
 }
 
+/// Builds the tests of a package, and runs none.
+pub(crate) fn tests(package: &str) -> Result<()> {
+    run(cargo()?.args(["test", "--no-run", "--quiet", "--package", package]))
+}
+
 /// The binary of a package's test target under tests/.
 pub(crate) fn test_binary(package: &str, target: &str) -> Result<PathBuf> {
     let output = cargo()?
