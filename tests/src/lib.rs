@@ -23,6 +23,7 @@ pub mod rogue;
 pub mod seed;
 mod server;
 pub mod slapd;
+pub mod small_disk;
 pub mod soak;
 pub mod suite;
 pub mod tools;

@@ -20,6 +20,7 @@ use spinegate_tests::{
     json::at,
     lab::{CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_limits},
     netns::Host,
+    small_disk::SmallDisk,
     suite::Suite,
     wait::wait_until,
 };
@@ -158,30 +159,11 @@ fn a_decision_is_found_by_the_id_that_its_client_has(lab: &mut Lab) -> Result<()
 }
 
 fn what_can_not_be_recorded_is_not_answered(lab: &mut Lab) -> Result<()> {
-    let folder = lab.files().folder().join("small");
-    fs::create_dir_all(&folder)?;
-    let log = folder.join("audit.jsonl");
-    let before = set(lab, &[("file", log.display().to_string().into())])?;
-    lab.stop_agent()?;
-    // The mount is the agent's alone, and ends with it.
-    let run = Run::inside(&lab.network().namespace(Host::Edge), "unshare")
-        .args(["--mount", "sh", "-c"])
-        .arg("mount -t tmpfs -o size=256k none \"$0\" && exec \"$@\"")
-        .arg(&folder)
-        .arg(lab.binary())
-        .arg("--config")
-        .arg(lab.files().config())
-        .arg("run");
-    lab.start_agent_by(&run)?;
+    let before = set(lab, &[])?;
+    let disk = SmallDisk::under(lab)?;
     serves(lab)?;
-    let inside = |path: &Path| -> Result<PathBuf> {
-        let root = PathBuf::from(format!("/proc/{}/root", lab.agent_process()?.id()));
-        Ok(root.join(path.strip_prefix("/")?))
-    };
     let id = created(lab, &pointer(PROVIDER.ods, NHS_NUMBER))?;
-    let filler = inside(&folder.join("filler"))?;
-    let full = fs::write(&filler, vec![0; 1 << 20]);
-    ensure!(full.is_err(), "the disk is not full");
+    disk.fill()?;
     let rows = lab.database().pointers()?;
     for message in [
         Message::read(&id).from(&CONSUMER),
@@ -197,9 +179,9 @@ fn what_can_not_be_recorded_is_not_answered(lab: &mut Lab) -> Result<()> {
     ensure!(lab.database().pointers()? == rows);
     let said = lab.agent_process()?.log()?;
     ensure!(said.contains("the answer is withheld"), "{said}");
-    fs::remove_file(&filler)?;
+    disk.make_room()?;
     allowed(lab, &Message::read(&id).from(&CONSUMER), 200)?;
-    let (_, found) = verify(lab, &inside(&log)?, &inside(&log)?)?;
+    let (_, found) = verify(lab, &disk.log(), &disk.log())?;
     ensure!(*at(&found, "/faults") == Value::Array(Vec::new()), "{found}");
 
     restart_with(lab, before)

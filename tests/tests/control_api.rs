@@ -4,7 +4,7 @@ use std::{
     fs::{self, Permissions},
     io::{Read as _, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ExitCode, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
@@ -21,6 +21,7 @@ use spinegate_tests::{
     lab::{Lab, section},
     netns::Host,
     pump::while_pumping,
+    small_disk::SmallDisk,
     suite::Suite,
     wait::{wait_for, wait_until},
 };
@@ -342,30 +343,9 @@ fn an_order_whose_caller_goes_away_is_carried_out_and_recorded(lab: &mut Lab) ->
 }
 
 fn an_order_that_can_not_be_recorded_is_not_carried_out(lab: &mut Lab) -> Result<()> {
-    let folder = lab.files().folder().join("small");
-    fs::create_dir_all(&folder)?;
-    let log = folder.join("audit.jsonl");
     let old = fs::read_to_string(lab.files().config())?;
-    lab.configure(|table| {
-        section(table, "audit").insert("file".to_owned(), log.display().to_string().into());
-    })?;
-    lab.stop_agent()?;
-    // The mount is the agent's alone, and ends with it.
-    let run = Run::inside(&lab.network().namespace(Host::Edge), "unshare")
-        .args(["--mount", "sh", "-c"])
-        .arg("mount -t tmpfs -o size=128k none \"$0\" && exec \"$@\"")
-        .arg(&folder)
-        .arg(lab.binary())
-        .arg("--config")
-        .arg(lab.files().config())
-        .arg("run");
-    lab.start_agent_by(&run)?;
-    let inside = PathBuf::from(format!("/proc/{}/root", lab.agent_process()?.id()));
-    let filler = inside.join(folder.join("filler").strip_prefix("/")?);
-    ensure!(
-        fs::write(&filler, vec![0; 1 << 20]).is_err(),
-        "the disk is not full"
-    );
+    let disk = SmallDisk::under(lab)?;
+    disk.fill()?;
     let order = |source: &str| {
         let order = format!(r#"{{"source":"{source}","kind":"deny"}}"#);
         curl(lab, None, &["http://x/v1/verdicts", "--json", &order])
@@ -387,7 +367,7 @@ fn an_order_that_can_not_be_recorded_is_not_carried_out(lab: &mut Lab) -> Result
         lab.agent().verdict_on(&source)?.is_none(),
         "it was carried out all the same"
     );
-    fs::remove_file(&filler)?;
+    disk.make_room()?;
     ensure!(order(&source)?.0 == 200);
     lab.agent().order(&["verdicts", "clear"])?;
     lab.stop_agent()?;

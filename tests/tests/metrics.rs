@@ -19,6 +19,7 @@ use spinegate_tests::{
     lab::{Background, CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_metrics, section},
     netns::Host,
     pki::{SSP_FQDN, Validity},
+    small_disk::SmallDisk,
     suite::Suite,
     tools,
     wait::wait_for,
@@ -213,36 +214,15 @@ fn it_is_not_ready_without_a_source_of_the_registry(lab: &mut Lab) -> Result<()>
 
 fn it_is_not_ready_while_nothing_can_be_recorded_or_once_it_stops(lab: &mut Lab) -> Result<()> {
     let before = fs::read_to_string(lab.files().config())?;
-    let folder = lab.files().folder().join("small");
-    fs::create_dir_all(&folder)?;
-    let log = folder.join("audit.jsonl");
-    lab.configure(|table| {
-        section(table, "audit").insert("file".into(), log.display().to_string().into());
-    })?;
-    lab.stop_agent()?;
-    // The mount is the agent's alone, and ends with it.
-    let run = Run::inside(&lab.network().namespace(Host::Edge), "unshare")
-        .args(["--mount", "sh", "-c"])
-        .arg("mount -t tmpfs -o size=256k none \"$0\" && exec \"$@\"")
-        .arg(&folder)
-        .arg(lab.binary())
-        .arg("--config")
-        .arg(lab.files().config())
-        .arg("run");
-    lab.start_agent_by(&run)?;
-    let root = PathBuf::from(format!("/proc/{}/root", lab.agent_process()?.id()));
-    let filler = root.join(folder.strip_prefix("/")?).join("filler");
-    ensure!(
-        fs::write(&filler, vec![0; 1 << 20]).is_err(),
-        "the disk is not full"
-    );
+    let disk = SmallDisk::under(lab)?;
+    disk.fill()?;
     let search = Message::search(NHS_NUMBER).from(&CONSUMER);
     let withheld = wait_for("an answer to be withheld", PATIENCE, || {
         let answer = lab.client(Host::Ssp).answer(&search)?;
         Ok((answer.status == 500).then_some(()))
     });
     let (_, body) = page(lab, "/readyz")?;
-    fs::remove_file(&filler)?;
+    disk.make_room()?;
     withheld?;
     lacks_alone("audit", &body)?;
     allowed(lab, &search, 200)?;
