@@ -50,12 +50,7 @@ const LAB_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// `cargo xtask vm`
 pub(crate) fn run(series: Series, payload: Payload) -> Result<ExitCode> {
-    let limit = if payload == Payload::Filter {
-        FILTER_LIMIT
-    } else {
-        LAB_LIMIT
-    };
-    let succeeded = boot(series, payload, limit, |line| println!("{line}"))?;
+    let succeeded = Guest::new(series, payload)?.boot(|line| println!("{line}"))?;
     Ok(if succeeded {
         ExitCode::SUCCESS
     } else {
@@ -63,58 +58,81 @@ pub(crate) fn run(series: Series, payload: Payload) -> Result<ExitCode> {
     })
 }
 
-/// Builds what the packet tables are run with.
-pub(crate) fn build_filter() -> Result<()> {
-    build::test_binary("spinegate", "filter_packets")?;
-    build::test_binary("spinegate-tests", "vlan")?;
-    build::binaries().map(drop)
+/// A guest that is ready to boot.
+pub(crate) struct Guest {
+    kernel: Kernel,
+    accelerator: &'static str,
+    payload: Payload,
+    image: PathBuf,
+    token: String,
 }
 
-/// Runs the packet tables on a kernel, and hands each line of the guest's console to `line`.
-pub(crate) fn filter(series: Series, line: impl FnMut(&str)) -> Result<bool> {
-    boot(series, Payload::Filter, FILTER_LIMIT, line)
-}
+impl Guest {
+    /// One that runs the packet tables, and what needs devices that a host's own kernel may lack.
+    pub(crate) fn with_filter(series: Series) -> Result<Self> {
+        Self::new(series, Payload::Filter)
+    }
 
-fn boot(series: Series, payload: Payload, limit: Duration, mut line: impl FnMut(&str)) -> Result<bool> {
-    let kernel = Kernel::fetch(series)?;
-    let folder = host::target().join("vm").join(kernel.release());
-    let accelerator = accelerator(&kernel, &folder)?;
-    line(&format!(
-        "kernel {} under QEMU with {accelerator}",
-        kernel.release()
-    ));
+    /// Builds what it runs: nothing is built once it is booted.
+    fn new(series: Series, payload: Payload) -> Result<Self> {
+        let kernel = Kernel::fetch(series)?;
+        let folder = host::target().join("vm").join(kernel.release());
+        let accelerator = accelerator(&kernel, &folder)?;
+        let mut image = Image::new(&folder.join("payload"), &kernel)?;
+        let left_out = if accelerator == EMULATED { LEFT_OUT } else { &[] };
+        let commands = add_payload(&mut image, payload, left_out)?;
+        let token = token();
+        Ok(Self {
+            image: image.pack(&commands, &token)?,
+            kernel,
+            accelerator,
+            payload,
+            token,
+        })
+    }
 
-    let mut image = Image::new(&folder.join("payload"), &kernel)?;
-    let left_out = if accelerator == EMULATED { LEFT_OUT } else { &[] };
-    let commands = add_payload(&mut image, payload, left_out)?;
-    let token = token();
-    let packed = image.pack(&commands, &token)?;
-    let mut status = None;
-    let mut fault = None;
-    let mut skipped = 0;
-    let ended = bounded(&mut qemu(&kernel, &packed, accelerator), limit, |text| {
-        let text = text.trim_end_matches('\r');
-        if let Some(code) = text.strip_prefix(&format!("{token} ")) {
-            status = code.trim().parse::<u8>().ok();
-        } else {
-            if ["Kernel panic", "BUG:", "Oops:"]
-                .iter()
-                .any(|sign| text.contains(sign))
-            {
-                fault.get_or_insert_with(|| text.to_owned());
+    /// Boots it, hands each line of its console to `line`, and tells whether all that it ran succeeded.
+    pub(crate) fn boot(&self, mut line: impl FnMut(&str)) -> Result<bool> {
+        let limit = match self.payload {
+            Payload::Filter => FILTER_LIMIT,
+            Payload::Test | Payload::Demo | Payload::Package => LAB_LIMIT,
+        };
+        line(&format!(
+            "kernel {} under QEMU with {}",
+            self.kernel.release(),
+            self.accelerator
+        ));
+        let mut status = None;
+        let mut fault = None;
+        let mut skipped = 0;
+        let ended = bounded(
+            &mut qemu(&self.kernel, &self.image, self.accelerator),
+            limit,
+            |text| {
+                let text = text.trim_end_matches('\r');
+                if let Some(code) = text.strip_prefix(&format!("{} ", self.token)) {
+                    status = code.trim().parse::<u8>().ok();
+                } else {
+                    if ["Kernel panic", "BUG:", "Oops:"]
+                        .iter()
+                        .any(|sign| text.contains(sign))
+                    {
+                        fault.get_or_insert_with(|| text.to_owned());
+                    }
+                    skipped += usize::from(text.starts_with("SKIPPED "));
+                    line(text);
+                }
+            },
+        )?;
+        match (ended, status, fault) {
+            (_, _, Some(fault)) => bail!("the guest's kernel failed: {fault}"),
+            (_, Some(0), None) if self.payload == Payload::Package && skipped > 0 => {
+                bail!("{skipped} tests of the package were skipped in the guest")
             }
-            skipped += usize::from(text.starts_with("SKIPPED "));
-            line(text);
+            (_, Some(status), None) => Ok(status == 0),
+            (Ended::TimedOut, None, None) => bail!("the guest was not done after {} s", limit.as_secs()),
+            (Ended::Exit(status), None, None) => bail!("the guest ended without a result (QEMU: {status})"),
         }
-    })?;
-    match (ended, status, fault) {
-        (_, _, Some(fault)) => bail!("the guest's kernel failed: {fault}"),
-        (_, Some(0), None) if payload == Payload::Package && skipped > 0 => {
-            bail!("{skipped} tests of the package were skipped in the guest")
-        }
-        (_, Some(status), None) => Ok(status == 0),
-        (Ended::TimedOut, None, None) => bail!("the guest was not done after {} s", limit.as_secs()),
-        (Ended::Exit(status), None, None) => bail!("the guest ended without a result (QEMU: {status})"),
     }
 }
 
