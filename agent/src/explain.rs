@@ -58,7 +58,7 @@ pub async fn explain(
     request::explain(ground, question, now, &mut explanation).await?;
     explanation.decide();
     // Shadow is for what is permission's to refuse, and only if nothing before it does.
-    let of_permission = explanation.reason.as_deref().and_then(reason_of);
+    let of_permission = explanation.reason.as_deref().and_then(Reason::from_code);
     let of_permission = of_permission.is_some_and(|reason| reason.layer() == Layer::Authorisation);
     if !of_permission {
         explanation.notes.retain(|note| note != SHADOW);
@@ -191,7 +191,7 @@ impl Explanation {
         self.decision = Decision::Refuse;
         self.decided_by = Some(failed.check.clone());
         self.reason.clone_from(&failed.reason);
-        let reason = failed.reason.as_deref().and_then(reason_of);
+        let reason = failed.reason.as_deref().and_then(Reason::from_code);
         self.meaning = reason.map(|reason| reason.meaning().to_owned());
         self.mend = reason.map(|reason| reason.mend().to_owned());
         self.told = match reason.map(Reason::layer) {
@@ -210,10 +210,6 @@ fn told(table: ErrorTable, reason: Reason, diagnostics: &str) -> Told {
         code: Some(outcome.code.to_owned()),
         diagnostics: Some(diagnostics.to_owned()),
     }
-}
-
-fn reason_of(code: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == code)
 }
 
 fn check(name: &str, outcome: Outcome, reason: Option<Reason>, detail: impl Into<String>) -> Check {

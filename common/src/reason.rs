@@ -83,6 +83,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $code,)+ }
             }
 
+            /// The reason with this code, if there is one.
+            #[must_use]
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+
             /// The layer that refuses for this reason.
             #[must_use]
             pub const fn layer(self) -> Layer {
@@ -499,7 +505,9 @@ mod tests {
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
             assert_eq!(Reason::from_number(*reason as u8), Some(*reason));
+            assert_eq!(Reason::from_code(reason.as_str()), Some(*reason));
         }
         assert_eq!(Reason::from_number(0), None);
+        assert_eq!(Reason::from_code("no_code"), None);
     }
 }

@@ -20,6 +20,7 @@ pub mod pump;
 pub mod raw;
 pub mod recorder;
 pub mod rogue;
+pub mod sds;
 pub mod seed;
 mod server;
 pub mod slapd;

@@ -10,15 +10,16 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 use spinegate_tests::{
     client::{Message, NHS_NUMBER, pointer},
     command::Run,
     expect::{allowed, created, refused},
     json::at,
-    lab::{Background, CONSUMER, Lab, PROVIDER, System, UNKNOWN_ASID, open_metrics, section},
+    lab::{Background, CONSUMER, Interaction, Lab, PROVIDER, System, UNKNOWN_ASID, open_metrics, section},
     netns::Host,
     pki::{SSP_FQDN, Validity},
+    sds,
     small_disk::SmallDisk,
     suite::Suite,
     tools,
@@ -197,7 +198,12 @@ fn it_is_not_ready_without_a_source_of_the_registry(lab: &mut Lab) -> Result<()>
         section(registry, "sds").insert("bundles".into(), bundles.into());
     })?;
     let nothing = page(lab, "/readyz")?.1;
-    fs::write(&bundle, systems().to_string())?;
+    let (party, search) = ("P1-000001", Interaction::Search);
+    let systems = sds::bundle(vec![
+        sds::device("200000009999", PROVIDER.ods, party, search),
+        sds::endpoint(SSP_FQDN, party),
+    ]);
+    fs::write(&bundle, systems.to_string())?;
     lab.agent().order(&["registry", "sync", "sds"])?;
     let old = wait_for("the snapshot to be too old", PATIENCE, || {
         let body = page(lab, "/readyz")?.1;
@@ -247,34 +253,6 @@ fn it_is_not_ready_while_nothing_can_be_recorded_or_once_it_stops(lab: &mut Lab)
     lab.start_agent()?;
     ensure!(answered == 201, "{answered}");
     lacks_alone("not_draining", &stops?)
-}
-
-/// A bundle of one system.
-fn systems() -> Value {
-    let identifier = |kind: &str, value: &str| json!({ "system": format!("https://fhir.nhs.uk/Id/{kind}"), "value": value });
-    let interaction = identifier(
-        "nhsServiceInteractionId",
-        "urn:nhs:names:services:nrl:DocumentReference.search",
-    );
-    let device = json!({
-        "resourceType": "Device",
-        "identifier": [identifier("nhsSpineASID", "200000009999"), identifier("nhsMhsPartyKey", "P1-000001")],
-        "extension": [{
-            "url": "https://fhir.nhs.uk/StructureDefinition/Extension-SDS-NhsServiceInteractionId",
-            "valueReference": { "identifier": interaction },
-        }],
-        "owner": { "identifier": identifier("ods-organization-code", PROVIDER.ods) },
-    });
-    let endpoint = json!({
-        "resourceType": "Endpoint",
-        "identifier": [identifier("nhsMhsFQDN", SSP_FQDN), identifier("nhsMhsPartyKey", "P1-000001")],
-    });
-    json!({
-        "resourceType": "Bundle",
-        "type": "searchset",
-        "total": 2,
-        "entry": [{ "resource": device }, { "resource": endpoint }],
-    })
 }
 
 /// Whether `/readyz` says that one thing does not hold, and no other.

@@ -49,7 +49,8 @@ pub(crate) fn binaries() -> Result<Binaries> {
     })
 }
 
-/// Builds the agent as it is shipped: optimised, with the OpenSSL that it is told to have, and without this machine's paths.
+/// Builds the agent as it is shipped: optimised, with the OpenSSL that it is told to have, and without this machine's paths in
+/// what is compiled for the host. The kernel half's line numbers, and OpenSSL's own folders, name some.
 pub(crate) fn release(features: &[&str]) -> Result<PathBuf> {
     let mut cargo = cargo()?;
     cargo.args([

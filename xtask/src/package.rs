@@ -37,6 +37,7 @@ impl Build {
 /// `cargo xtask package`
 pub(crate) fn run(quick: bool) -> Result<()> {
     let build = if quick { Build::Quick } else { Build::Release };
+    ready(build)?;
     let package = make(build, None)?;
     println!("{}", package.display());
     Ok(())
@@ -46,19 +47,23 @@ pub(crate) fn run(quick: bool) -> Result<()> {
 pub(crate) fn for_the_suite() -> Result<PathBuf> {
     let folder = folder().join("suite");
     fs::create_dir_all(&folder)?;
+    ready(Build::Quick)?;
     for (name, version) in [("previous.deb", Some(PREVIOUS)), ("current.deb", None)] {
         fs::rename(make(Build::Quick, version)?, folder.join(name))?;
     }
     Ok(folder)
 }
 
-fn make(how: Build, version: Option<&str>) -> Result<PathBuf> {
+/// Builds all that a package holds.
+fn ready(how: Build) -> Result<()> {
     let binary = match how {
         Build::Release => build::release(&[build::VENDORED_OPENSSL])?,
         Build::Quick => build::binaries()?.agent,
     };
-    describe(&binary).context("having the program write its manual pages and completions")?;
+    describe(&binary).context("having the program write its manual pages and completions")
+}
 
+fn make(how: Build, version: Option<&str>) -> Result<PathBuf> {
     let mut deb = program(&setup::cargo_deb()?.to_string_lossy(), ["--no-build", "--quiet"]);
     deb.current_dir(host::root())
         .args(["--package", "spinegate", "--profile", how.profile()])

@@ -68,13 +68,8 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// One that runs the packet tables, and what needs devices that a host's own kernel may lack.
-    pub(crate) fn with_filter(series: Series) -> Result<Self> {
-        Self::new(series, Payload::Filter)
-    }
-
     /// Builds what it runs: nothing is built once it is booted.
-    fn new(series: Series, payload: Payload) -> Result<Self> {
+    pub(crate) fn new(series: Series, payload: Payload) -> Result<Self> {
         let kernel = Kernel::fetch(series)?;
         let folder = host::target().join("vm").join(kernel.release());
         let accelerator = accelerator(&kernel, &folder)?;

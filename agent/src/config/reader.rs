@@ -187,14 +187,8 @@ impl<'r> Section<'r> {
         kind: Kind<'_, T>,
         meaning: &str,
     ) -> Option<T> {
-        self.say(name, &kind.one, || "*required*".to_owned(), meaning);
-        match self.value(name, &kind)? {
-            Some(value) => Some(value),
-            None => {
-                self.missing(name, &example);
-                None
-            }
-        }
+        self.required_if(Needed::ALWAYS, name, example, kind, meaning)
+            .flatten()
     }
 
     /// A value that must be there in some cases.
@@ -207,12 +201,7 @@ impl<'r> Section<'r> {
         meaning: &str,
     ) -> Option<Option<T>> {
         self.say(name, &kind.one, || needed.said(), meaning);
-        let value = self.value(name, &kind)?;
-        if needed.0 && value.is_none() {
-            self.missing(name, &example);
-            return None;
-        }
-        Some(value)
+        self.needed_value(&needed, name, &example, &kind)
     }
 
     /// A value that has a default.
@@ -264,8 +253,7 @@ impl<'r> Section<'r> {
         kind: Kind<'_, T>,
         meaning: &str,
     ) -> Option<Vec<T>> {
-        self.say(name, &list_of(&kind), || "*required*".to_owned(), meaning);
-        self.values_at_least_one(name, &example, &kind)
+        self.required_list_if(Needed::ALWAYS, name, example, kind, meaning)
     }
 
     /// A list that must have a value in some cases.
@@ -278,10 +266,7 @@ impl<'r> Section<'r> {
         meaning: &str,
     ) -> Option<Vec<T>> {
         self.say(name, &list_of(&kind), || needed.said(), meaning);
-        if needed.0 {
-            return self.values_at_least_one(name, &example, &kind);
-        }
-        self.values(name, &kind)
+        self.needed_values(&needed, name, &example, &kind)
     }
 
     /// A list of at least one value that has a default.
@@ -319,18 +304,40 @@ impl<'r> Section<'r> {
         let either = format!("{}, or a {}", kind.one, list_of(&kind));
         self.say(name, &either, || needed.said(), meaning);
         if self.item(name).is_some_and(Item::is_array) {
-            return if needed.0 {
-                self.values_at_least_one(name, &example, &kind)
-            } else {
-                self.values(name, &kind)
-            };
+            return self.needed_values(&needed, name, &example, &kind);
         }
-        let value = self.value(name, &kind)?;
+        let value = self.needed_value(&needed, name, &example, &kind)?;
+        Some(value.into_iter().collect())
+    }
+
+    fn needed_value<T>(
+        &mut self,
+        needed: &Needed,
+        name: &'static str,
+        example: &Example,
+        kind: &Kind<'_, T>,
+    ) -> Option<Option<T>> {
+        let value = self.value(name, kind)?;
         if needed.0 && value.is_none() {
-            self.missing(name, &example);
+            let mend = format!("add `{name} = {}`{}", example.0, self.place());
+            self.fault(name, Fault::new("is missing", mend));
             return None;
         }
-        Some(value.into_iter().collect())
+        Some(value)
+    }
+
+    fn needed_values<T: PartialEq>(
+        &mut self,
+        needed: &Needed,
+        name: &'static str,
+        example: &Example,
+        kind: &Kind<'_, T>,
+    ) -> Option<Vec<T>> {
+        if needed.0 {
+            self.values_at_least_one(name, example, kind)
+        } else {
+            self.values(name, kind)
+        }
     }
 
     fn value<T>(&mut self, name: &'static str, kind: &Kind<'_, T>) -> Option<Option<T>> {
@@ -406,19 +413,18 @@ impl<'r> Section<'r> {
         Some(values)
     }
 
-    fn missing(&self, name: &str, example: &Example) {
-        let mend = format!("add `{name} = {}`{}", example.0, self.place());
-        self.fault(name, Fault::new("is missing", mend));
-    }
-
     fn note_usual(&self, name: &str, is_usual: bool) {
         if is_usual {
             self.report.usual.borrow_mut().insert(self.key_of(name));
         }
     }
 
-    /// Notes what the documentation says of a key.
+    /// Notes what the documentation says of a key, for the test that writes it: an agent that reads its configuration has no
+    /// use for it.
     fn say(&self, name: &str, kind: &str, default: impl FnOnce() -> String, meaning: &str) {
+        if !cfg!(test) {
+            return;
+        }
         let mut keys = self.report.keys.borrow_mut();
         let number = keys.len();
         keys.entry(self.kind_of(name))

@@ -12,7 +12,7 @@ use http::uri::PathAndQuery;
 
 pub(super) use super::kind::Fault;
 use super::{
-    Cidr, HttpHost, HttpUrl, MaxShrink, OnStale, SecureUrl, Service, SourceName, UrlError,
+    Cidr, HttpHost, HttpUrl, MaxShrink, OnStale, SecureUrl, Service, SourceKind, SourceName, UrlError,
     kind::{Given, Kind, bare, quoted, quoted_path, quoted_span},
 };
 use crate::nrl::{Asid, Fqdn, Interaction, InteractionId, OdsCode};
@@ -271,6 +271,11 @@ pub(super) fn service() -> Kind<'static, Service> {
         text.parse()
             .map_err(|_| Fault::new(format!("{text:?} is not a service"), mend))
     })
+}
+
+/// Whether many systems stand behind a source.
+pub(super) fn source_kind() -> Kind<'static, SourceKind> {
+    choice(&[("proxy", SourceKind::Proxy), ("system", SourceKind::System)])
 }
 
 /// What the operator calls a source.

@@ -393,7 +393,7 @@ pub struct Failure {
     pub message: String,
     /// What to do about it.
     pub mend: String,
-    /// The code of the reason, where the socket itself refuses a caller, or what he sends.
+    /// The code of the reason, where the socket itself refuses a caller, or what a caller sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use spinegate_common::{Layer, Reason};
 
-use super::{Ground, failed, not_reached, passed, reason_of, told};
+use super::{Ground, failed, not_reached, passed, told};
 use crate::{
     audit::{self, Query},
     authz::{self, Check, Described, Verdict},
@@ -172,7 +172,7 @@ impl Facts {
             refused: matches!(text("decision"), Some("refuse" | "shadow")),
             in_shadow: text("decision") == Some("shadow"),
             of_request: text("event") == Some("request"),
-            reason: text("reason").and_then(reason_of),
+            reason: text("reason").and_then(Reason::from_code),
             check: text("check").map(str::to_owned),
             detail: text("detail").unwrap_or_default().to_owned(),
             status: status.and_then(|status| status.try_into().ok()),

@@ -85,10 +85,7 @@ fn reason_of(event: &Event<'_>) -> Option<Reason> {
     impl Visit for Found {
         fn record_str(&mut self, field: &Field, value: &str) {
             if field.name() == "reason" {
-                self.0 = Reason::ALL
-                    .iter()
-                    .copied()
-                    .find(|reason| reason.as_str() == value);
+                self.0 = Reason::from_code(value);
             }
         }
 

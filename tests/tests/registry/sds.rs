@@ -8,6 +8,7 @@ use spinegate_tests::{
     json::at,
     lab::{Interaction, Lab},
     pki::SSP_FQDN,
+    sds::{self, bundle},
     web::Web,
 };
 use toml::Table;
@@ -142,33 +143,10 @@ fn with_sds(lab: &Lab, edit: impl FnOnce(&mut Table)) -> Result<()> {
     })
 }
 
-fn bundle(resources: Vec<Value>) -> Value {
-    let entries: Vec<Value> = resources
-        .into_iter()
-        .map(|resource| json!({ "resource": resource }))
-        .collect();
-    json!({ "resourceType": "Bundle", "type": "searchset", "total": entries.len(), "entry": entries })
-}
-
-fn identifier(kind: &str, value: &str) -> Value {
-    json!({ "system": format!("https://fhir.nhs.uk/Id/{kind}"), "value": value })
-}
-
 fn device(asid: &str) -> Value {
-    json!({
-        "resourceType": "Device",
-        "identifier": [identifier("nhsSpineASID", asid), identifier("nhsMhsPartyKey", PARTY)],
-        "extension": [{
-            "url": "https://fhir.nhs.uk/StructureDefinition/Extension-SDS-NhsServiceInteractionId",
-            "valueReference": { "identifier": identifier("nhsServiceInteractionId", Interaction::Search.urn()) },
-        }],
-        "owner": { "identifier": identifier("ods-organization-code", NEWCOMER.ods) },
-    })
+    sds::device(asid, NEWCOMER.ods, PARTY, Interaction::Search)
 }
 
 fn endpoint(fqdn: &str) -> Value {
-    json!({
-        "resourceType": "Endpoint",
-        "identifier": [identifier("nhsMhsFQDN", fqdn), identifier("nhsMhsPartyKey", PARTY)],
-    })
+    sds::endpoint(fqdn, PARTY)
 }

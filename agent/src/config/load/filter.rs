@@ -271,7 +271,6 @@ fn failsafes(section: &mut Section<'_>) -> Option<Vec<Failsafe>> {
 }
 
 fn sources(section: &mut Section<'_>, folder: &Path) -> Option<(Vec<Source>, Vec<PathBuf>)> {
-    let kinds = &[("proxy", SourceKind::Proxy), ("system", SourceKind::System)];
     let mut sources = Some(Vec::new());
     let mut cidrs = HashMap::new();
     for mut entry in section.sections("source") {
@@ -301,7 +300,7 @@ fn sources(section: &mut Section<'_>, folder: &Path) -> Option<(Vec<Source>, Vec
         let kind = entry.or(
             "kind",
             SourceKind::default(),
-            values::choice(kinds),
+            values::source_kind(),
             "whether many systems stand behind one address",
         );
         let services = entry.list(

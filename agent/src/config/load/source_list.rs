@@ -25,7 +25,6 @@ pub(super) fn read(
     known: &mut HashMap<IpNet, String>,
     sources: &mut Vec<Source>,
 ) -> Option<Vec<PathBuf>> {
-    let kinds = &[("proxy", SourceKind::Proxy), ("system", SourceKind::System)];
     let mut sound = Some(Vec::new());
     for mut entry in section.sections("source_list") {
         let file = entry.required(
@@ -43,7 +42,7 @@ pub(super) fn read(
         let kind = entry.or(
             "kind",
             SourceKind::default(),
-            values::choice(kinds),
+            values::source_kind(),
             "as of a source",
         );
         let services = entry.list("services", values::service(), "as of a source");

@@ -23,6 +23,7 @@ use super::{
 
 /// The longest line that is read.
 const MAX_LINE: u64 = 64 << 10;
+
 impl<O: Operations> Hall<O> {
     /// Reads lines, which a successor sends, or a command of an agent before HTTP.
     pub(super) async fn converse(self: &Arc<Self>, stream: UnixStream, caller: &Caller) -> io::Result<()> {
