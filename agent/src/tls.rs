@@ -8,6 +8,7 @@ mod context;
 mod expiry;
 mod hello;
 mod inspect;
+mod known;
 mod load;
 mod name;
 mod ocsp;

@@ -1,5 +1,11 @@
 //! The OpenSSL context: TLS 1.2 with the mandated suite (R6, R7), and the callbacks in which the rules decide.
 
+use std::{
+    ffi::{c_int, c_void},
+    ptr,
+};
+
+use foreign_types_shared::ForeignTypeRef as _;
 use openssl::{
     dh::Dh,
     error::ErrorStack,
@@ -9,8 +15,9 @@ use openssl::{
         SslVerifyMode, SslVersion, select_next_proto,
     },
     stack::Stack,
-    x509::{X509, X509PurposeId},
+    x509::{X509, X509PurposeId, X509Ref, X509StoreContextRef},
 };
+use openssl_sys as ffi;
 
 use super::{hello, progress, trust::Anchors};
 use crate::config::{self, DhGroup};
@@ -66,6 +73,7 @@ pub(super) fn build(
         select_next_proto(hello::PROTOCOL, offer).ok_or(AlpnError::ALERT_FATAL)
     });
     resume(&mut context, config.resumption)?;
+    judge_chains(&mut context);
 
     context.set_certificate(identity.certificate)?;
     context.set_private_key(identity.key)?;
@@ -104,6 +112,40 @@ fn resume(context: &mut SslContextBuilder, resumption: bool) -> Result<(), Error
         context.set_get_session_callback(|ssl, id| progress::on_resumption(ssl, id));
     }
     Ok(())
+}
+
+/// Has [`progress::on_client_chain`] asked about each client's chain. The crate has no safe call for this, and none for a
+/// chain's leaf before that is verified.
+fn judge_chains(context: &mut SslContextBuilder) {
+    type Judge = unsafe extern "C" fn(*mut ffi::X509_STORE_CTX, *mut c_void) -> c_int;
+    unsafe extern "C" {
+        fn SSL_CTX_set_cert_verify_callback(
+            context: *mut ffi::SSL_CTX,
+            judge: Option<Judge>,
+            argument: *mut c_void,
+        );
+        fn X509_STORE_CTX_get0_cert(chain: *const ffi::X509_STORE_CTX) -> *mut ffi::X509;
+    }
+    unsafe extern "C" fn judge(chain: *mut ffi::X509_STORE_CTX, _: *mut c_void) -> c_int {
+        // SAFETY: OpenSSL hands over a live chain that nobody else uses meanwhile, and the leaf in it lives as long; both are
+        // null at worst, which is looked at first.
+        let (chain, leaf) = unsafe {
+            let leaf = if chain.is_null() {
+                ptr::null_mut()
+            } else {
+                X509_STORE_CTX_get0_cert(chain)
+            };
+            if leaf.is_null() {
+                return 0;
+            }
+            (X509StoreContextRef::from_ptr_mut(chain), X509Ref::from_ptr(leaf))
+        };
+        progress::on_client_chain(chain, leaf).into()
+    }
+    // SAFETY: the context is live, and the callback is of OpenSSL's type and takes no argument.
+    unsafe {
+        SSL_CTX_set_cert_verify_callback(context.as_ptr(), Some(judge), ptr::null_mut());
+    }
 }
 
 /// The group's parameters. They are RFC 7919's, so OpenSSL knows them by name and takes short exponents.

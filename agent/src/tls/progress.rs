@@ -9,7 +9,7 @@ use openssl::{
     error::ErrorStack,
     ex_data::Index,
     ssl::{ClientHelloResponse, Ssl, SslAlert, SslRef, SslSession},
-    x509::{X509Ref, X509StoreContext, X509StoreContextRef},
+    x509::{X509Ref, X509StoreContext, X509StoreContextRef, X509VerifyResult},
 };
 use spinegate_common::Reason;
 
@@ -157,6 +157,32 @@ pub(super) fn on_client_hello(
             failed(alert, with)
         }
     }
+}
+
+/// OpenSSL has read a client's certificates. A leaf whose chain was verified before is judged by the rules that can change
+/// their mind; any other chain is built and verified, and judged by them all.
+pub(super) fn on_client_chain(chain: &mut X509StoreContextRef, leaf: &X509Ref) -> bool {
+    if let Some(progress) = progress_of(chain).cloned() {
+        let mut state = progress.lock();
+        if let Some(known) = state.trust.known(leaf, SystemTime::now()) {
+            known
+                .distribution_points
+                .iter()
+                .for_each(|url| state.wanted.note(url));
+            state.judged = Some(Ok(known.client));
+            chain.set_error(X509VerifyResult::OK);
+            return true;
+        }
+    }
+    let sound = chain.verify_cert().unwrap_or(false);
+    // Only now: OpenSSL has rules of its own after it has asked about the leaf, name constraints among them.
+    if sound && let Some(progress) = progress_of(chain) {
+        let state = progress.lock();
+        if let Some(Ok(client)) = &state.judged {
+            state.trust.keep(leaf, client);
+        }
+    }
+    sound
 }
 
 /// OpenSSL asks at each certificate of a chain that it has built and found sound, from the root to the leaf, and at each

@@ -21,6 +21,7 @@ use spinegate_common::Reason;
 use super::{
     CertificateSummary, Question, Questions, Refusal, VerifiedClient,
     client::{Certificate, Facts, Time, fingerprint},
+    known::{Known, Leaf},
     name, ocsp,
     refusal::Fault,
     revocation::{Holder, Revocations},
@@ -50,6 +51,8 @@ pub(super) struct Anchors {
     roots: Vec<X509>,
     issuers: HashMap<[u8; 32], Issuer>,
     root_of: HashMap<[u8; 32], [u8; 32]>,
+    /// Leaves that one of the issuers has signed, and that have passed.
+    known: Known,
 }
 
 /// Who may sign CRLs, for who fetches them.
@@ -87,6 +90,7 @@ impl Anchors {
             roots: roots.to_vec(),
             issuers: pinned,
             root_of,
+            known: Known::default(),
         })
     }
 
@@ -175,6 +179,25 @@ impl Trust {
         self.facts(chain, now)
             .map(VerifiedClient::new)
             .map_err(|fault| refuse(fault, chain.first().copied()))
+    }
+
+    /// Keeps a leaf that was judged, and whose chain OpenSSL has then verified to the end. Where responders are asked none is
+    /// kept: what to ask them is found in the chain.
+    pub(super) fn keep(&self, leaf: &X509Ref, client: &VerifiedClient) {
+        if self.ocsp == OcspMode::Off {
+            self.anchors.known.keep(Leaf {
+                client: client.clone(),
+                distribution_points: distribution_points(leaf),
+            });
+        }
+    }
+
+    /// A leaf whose chain was verified before, under these anchors, if every rule that can have changed its mind since lets it
+    /// pass. Of any other one the chain is to be verified, and judged: the reason of a refusal is found there.
+    pub(super) fn known(&self, leaf: &X509Ref, now: SystemTime) -> Option<Leaf> {
+        let known = self.anchors.known.find(&fingerprint(leaf).ok()?)?;
+        self.recheck(&known.client, now).ok()?;
+        Some(known)
     }
 
     /// The refusal of a chain that OpenSSL finds unsound at `depth`.
@@ -553,6 +576,37 @@ mod tests {
             root: pki.root,
         };
         assert_eq!(again(&successor.trust(), 0), Some(Reason::IssuerNotPinned));
+    }
+
+    #[test]
+    fn a_leaf_is_known_once_it_has_passed_and_only_while_it_would_pass_again() {
+        let pki = Pki::new();
+        let trust = pki.trust();
+        let leaf = pki
+            .sub
+            .issue(Template::leaf().with(|leaf| leaf.validity = (-DAY, 100)));
+        let of_same_key = pki.sub.issue(Template::leaf());
+        let knows = |trust: &Trust, leaf: &X509, seconds| trust.known(leaf, at(seconds)).is_some();
+
+        assert!(!knows(&trust, &leaf, 0));
+        let client = verify(&trust, &leaf, 0).unwrap();
+        assert!(!knows(&trust, &leaf, 0));
+        trust.keep(&leaf, &client);
+        assert!(knows(&trust, &leaf, 100));
+        assert!(!knows(&trust, &leaf, 101));
+        assert!(!knows(&trust, &of_same_key, 0));
+        // What is learnt of revocation counts at once, and what has passed is not forgotten for it.
+        let read = |revoked: &[&X509Ref]| {
+            let crls = [pki.root.fresh_crl(&[]), pki.sub.fresh_crl(revoked)];
+            trust.with_crls(pki.trust_with(&crls, FQDN).revocations, Vec::new())
+        };
+        assert!(knows(&read(&[]), &leaf, 0));
+        assert!(!knows(&read(&[&leaf]), &leaf, 0));
+        // Other anchors know nobody, and neither do those that ask responders of each chain.
+        assert!(!knows(&pki.trust(), &leaf, 0));
+        let asking = pki.trust().asking(OcspMode::Prefer);
+        asking.keep(&leaf, &verify(&asking, &leaf, 0).unwrap());
+        assert!(!knows(&asking, &leaf, 0));
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! Whatever is loaded, sound or broken, in whatever order: the last sound load says who is accepted, and no CRL gives way to
 //! an older one.
 
-use std::{collections::HashMap, fs, path::Path, sync::OnceLock, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
 
 use openssl::{
     pkey::PKey,
     rsa::Rsa,
+    ssl::{SslContextBuilder, SslMethod, SslVersion},
     x509::{X509, extension::ExtendedKeyUsage},
 };
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -17,7 +24,7 @@ use crate::{
     nrl::Fqdn,
     tls::{
         ExpiryKind, Presented, inspect, load,
-        testing::{Ca, DAY, FQDN, Template, at, extension, time},
+        testing::{Ca, DAY, FQDN, Template, at, extension, san, time},
     },
 };
 
@@ -430,6 +437,12 @@ fn judges_as(
             let again = trust.recheck(earlier, at(0));
             prop_assert_eq!(again.is_err(), reason.is_some(), "leaf {}: {:?}", index, again);
         }
+        // A leaf that has passed is known from then on, as long as it would pass again.
+        if let Ok(client) = &judged {
+            trust.keep(&leaf.certificate, client);
+        }
+        let known = trust.known(&leaf.certificate, at(0));
+        prop_assert_eq!(known.is_some(), reason.is_none(), "leaf {}", index);
         if let Ok(client) = judged {
             accepted.insert(index, client);
         }
@@ -486,4 +499,79 @@ proptest! {
 fn fail(faults: &[config::Problem]) -> TestCaseError {
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
     TestCaseError::fail(faults.join("; "))
+}
+
+/// A handshake over loopback with a client that shows this leaf, behind `sub`.
+async fn shake_hands(acceptor: &Acceptor, leaf: &X509, sub: &X509) -> Result<(), Reason> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = SslContextBuilder::new(SslMethod::tls_client()).unwrap();
+    client.set_cipher_list("DHE-RSA-AES256-SHA256").unwrap();
+    client.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+    client.set_certificate(leaf).unwrap();
+    client.add_extra_chain_cert(sub.clone()).unwrap();
+    client.set_private_key(&Template::leaf().key).unwrap();
+    let (client, address) = (client.build(), listener.local_addr().unwrap());
+    let client = std::thread::spawn(move || {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        // Whether it succeeds is the gateway's to say.
+        let _ = Ssl::new(&client).unwrap().connect(stream);
+    });
+    let (stream, peer) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let accepted = acceptor
+        .accept(TcpStream::from_std(stream).unwrap(), peer.ip())
+        .await
+        .map(drop);
+    client.join().unwrap();
+    accepted.map_err(|refusal| refusal.reason)
+}
+
+/// OpenSSL looks at some things when the rules have judged the leaf already: name constraints (RFC 5280 section 4.2.1.10).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_whose_chain_was_refused_in_the_end_is_refused_again() {
+    let long = |template: Template| template.with(|template| template.validity = (-DAY, 20_000 * DAY));
+    // Permitted are the dNSNames below example.org.
+    let elsewhere = extension("2.5.29.30", true, b"\x30\x11\xa0\x0f\x30\x0d\x82\x0bexample.org");
+    let root = Ca::root("Root");
+    let subs = [
+        root.subordinate(long(Template::ca("Sub"))),
+        root.subordinate(long(Template::ca("Elsewhere")).with(|sub| sub.extensions.push(elsewhere))),
+    ];
+    let folder = TempDir::new().unwrap();
+    let world = World {
+        own: 0,
+        root: 0,
+        pinned: vec![0],
+        names: vec![0],
+        revoked: Vec::new(),
+        revoked_subs: Vec::new(),
+        stale_subs: Vec::new(),
+        root_stale: false,
+        number: 1,
+    };
+    let mut config = world.publish(folder.path());
+    let file = |name: &str, certificate: &X509| {
+        let path = folder.path().join(name);
+        fs::write(&path, certificate.to_pem().unwrap()).unwrap();
+        path
+    };
+    config.handshake_timeout = Duration::from_secs(10);
+    config.client.roots = vec![file("own_root.pem", &root.certificate)];
+    config.client.issuers = vec![
+        file("a.pem", &subs[0].certificate),
+        file("b.pem", &subs[1].certificate),
+    ];
+    config.client.fqdns = vec![Fqdn::parse(FQDN).unwrap()];
+    config.client.crls = Vec::new();
+    config.client.revocation = config::Revocation::Prefer;
+    let acceptor = Acceptor::new(&config, loaded(&config).unwrap(), Wanted::new().0).unwrap();
+    for (sub, expected) in subs.iter().zip([Ok(()), Err(Reason::ChainInvalid)]) {
+        let leaf = sub.issue(long(Template::leaf()).with(|leaf| leaf.extensions.push(san(&[FQDN]))));
+        for time in ["first", "second"] {
+            let found = shake_hands(&acceptor, &leaf, &sub.certificate).await;
+            assert_eq!(found, expected, "{time}");
+        }
+        let known = acceptor.trust().known(&leaf, SystemTime::now());
+        assert_eq!(known.is_some(), expected.is_ok());
+    }
 }
