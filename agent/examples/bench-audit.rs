@@ -83,10 +83,8 @@ async fn measure(folder: &Path, durability: Durability) -> Result<u64> {
             let (log, written, over) = (Arc::clone(&log), Arc::clone(&written), Arc::clone(&over));
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
-                    let receipt = log.write(&decision())?;
-                    log.durable(receipt).await?;
+                    log.commit(&decision()).await?;
                     written.fetch_add(1, Ordering::Relaxed);
-                    tokio::task::yield_now().await;
                 }
                 anyhow::Ok(())
             })
@@ -131,7 +129,7 @@ fn decision() -> Record {
     request.asid = Some("200000000101".to_owned());
     request.ods = Some("RR8".to_owned());
     request.status = Some(200);
-    record.request = Some(request);
+    record.request = Some(Arc::new(request));
     record.duration = Some(Duration::from_millis(3));
     record
 }

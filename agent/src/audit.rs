@@ -2,6 +2,7 @@
 //!
 //! The lines are a chain ([`Link`]) with signed checkpoints, so that [`Verifier`] finds what was changed afterwards.
 
+mod batch;
 mod chain;
 mod check;
 mod checkpoint;
@@ -14,7 +15,7 @@ mod verify;
 
 pub use chain::Link;
 pub use checkpoint::{Checkpoint, KeyError, SigningKey, VerifyingKey, public_half};
-pub use log::{AuditError, Log, Receipt, head, problems, with_rotated};
+pub use log::{AuditError, Log, head, problems, with_rotated};
 pub use record::{Certificate, Crl, Decision, Event, Operator, Order, Previous, Record, Request, Tls};
 pub use search::{Query, search};
 pub use verify::{Fault, FaultKind, Verification, Verifier};

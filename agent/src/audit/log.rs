@@ -1,6 +1,7 @@
 //! The file that records are appended to.
 
 use std::{
+    borrow::Cow,
     fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -16,7 +17,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Decision, Event, KeyError, Link, Previous, Record, SigningKey, journald::Journal, sync::Syncing,
+    Decision, Event, KeyError, Link, Previous, Record, SigningKey,
+    batch::{Place, Waiting},
+    journald::Journal,
+    sync::Syncing,
 };
 use crate::{
     clock::unix_seconds,
@@ -27,8 +31,12 @@ use crate::{
 
 /// The longest line that is looked for at the end of a file.
 const LONGEST_LINE: u64 = 1 << 20;
+/// What a line takes at the most in general, in bytes.
+const USUAL_LINE: usize = 1024;
+/// What number, hash and line end add to it.
+const SEAL: usize = 128;
 
-/// An open audit log. A write returns when the line has been handed to the kernel.
+/// An open audit log. A write returns when the line has been handed to the kernel; a commit, when it is as safe as was asked for.
 ///
 /// Two agents append to one file while one takes over from the other: each line is written under a lock on the file, after
 /// what the other has written meanwhile was looked at.
@@ -36,6 +44,10 @@ const LONGEST_LINE: u64 = 1 << 20;
 pub struct Log {
     path: PathBuf,
     open: Mutex<Open>,
+    waiting: Waiting,
+    /// Whether lines may wait for one another. Into a pipe, more at once could be torn; and what is copied to the journal must not
+    /// be given up in between.
+    together: bool,
     key: Option<SigningKey>,
     mask: bool,
     timeout: Duration,
@@ -51,9 +63,11 @@ pub struct Log {
     failing: AtomicBool,
 }
 
-/// A line that was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt(u64);
+/// A line that has its place. However the wait for it ends, it is written.
+struct Ticket<'l> {
+    log: &'l Log,
+    place: Place,
+}
 
 #[derive(Debug)]
 struct Open {
@@ -146,7 +160,9 @@ impl Log {
         };
         let log = Self {
             path: config.file.clone(),
+            together: open.regular && journal.is_none(),
             open: Mutex::new(open),
+            waiting: Waiting::default(),
             key,
             mask: config.mask,
             timeout: config.timeout,
@@ -172,67 +188,88 @@ impl Log {
         Ok(log)
     }
 
-    /// Appends one line, in one write, so that no other writer's line can come between its parts.
+    /// Appends one line, with those that wait already, in one write, so that no other writer's line can come between its parts.
     ///
     /// # Errors
     /// If the line was not written whole. The failure is counted.
-    pub fn write(&self, record: &Record) -> Result<Receipt, AuditError> {
-        let shown = if self.mask {
+    pub fn write(&self, record: &Record) -> Result<(), AuditError> {
+        self.write_at_once(record).map(drop)
+    }
+
+    /// Appends one line with those of all who ask for the same meanwhile: under load, many go to the kernel in one write. Returns
+    /// when it is as safe as `audit.durability` asks.
+    ///
+    /// # Errors
+    /// If the line was not written whole, is not on the disk, or not in time. The failure is counted.
+    pub async fn commit(&self, record: &Record) -> Result<(), AuditError> {
+        let number = if self.together {
+            let ticket = self.append(self.line_of(&self.shown(record))?);
+            // Whoever is ready to run by now adds a line before this goes on.
+            tokio::task::yield_now().await;
+            ticket.settle().map_err(|error| self.unwritten(error))?
+        } else {
+            self.write_at_once(record)?
+        };
+        self.durable(number).await
+    }
+
+    /// Gives the line's number in the file; 0 where there is none.
+    fn write_at_once(&self, record: &Record) -> Result<u64, AuditError> {
+        let shown = self.shown(record);
+        let line = self.line_of(&shown)?;
+        let Some(journal) = &self.journal else {
+            return self.append(line).settle().map_err(|error| self.unwritten(error));
+        };
+        if self.output == AuditOutput::Journald {
+            journal
+                .write(&shown, &line, None)
+                .map_err(|error| self.untaken(error))?;
+            self.lines.fetch_add(1, Ordering::Relaxed);
+            self.took();
+            return Ok(0);
+        }
+        let written = self.append(line.clone()).settle();
+        let number = written.map_err(|error| self.unwritten(error))?;
+        self.copy(journal, &shown, &line, number);
+        Ok(number)
+    }
+
+    fn shown<'r>(&self, record: &'r Record) -> Cow<'r, Record> {
+        if self.mask {
             record.masked()
         } else {
-            std::borrow::Cow::Borrowed(record)
-        };
-        // JSON escapes every control character, so that nothing a client sends can end the line.
-        let line =
-            serde_json::to_vec(&shown).map_err(|error| self.failed("can't be written", error.into()))?;
-        let receipt = match (&self.journal, self.output) {
-            (Some(journal), AuditOutput::Journald) => {
-                journal
-                    .write(&shown, &line, None)
-                    .map_err(|error| self.untaken(error))?;
-                self.lines.fetch_add(1, Ordering::Relaxed);
-                Receipt(0)
-            }
-            (Some(journal), _) => {
-                let receipt = self
-                    .append(line.clone())
-                    .map_err(|error| self.failed("can't be written", error))?;
-                self.copy(journal, &shown, &line, receipt);
-                receipt
-            }
-            (None, _) => self
-                .append(line)
-                .map_err(|error| self.failed("can't be written", error))?,
-        };
-        if self.syncing.is_none() {
-            self.took();
+            Cow::Borrowed(record)
         }
-        Ok(receipt)
+    }
+
+    /// JSON escapes every control character, so that nothing a client sends can end the line.
+    fn line_of(&self, record: &Record) -> Result<Vec<u8>, AuditError> {
+        let mut line = Vec::with_capacity(USUAL_LINE);
+        match serde_json::to_writer(&mut line, record) {
+            Ok(()) => Ok(line),
+            Err(error) => Err(self.failed("can't be written", error.into())),
+        }
     }
 
     /// The file has it, and decides: what the journal does not take is counted, and holds nobody up.
-    fn copy(&self, journal: &Journal, record: &Record, line: &[u8], receipt: Receipt) {
-        if let Err(error) = journal.write(record, line, Some(receipt.0)) {
+    fn copy(&self, journal: &Journal, record: &Record, line: &[u8], number: u64) {
+        if let Err(error) = journal.write(record, line, Some(number)) {
             self.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!(%error, "the journal did not take a copy of a line of the audit log");
         }
     }
 
     fn untaken(&self, error: io::Error) -> AuditError {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        self.failing.store(true, Ordering::Relaxed);
+        self.note_failures(1);
         AuditError::Journald { error }
     }
 
     /// Waits until a line has what `audit.durability` asks for.
-    ///
-    /// # Errors
-    /// If it is not on the disk, or not in time. The failure is counted.
-    pub async fn durable(&self, receipt: Receipt) -> Result<(), AuditError> {
+    async fn durable(&self, number: u64) -> Result<(), AuditError> {
         let Some(syncing) = &self.syncing else {
             return Ok(());
         };
-        let synced = match tokio::time::timeout(self.timeout, syncing.until(receipt.0)).await {
+        let synced = match tokio::time::timeout(self.timeout, syncing.until(number)).await {
             Ok(synced) => synced,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
@@ -251,6 +288,7 @@ impl Log {
         }
         let mut new = open(&self.path)?;
         let mut old = self.lock();
+        self.flush(&mut old);
         if new.tail.length == 0 {
             new.tail.link = old.tail.link;
         }
@@ -273,9 +311,10 @@ impl Log {
         let sign = |link: &Link| {
             let mut record = Record::new(SystemTime::now(), Event::Checkpoint, Decision::Done);
             record.checkpoint = Some(key.sign(link)?);
-            Ok(serde_json::to_vec(&record)?)
+            Ok(vec![serde_json::to_vec(&record)?])
         };
         let mut open = self.lock();
+        self.flush(&mut open);
         if open.signed == open.tail.link.number {
             return Ok(());
         }
@@ -330,8 +369,16 @@ impl Log {
     }
 
     fn failed(&self, action: &'static str, error: io::Error) -> AuditError {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        self.failing.store(true, Ordering::Relaxed);
+        self.note_failures(1);
+        self.file_error(action, error)
+    }
+
+    /// A line that is not written, which was counted when that was found.
+    fn unwritten(&self, error: io::Error) -> AuditError {
+        self.file_error("can't be written", error)
+    }
+
+    fn file_error(&self, action: &'static str, error: io::Error) -> AuditError {
         AuditError::File {
             path: self.path.clone(),
             action,
@@ -339,18 +386,44 @@ impl Log {
         }
     }
 
-    fn append(&self, line: Vec<u8>) -> io::Result<Receipt> {
-        let mut open = self.lock();
-        let link = Self::append_to(&mut open, |_| Ok(line))?;
-        self.lines.fetch_add(1, Ordering::Relaxed);
-        if let Some(syncing) = &self.syncing {
-            syncing.ask(&open.file, link.number);
-        }
-        Ok(Receipt(link.number))
+    fn note_failures(&self, count: u64) {
+        self.failures.fetch_add(count, Ordering::Relaxed);
+        self.failing.store(true, Ordering::Relaxed);
     }
 
-    /// Appends the line that `make` makes after a link.
-    fn append_to(open: &mut Open, make: impl FnOnce(&Link) -> io::Result<Vec<u8>>) -> io::Result<Link> {
+    /// Gives a line its place among those that are written next.
+    fn append(&self, line: Vec<u8>) -> Ticket<'_> {
+        Ticket {
+            log: self,
+            place: self.waiting.add(line),
+        }
+    }
+
+    /// Writes the lines that wait.
+    fn flush(&self, open: &mut Open) {
+        let mut batch = self.waiting.take();
+        let lines = batch.take_lines();
+        let count = lines.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let written = Self::append_to(open, |_| Ok(lines));
+        // Counted here: whoever waits may be gone by now.
+        match &written {
+            Ok(link) => {
+                self.lines.fetch_add(count, Ordering::Relaxed);
+                match &self.syncing {
+                    Some(syncing) => syncing.ask(&open.file, link.number),
+                    None => self.took(),
+                }
+            }
+            Err(_) => self.note_failures(count),
+        }
+        batch.settle(written.map(|link| link.number.saturating_sub(count - 1)));
+    }
+
+    /// Appends the lines that `make` makes after a link: all of them, or none.
+    fn append_to(open: &mut Open, make: impl FnOnce(&Link) -> io::Result<Vec<Vec<u8>>>) -> io::Result<Link> {
         let file = Arc::clone(&open.file);
         let _lock = if open.regular {
             Some(Locked::lock(&file)?)
@@ -361,7 +434,7 @@ impl Log {
             open.tail.refresh(&file)?;
         }
         let mut link = open.tail.link;
-        let mut bytes = Vec::with_capacity(1024);
+        let mut bytes = Vec::new();
         if open.tail.torn {
             bytes.push(b'\n');
         }
@@ -373,8 +446,11 @@ impl Log {
             });
             seal(&mut link, serde_json::to_vec(&opening)?, &mut bytes)?;
         }
-        let line = make(&link)?;
-        seal(&mut link, line, &mut bytes)?;
+        let lines = make(&link)?;
+        bytes.reserve(lines.iter().map(|line| line.len() + SEAL).sum());
+        for line in lines {
+            seal(&mut link, line, &mut bytes)?;
+        }
 
         let written = loop {
             match (&*file).write(&bytes) {
@@ -383,14 +459,15 @@ impl Log {
             }
         };
         if written < bytes.len() {
-            // What a full disk took of the line is given back, if it can be.
+            // What a full disk took of the lines is given back, if it can be.
             if !open.regular || file.set_len(open.tail.length).is_err() {
-                open.tail.length = open.tail.length.saturating_add(written as u64);
+                // Some of the lines may be there whole: the end is looked at before the next one.
+                open.tail.length = u64::MAX;
                 open.tail.torn |= written > 0;
             }
             return Err(io::Error::new(
                 io::ErrorKind::WriteZero,
-                "only a part of the line was written",
+                "only a part was written",
             ));
         }
         open.tail = Tail {
@@ -404,6 +481,28 @@ impl Log {
     fn lock(&self) -> MutexGuard<'_, Open> {
         // Nothing that holds the lock leaves it half changed.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket<'_> {
+    /// The line's number. It is written by now, or never.
+    fn settle(self) -> io::Result<u64> {
+        self.see_to_it();
+        self.place.number()
+    }
+
+    fn see_to_it(&self) {
+        if !self.place.is_settled() {
+            // Whoever holds the log may have the line, and has told what came of it when the log is free.
+            let mut open = self.log.lock();
+            self.log.flush(&mut open);
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.see_to_it();
     }
 }
 
@@ -599,6 +698,13 @@ fn of_key(config: &config::Audit) -> Vec<Problem> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::{
+        os::fd::AsRawFd as _,
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
     use proptest::prelude::*;
 
     use super::{super::Request, *};
@@ -702,6 +808,104 @@ pub(super) mod tests {
         assert_eq!(details(&path).len(), 200);
     }
 
+    /// Takes a wait one step further.
+    fn poll<F: Future>(waiting: Pin<&mut F>) -> Poll<F::Output> {
+        waiting.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn lines_of_one_moment_are_written_together_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let log = Log::open(&config_of(&path)).unwrap();
+        let records = ["1", "2", "3"].map(record);
+        let [first, second, third] = &records;
+        let (mut one, mut two) = (Box::pin(log.commit(first)), Box::pin(log.commit(second)));
+        assert!(poll(one.as_mut()).is_pending() && poll(two.as_mut()).is_pending());
+        assert!(details(&path).is_empty());
+        log.write(third).unwrap();
+        assert_eq!(details(&path), ["1", "2", "3"]);
+        assert!(matches!(poll(one.as_mut()), Poll::Ready(Ok(()))));
+        assert!(matches!(poll(two.as_mut()), Poll::Ready(Ok(()))));
+        assert_eq!((details(&path).len(), log.observe().lines), (3, 3));
+    }
+
+    #[test]
+    fn a_line_that_nobody_waits_for_any_more_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let log = Log::open(&config_of(&path)).unwrap();
+        let record = record("1");
+        let mut given_up = Box::pin(log.commit(&record));
+        assert!(poll(given_up.as_mut()).is_pending());
+        drop(given_up);
+        assert_eq!(details(&path), ["1"]);
+    }
+
+    #[test]
+    fn lines_that_were_not_written_together_are_missing_to_each_who_waits() {
+        // A file that can't grow.
+        let sealed = memfd_create(c"sealed", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        fcntl(&sealed, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = PathBuf::from(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
+        let log = Log::open(&config::Audit {
+            key: folder.path().join("key"),
+            ..config_of(&file)
+        })
+        .unwrap();
+        let records = ["1", "2"].map(record);
+        let mut waiting = records.each_ref().map(|record| Box::pin(log.commit(record)));
+        for waiting in &mut waiting {
+            assert!(poll(waiting.as_mut()).is_pending());
+        }
+        for waiting in &mut waiting {
+            let Poll::Ready(Err(error)) = poll(waiting.as_mut()) else {
+                panic!("no line was written");
+            };
+            assert!(error.to_string().contains("not permitted"), "{error}");
+        }
+        assert!(log.is_failing());
+        assert_eq!((log.failures(), log.observe().lines), (2, 0));
+        // Who has given up is counted as well.
+        let mut given_up = Box::pin(log.commit(&records[0]));
+        assert!(poll(given_up.as_mut()).is_pending());
+        drop(given_up);
+        assert_eq!(log.failures(), 3);
+    }
+
+    #[test]
+    fn lines_for_a_pipe_do_not_wait_for_one_another() {
+        let log = Log::open(&config_of(Path::new("/dev/full"))).unwrap();
+        let record = record("1");
+        let mut at_once = Box::pin(log.commit(&record));
+        assert!(matches!(poll(at_once.as_mut()), Poll::Ready(Err(_))));
+    }
+
+    #[test]
+    fn what_waits_is_in_the_file_that_it_was_meant_for_and_is_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("a.jsonl"), folder.path().join("a.jsonl.1"));
+        let log = Log::open(&config_of(&path)).unwrap();
+        let records = ["1", "2"].map(record);
+        let mut first = Box::pin(log.commit(&records[0]));
+        assert!(poll(first.as_mut()).is_pending());
+        fs::rename(&path, &old).unwrap();
+        log.reopen().unwrap();
+        assert_eq!((details(&old), details(&path)), (vec!["1".to_owned()], vec![]));
+        let mut second = Box::pin(log.commit(&records[1]));
+        assert!(poll(second.as_mut()).is_pending());
+        log.checkpoint().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.lines().next_back().unwrap().contains("\"checkpoint\""),
+            "{text}"
+        );
+        assert_eq!(details(&path), ["2"]);
+        assert!(matches!(poll(first.as_mut()), Poll::Ready(Ok(()))));
+        assert!(matches!(poll(second.as_mut()), Poll::Ready(Ok(()))));
+    }
+
     #[test]
     fn a_folder_in_the_files_place_is_a_problem_and_a_missing_file_is_none() {
         let folder = tempfile::tempdir().unwrap();
@@ -723,7 +927,7 @@ pub(super) mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.jsonl");
             let mut record = record(&text);
-            record.request = Some(Request::new(text.clone(), text.clone(), &text));
+            record.request = Some(Arc::new(Request::new(text.clone(), text.clone(), &text)));
             Log::open(&config_of(&path)).unwrap().write(&record).unwrap();
             let written = fs::read(&path).unwrap();
             // The opening of the file, and the line.

@@ -63,8 +63,8 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
     /// The request, as far as it was understood.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request: Option<Request>,
+    #[serde(serialize_with = "shared", skip_serializing_if = "Option::is_none")]
+    pub request: Option<Arc<Request>>,
     /// The address that a verdict or a drop is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
@@ -304,7 +304,7 @@ impl Record {
         let mut record = self.clone();
         record.detail = detail;
         if let (Some(request), Some(path)) = (&mut record.request, path) {
-            request.path = path;
+            Arc::make_mut(request).path = path;
         }
         Cow::Owned(record)
     }
@@ -314,15 +314,7 @@ impl Request {
     /// A request as it arrived; whatever follows a `?` in the target is dropped.
     pub fn new(id: impl Into<String>, method: impl Into<String>, target: &str) -> Self {
         let path = target.split(['?', '#']).next().unwrap_or_default();
-        let path = match path
-            .char_indices()
-            .map(|(at, c)| at + c.len_utf8())
-            .take_while(|end| *end <= MAX_PATH)
-            .last()
-        {
-            Some(end) => path.get(..end).unwrap_or_default(),
-            None => "",
-        };
+        let path = path.get(..path.floor_char_boundary(MAX_PATH)).unwrap_or_default();
         Self {
             id: id.into(),
             method: method.into(),
@@ -385,8 +377,8 @@ fn address<S: Serializer>(peer: &Option<SocketAddr>, serializer: S) -> Result<S:
     .serialize(serializer)
 }
 
-fn shared<S: Serializer>(certificate: &Option<Arc<Certificate>>, serializer: S) -> Result<S::Ok, S::Error> {
-    certificate.as_deref().serialize(serializer)
+fn shared<T: Serialize, S: Serializer>(part: &Option<Arc<T>>, serializer: S) -> Result<S::Ok, S::Error> {
+    part.as_deref().serialize(serializer)
 }
 
 fn milliseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -420,7 +412,7 @@ mod tests {
         });
         let mut request = Request::new("r-1", "GET", "/STU3/DocumentReference?subject=9876543210");
         request.status = Some(403);
-        record.request = Some(request);
+        record.request = Some(Arc::new(request));
         record.duration = Some(Duration::from_micros(12_900));
         assert_eq!(
             serde_json::to_string(&record).unwrap(),

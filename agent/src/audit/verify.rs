@@ -440,8 +440,12 @@ mod tests {
         std::thread::scope(|scope| {
             for log in &logs {
                 scope.spawn(|| {
-                    for detail in 0..50 {
-                        log.write(&record(&detail.to_string())).unwrap();
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    for detail in (0..50).step_by(2) {
+                        let (one, two) = (record(&detail.to_string()), record(&format!("{detail} and one")));
+                        let both = async { tokio::join!(log.commit(&one), log.commit(&two)) };
+                        let (one, two) = runtime.block_on(both);
+                        one.and(two).unwrap();
                     }
                 });
             }

@@ -12,7 +12,7 @@ use super::{
     Gateway, connection::Connection, errors, farewell::Farewell, screen::Violation, upstream::UpstreamError,
 };
 use crate::{
-    audit::{self, AuditError, Certificate, Crl, Decision, Event, Receipt, Record, Tls},
+    audit::{self, Certificate, Crl, Decision, Event, Record, Tls},
     config::OnFailure,
     keeper::KeeperError,
     tls::{CertificateSummary, Refusal, Session, VerifiedClient},
@@ -92,7 +92,7 @@ impl Gateway {
         let (method, target) = line.unwrap_or_default();
         let mut request = audit::Request::new(record.decision_id.to_string(), method, target);
         request.status = Some(farewell.status().as_u16());
-        record.request = Some(request);
+        record.request = Some(Arc::new(request));
         self.counters.request_refused(reason);
         self.write_or_log(&record);
         self.strike(connection.peer, reason);
@@ -145,7 +145,7 @@ impl Gateway {
     pub(super) fn record_broken_answer(
         &self,
         connection: &Connection,
-        request: audit::Request,
+        request: Arc<audit::Request>,
         error: UpstreamError,
     ) {
         tracing::warn!(
@@ -183,27 +183,26 @@ impl Gateway {
 
     /// Writes a decision that stands whether or not it can be recorded: a refusal, or a verdict.
     pub(super) fn write_or_log(&self, record: &Record) {
-        if let Err(error) = self.write(record) {
+        self.report(record);
+        if let Err(error) = self.audit.write(record) {
             tracing::error!(%error, "a decision could not be recorded");
         }
     }
 
-    /// Writes a decision that may stand only if it is recorded.
-    pub(super) fn write(&self, record: &Record) -> Result<Receipt, AuditError> {
+    /// Shows a refused request to who watches `spinegate errors`.
+    fn report(&self, record: &Record) {
         if let Some(report) = errors::report(record) {
             self.errors.publish(report);
         }
-        self.audit.write(record)
     }
 
     /// Writes a decision, and waits until the line is as safe as `audit.durability` asks. False if its answer must be
     /// withheld.
     pub(super) async fn is_recorded(&self, record: &Record) -> bool {
-        let written = match self.write(record) {
-            Ok(receipt) => self.audit.durable(receipt).await,
-            Err(error) => Err(error),
+        self.report(record);
+        let Err(error) = self.audit.commit(record).await else {
+            return true;
         };
-        let Err(error) = written else { return true };
         match self.audit.on_failure() {
             OnFailure::Refuse => {
                 tracing::error!(%error, "a decision could not be recorded: the answer is withheld");

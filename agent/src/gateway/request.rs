@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{self, HeaderName},
     uri::PathAndQuery,
 };
@@ -50,9 +50,13 @@ pub(super) async fn answer(
     let policy = connection.gateway.policy();
     let (head, body) = request.into_parts();
     let format = answer_format(head.uri.query(), &head.headers);
-    let mut record = connection.record(Decision::Allow);
+    let mut record = Box::new(connection.record(Decision::Allow));
     let id = record.decision_id.to_string();
-    let mut seen = audit::Request::new(id.clone(), head.method.as_str(), &target(&head.uri));
+    let mut seen = Arc::new(audit::Request::new(
+        id.clone(),
+        head.method.as_str(),
+        head.uri.path(),
+    ));
 
     let mut body = Some(body);
     let mut share = connection.gateway.load.enter(policy.settings.max_requests);
@@ -63,7 +67,16 @@ pub(super) async fn answer(
         Some(share) => {
             let by = (&*policy, &*registry, now);
             match judge(connection, by, &head, (&mut body, &mut read), share).await {
-                Err(denial) => shadowed(connection, by, &head, (&mut body, read), (denial, share)).await,
+                Err(denial) => {
+                    Box::pin(shadowed(
+                        connection,
+                        by,
+                        &head,
+                        (&mut body, read),
+                        (denial, share),
+                    ))
+                    .await
+                }
                 permitted => permitted,
             }
         }
@@ -87,10 +100,13 @@ pub(super) async fn answer(
                         note_shadow(connection, &mut record, denial);
                     }
                     let subject = leave.into_subject();
-                    // Now, for the case that its answer breaks off.
-                    describe(&mut seen, &subject);
-                    seen.version = version(answer.headers());
-                    Ok((answer.map(|body| watched(connection, body, &seen)), subject))
+                    let about = Arc::make_mut(&mut seen);
+                    describe(about, &subject);
+                    about.version = version(answer.headers());
+                    about.status = Some(answer.status().as_u16());
+                    // For the case that its answer breaks off.
+                    let seen = Arc::clone(&seen);
+                    Ok((answer.map(|body| watched(connection, body, seen)), subject))
                 }
                 Err(error) => {
                     let denial = unavailable(&error, leave.into_subject());
@@ -120,12 +136,13 @@ pub(super) async fn answer(
             let told = note_refusal(connection, &mut record, &denial, detail);
             let answer = outcome(&denial, &policy, format, &id);
             let subject = denial.into_subject();
-            describe(&mut seen, &subject);
+            let about = Arc::make_mut(&mut seen);
+            describe(about, &subject);
+            about.status = Some(answer.status().as_u16());
             (answer, subject, Some(told))
         }
     };
 
-    seen.status = Some(answer.status().as_u16());
     record.request = Some(seen);
     record.duration = Some(begun.elapsed());
     if !connection.gateway.is_recorded(&record).await {
@@ -163,7 +180,8 @@ pub(super) async fn answer(
 /// What a request is judged by.
 type By<'r> = (&'r Policy, &'r Registry, SystemTime);
 
-/// All checks in their order, with what each stage waits for fetched in between.
+/// All checks in their order, with what each stage waits for fetched in between. What few requests need is boxed, so that all
+/// others do without its room.
 async fn judge(
     connection: &Connection,
     (policy, registry, now): By<'_>,
@@ -209,17 +227,17 @@ async fn judge(
         Admitted::Permitted(permit) => Ok(permit),
         Admitted::NeedsBody(awaiting) => {
             let body = match body.take() {
-                Some(body) => read_body(connection, policy, body, awaiting.subject()).await?,
+                Some(body) => Box::pin(read_body(connection, policy, body, awaiting.subject())).await?,
                 None => Bytes::new(),
             };
             *read = Some(body.clone());
             match awaiting.judge_body(body)? {
                 Judged::Permitted(permit) => Ok(permit),
-                Judged::NeedsStored(awaiting) => judge_stored(policy, awaiting, now).await,
-                Judged::NeedsTarget(awaiting) => judge_target(policy, awaiting, now).await,
+                Judged::NeedsStored(awaiting) => Box::pin(judge_stored(policy, awaiting, now)).await,
+                Judged::NeedsTarget(awaiting) => Box::pin(judge_target(policy, awaiting, now)).await,
             }
         }
-        Admitted::NeedsStored(awaiting) => judge_stored(policy, awaiting, now).await,
+        Admitted::NeedsStored(awaiting) => Box::pin(judge_stored(policy, awaiting, now)).await,
     };
     permit.map(Leave::Permit)
 }
@@ -426,8 +444,8 @@ fn invalid(error: &dyn std::fmt::Display) -> UpstreamError {
 }
 
 /// A body whose breaking off is recorded: the client's connection ends with it, so that it does not look whole.
-fn watched(connection: &Arc<Connection>, body: AnswerBody, request: &audit::Request) -> Body {
-    let (connection, request) = (Arc::clone(connection), request.clone());
+fn watched(connection: &Arc<Connection>, body: AnswerBody, request: Arc<audit::Request>) -> Body {
+    let connection = Arc::clone(connection);
     body.reporting(move |error| {
         connection
             .gateway
@@ -545,8 +563,4 @@ fn user(actor: &Actor) -> String {
 fn version(headers: &HeaderMap) -> Option<String> {
     let tag = headers.get(header::ETAG)?.to_str().ok()?;
     (tag.len() <= LONGEST_VERSION).then(|| tag.to_owned())
-}
-
-fn target(uri: &Uri) -> String {
-    uri.path().to_owned()
 }

@@ -21,11 +21,7 @@ impl Agent {
     pub(super) async fn take_up(&self, peer: Peer, order: &Order) -> Result<Uuid, Failure> {
         let record = about(peer, Decision::Allow, Some(order));
         let id = record.decision_id;
-        let written = match self.audit.write(&record) {
-            Ok(receipt) => self.audit.durable(receipt).await,
-            Err(error) => Err(error),
-        };
-        match written {
+        match self.audit.commit(&record).await {
             Ok(()) => Ok(id),
             Err(error) if self.audit.on_failure() == OnFailure::Serve => {
                 tracing::error!(%error, "an operator's order could not be recorded: it is carried out all the same");

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration, time::Instant, time::SystemTime};
 
 use tokio::{
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval},
 };
@@ -39,11 +40,11 @@ impl Agent {
             return;
         }
         let record = Self::own_record(Decision::Done, "the audit log takes records again".to_owned());
-        let log = Arc::clone(&self.audit);
-        let receipt = tokio::task::spawn_blocking(move || log.write(&record)).await;
-        let tried = match receipt {
-            Ok(Ok(receipt)) => self.audit.durable(receipt).await,
-            Ok(Err(error)) => Err(error),
+        // A disk that hangs must not take a thread that serves requests.
+        let (log, runtime) = (Arc::clone(&self.audit), Handle::current());
+        let trying = tokio::task::spawn_blocking(move || runtime.block_on(log.commit(&record)));
+        let tried = match trying.await {
+            Ok(tried) => tried,
             Err(error) => return tracing::error!(%error, "the audit log could not be tried"),
         };
         match tried {
