@@ -47,7 +47,7 @@ use crate::{
 pub(super) type Body = UnsyncBoxBody<Bytes, UpstreamError>;
 
 /// What of a client's head goes upstream. Everything else, framing and hop-by-hop headers with it, ends here.
-const FORWARDED: [HeaderName; 5] = [
+static FORWARDED: [HeaderName; 5] = [
     header::ACCEPT,
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
@@ -56,7 +56,7 @@ const FORWARDED: [HeaderName; 5] = [
 ];
 
 /// The same to a provider: the Secure Proxy's headers reach it as they came.
-const FORWARDED_TO_PROVIDER: [HeaderName; 6] = [
+static FORWARDED_TO_PROVIDER: [HeaderName; 6] = [
     header::ACCEPT,
     header::AUTHORIZATION,
     HeaderName::from_static("ssp-from"),
@@ -168,28 +168,7 @@ impl Upstream {
         headers: &HeaderMap,
         origin: &Origin<'_>,
     ) -> Result<Response<AnswerBody>, UpstreamError> {
-        let target = leave.path_and_query().clone();
-        let mut request = request(leave.method().clone(), target, leave.body());
-        request.headers_mut().reserve(MOST_HEADERS);
-        let forwarded: &[HeaderName] = match leave.subject().interaction {
-            Some(Interaction::Retrieve) => &FORWARDED_TO_PROVIDER,
-            _ => &FORWARDED,
-        };
-        for name in forwarded {
-            if let Some(value) = headers.get(name) {
-                request.headers_mut().insert(name.clone(), value.clone());
-            }
-        }
-        if let Some(version) = leave.if_match() {
-            request.headers_mut().insert(header::IF_MATCH, version);
-        }
-        for (name, value) in identity(leave, origin) {
-            let value = HeaderValue::try_from(value).map_err(|error| UpstreamError {
-                reason: Reason::UpstreamInvalid,
-                detail: format!("{name}: {error}"),
-            })?;
-            request.headers_mut().insert(name, value);
-        }
+        let request = || forwarded(leave, headers, origin);
         let mut answer = self.exchange(request, Instant::now() + self.timeout).await?;
         answer::clean(answer.headers_mut());
         Ok(answer)
@@ -201,21 +180,10 @@ impl Upstream {
         target: PathAndQuery,
         now: SystemTime,
     ) -> Result<Fetched, UpstreamError> {
-        let mut request = request(Method::GET, target, Bytes::new());
-        let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
-        if let Ok(asid) = HeaderValue::from_str(self.own.asid.as_str()) {
-            headers.insert("fromasid", asid.clone());
-            headers.insert("toasid", asid);
-        }
-        if let Some(ods) = &self.own.ods {
-            let token = unattended(&self.own.asid, ods, &self.own.audience, now);
-            if let Ok(bearer) = HeaderValue::try_from(format!("Bearer {token}")) {
-                headers.insert(header::AUTHORIZATION, bearer);
-            }
-        }
         let deadline = Instant::now() + self.timeout;
-        let answer = self.exchange(request, deadline).await?;
+        let answer = self
+            .exchange(|| Ok(self.own.request(&target, now)), deadline)
+            .await?;
         let status = answer.status();
         let format = stored_format(answer.headers());
         let version = EntityTag::of_answer(answer.headers());
@@ -293,14 +261,14 @@ impl Upstream {
             .collect()
     }
 
-    /// Makes a request, and once more where that can do no harm.
+    /// Makes a request, and once more where that can do no harm: it is built anew then, as few ever are made twice.
     async fn exchange(
         &self,
-        request: Request<Full<Bytes>>,
+        request: impl Fn() -> Result<Request<Full<Bytes>>, UpstreamError>,
         deadline: Instant,
     ) -> Result<Response<AnswerBody>, UpstreamError> {
         let lease = self.choose(None)?;
-        let failure = match self.attempt(lease, request.clone(), deadline, false).await {
+        let failure = match self.attempt(lease, request()?, deadline, false).await {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
@@ -312,7 +280,7 @@ impl Upstream {
         };
         let lease = second.map_err(|_| failure.error.clone())?;
         tracing::debug!(error = %failure.error, upstream = %lease.member.address, "a request is made again");
-        let again = self.attempt(lease, request, deadline, true).await;
+        let again = self.attempt(lease, request()?, deadline, true).await;
         again.map_err(|second| second.error)
     }
 
@@ -435,11 +403,65 @@ fn stored_format(headers: &HeaderMap) -> Result<Format, Refusal> {
     }
 }
 
+impl Own {
+    /// A request for a resource, under the gateway's own ASID.
+    fn request(&self, target: &PathAndQuery, now: SystemTime) -> Request<Full<Bytes>> {
+        let mut request = request(Method::GET, target.clone(), Bytes::new());
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
+        if let Ok(asid) = HeaderValue::from_str(self.asid.as_str()) {
+            headers.insert("fromasid", asid.clone());
+            headers.insert("toasid", asid);
+        }
+        if let Some(ods) = &self.ods {
+            let token = unattended(&self.asid, ods, &self.audience, now);
+            if let Ok(bearer) = HeaderValue::try_from(format!("Bearer {token}")) {
+                headers.insert(header::AUTHORIZATION, bearer);
+            }
+        }
+        request
+    }
+}
+
 fn request(method: Method, target: PathAndQuery, body: Bytes) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = target.into();
+    request.headers_mut().reserve(MOST_HEADERS);
     request
+}
+
+/// A permitted request as it goes on: the headers that may, and those that say who sent it.
+fn forwarded(
+    leave: &Leave,
+    headers: &HeaderMap,
+    origin: &Origin<'_>,
+) -> Result<Request<Full<Bytes>>, UpstreamError> {
+    let mut request = request(
+        leave.method().clone(),
+        leave.path_and_query().clone(),
+        leave.body(),
+    );
+    let forwarded: &[HeaderName] = match leave.subject().interaction {
+        Some(Interaction::Retrieve) => &FORWARDED_TO_PROVIDER,
+        _ => &FORWARDED,
+    };
+    for name in forwarded {
+        if let Some(value) = headers.get(name) {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+    if let Some(version) = leave.if_match() {
+        request.headers_mut().insert(header::IF_MATCH, version);
+    }
+    for (name, value) in identity(leave, origin) {
+        let value = HeaderValue::try_from(value).map_err(|error| {
+            let detail = format!("{name}: {error}");
+            UpstreamError::new(Reason::UpstreamInvalid, detail)
+        })?;
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
 }
 
 /// Who sent a request, as the checks have proven it: of one that failed a check, its certificate alone.

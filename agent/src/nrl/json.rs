@@ -4,7 +4,7 @@ use std::{cell::Cell, collections::HashSet, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::tree::{Document, Fault, Node, Scalar, Written, folded};
+use super::tree::{Document, Fault, Node, Scalar, Written, folded, is_same_name};
 
 impl Document {
     /// Reads a JSON text whose outermost value is an object.
@@ -114,9 +114,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut node = Node::default();
-        let mut names = HashSet::new();
+        let mut names = Names::default();
         while let Some(name) = map.next_key::<String>()? {
-            if !names.insert(folded(&name)) {
+            if !names.are_without(&name, &node) {
                 return Err(A::Error::custom(format_args!(
                     "the member {name:?} is there twice"
                 )));
@@ -127,6 +127,25 @@ impl<'de> Visitor<'de> for Strict<'_> {
             }
         }
         Ok(Value::Node(node))
+    }
+}
+
+/// The names in an object, as far as it has so many that comparing each with each would take long.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    /// Whether a name is not in the object yet, in whatever case. It is from now on.
+    fn are_without(&mut self, name: &str, object: &Node) -> bool {
+        const FEW: usize = 16;
+        let mut there = object.names();
+        if there.len() < FEW {
+            return !there.any(|other| is_same_name(other, name));
+        }
+        if self.0.is_empty() {
+            self.0.extend(there.map(folded));
+        }
+        self.0.insert(folded(name))
     }
 }
 
@@ -158,6 +177,28 @@ mod tests {
             assert!(malformed(text).contains("twice"), "{text}");
         }
         assert!(Document::from_json(br#"{"x":{"a":1},"y":{"a":1}}"#).is_ok());
+    }
+
+    #[test]
+    fn in_an_object_of_any_size_each_name_is_compared_with_each() {
+        for size in [1, 2, 15, 16, 17, 18, 40] {
+            let names: Vec<_> = (0..size).map(|number| format!("k{number}")).collect();
+            let object = |names: &[String]| {
+                let members: Vec<_> = names.iter().map(|name| format!("\"{name}\":1")).collect();
+                format!("{{{}}}", members.join(","))
+            };
+            assert!(Document::from_json(object(&names).as_bytes()).is_ok(), "{size}");
+            for first in 0..size {
+                for second in first + 1..size {
+                    // The Kelvin sign is a k in lower case.
+                    for again in [names[first].to_uppercase(), names[first].replace('k', "\u{212a}")] {
+                        let mut names = names.clone();
+                        names[second] = again;
+                        assert!(malformed(&object(&names)).contains("twice"), "{names:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

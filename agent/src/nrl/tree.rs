@@ -125,6 +125,11 @@ impl Node {
         self.value = Some(value);
     }
 
+    /// The names that there are.
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.children.keys().map(String::as_str)
+    }
+
     /// Adds what stands under a name. Under one that is there, it stands behind.
     pub(super) fn add(&mut self, name: String, nodes: Vec<Self>, written: Written) {
         let known = self.children.entry(name).or_insert(Children {
@@ -135,7 +140,16 @@ impl Node {
     }
 }
 
-/// A name as the most lenient of parsers would compare it.
+/// Whether the most lenient of parsers would take two names for one.
+pub(super) fn is_same_name(one: &str, other: &str) -> bool {
+    if one.is_ascii() && other.is_ascii() {
+        one.eq_ignore_ascii_case(other)
+    } else {
+        fold(one).eq(fold(other))
+    }
+}
+
+/// A name so that those are equal that [`is_same_name`] takes for one.
 pub(super) fn folded(name: &str) -> String {
     fold(name).collect()
 }
@@ -165,7 +179,8 @@ impl<'a> Element<'a> {
             Some(Scalar::Text(text)) => Some(text.as_str()),
             _ => None,
         })?;
-        if text.is_some() && self.has(&format!("_{name}")) {
+        let extends = |found: &String| found.strip_prefix('_') == Some(name);
+        if text.is_some() && self.node.children.keys().any(extends) {
             return Err(self.wrong(name, "a string without an extension"));
         }
         Ok(text)
@@ -255,7 +270,7 @@ impl<'a> Element<'a> {
             return Ok(Some(children));
         }
         let mut names = self.node.children.keys();
-        let lookalike = names.find(|found| fold(found).eq(fold(name)));
+        let lookalike = names.find(|found| is_same_name(found, name));
         match lookalike {
             None => Ok(None),
             Some(found) => Err(Fault::Misspelt {

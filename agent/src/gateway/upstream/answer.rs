@@ -10,7 +10,7 @@ use spinegate_common::Reason;
 use super::error::UpstreamError;
 
 /// Headers that belong to one connection (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -23,7 +23,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// What would tell clients of the inside, or send them round the gateway.
-const INTERNAL: [HeaderName; 9] = [
+static INTERNAL: [HeaderName; 9] = [
     header::SERVER,
     header::VIA,
     header::ALT_SVC,

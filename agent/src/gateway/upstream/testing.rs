@@ -10,8 +10,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http::{Method, Response, uri::PathAndQuery};
+use http_body_util::BodyExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -62,11 +62,10 @@ pub(super) fn upstream(addresses: &[SocketAddr]) -> Upstream {
 
 impl Upstream {
     pub(super) async fn ask(&self, method: Method) -> Result<Response<AnswerBody>, UpstreamError> {
-        let request = Request::builder()
-            .method(method)
-            .uri("/STU3/DocumentReference")
-            .body(Full::new(Bytes::new()))
-            .unwrap();
+        let request = || {
+            let target = PathAndQuery::from_static("/STU3/DocumentReference");
+            Ok(super::request(method.clone(), target, Bytes::new()))
+        };
         self.exchange(request, Instant::now() + self.timeout).await
     }
 
