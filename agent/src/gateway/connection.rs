@@ -79,7 +79,8 @@ pub(super) async fn serve(
     drop(place);
     let (stream, (client, session)) = match handshake {
         Ok((mut stream, client, session)) => {
-            if let Err(refusal) = gateway.ocsp.confirm(&client).await {
+            // Boxed: it would be the largest part of a connection's task, for as long as that lasts.
+            if let Err(refusal) = Box::pin(gateway.ocsp.confirm(&client)).await {
                 gateway.record_failed_handshake(peer, &refusal);
                 let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
                 return;

@@ -92,6 +92,11 @@ impl Screen {
         fed
     }
 
+    /// Gives back the room for heads that an idle connection does not need.
+    pub(crate) fn rest(&mut self) {
+        self.head.shrink_to_fit();
+    }
+
     /// Whether a head has begun and is not whole.
     pub(crate) fn is_within_head(&self) -> bool {
         matches!(self.phase, Phase::Head | Phase::Between(Blank::Cr | Blank::Whole))

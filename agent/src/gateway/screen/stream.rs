@@ -203,6 +203,7 @@ impl<'c, S, F> Screened<'c, S, F> {
             Waits::Rest => {
                 self.rest.set(!self.blocked);
                 self.released.shrink_to_fit();
+                self.screen.rest();
                 self.wait(Waits::Request, self.times.idle - before_rest);
                 return self.timer.as_mut().poll(cx);
             }
