@@ -15,7 +15,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, Method, Uri, uri::PathAndQuery};
 
@@ -229,10 +229,11 @@ fn judge_token(
     rules: &ClaimRules,
     now: SystemTime,
     subject: &mut Subject,
-) -> Result<Claims, (Check, Refusal)> {
+) -> Result<Arc<Claims>, (Check, Refusal)> {
     let token = subject.made(Check::TokenForm, Token::parse(bearer))?;
     let claims = subject.made(Check::TokenClaims, Claims::check(&token, interaction, rules, now))?;
-    subject.claims = Some(claims.clone());
+    let claims = Arc::new(claims);
+    subject.claims = Some(Arc::clone(&claims));
     Ok(claims)
 }
 

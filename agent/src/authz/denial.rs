@@ -1,5 +1,7 @@
 //! A denial: what is answered, and what the audit records of it.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use spinegate_common::Reason;
 
@@ -27,7 +29,7 @@ pub struct Subject {
     /// The owner of the pointer concerned.
     pub custodian: Option<OdsCode>,
     /// What the JWT says: the client's word.
-    pub claims: Option<Claims>,
+    pub claims: Option<Arc<Claims>>,
     /// The checks that it has passed.
     pub passed: Checks,
     /// The consumer's id of the request, where the Secure Proxy passes one on.

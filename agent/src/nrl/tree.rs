@@ -1,6 +1,6 @@
 //! A resource as a tree, whether it came as JSON or as XML, so that what is looked for in it is written once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::Format;
 
@@ -132,11 +132,12 @@ impl Node {
 
     /// Adds what stands under a name. Under one that is there, it stands behind.
     pub(super) fn add(&mut self, name: String, nodes: Vec<Self>, written: Written) {
-        let known = self.children.entry(name).or_insert(Children {
-            nodes: Vec::new(),
-            written,
-        });
-        known.nodes.extend(nodes);
+        match self.children.entry(name) {
+            Entry::Vacant(place) => {
+                place.insert(Children { nodes, written });
+            }
+            Entry::Occupied(mut known) => known.get_mut().nodes.extend(nodes),
+        }
     }
 }
 
