@@ -218,7 +218,7 @@ impl Log {
         let shown = self.shown(record);
         let line = self.line_of(&shown)?;
         let Some(journal) = &self.journal else {
-            return self.append(line).settle().map_err(|error| self.unwritten(error));
+            return self.append_at_once(line);
         };
         if self.output == AuditOutput::Journald {
             journal
@@ -228,8 +228,7 @@ impl Log {
             self.took();
             return Ok(0);
         }
-        let written = self.append(line.clone()).settle();
-        let number = written.map_err(|error| self.unwritten(error))?;
+        let number = self.append_at_once(line.clone())?;
         self.copy(journal, &shown, &line, number);
         Ok(number)
     }
@@ -289,6 +288,10 @@ impl Log {
         let mut new = open(&self.path)?;
         let mut old = self.lock();
         self.flush(&mut old);
+        // The new file goes on from where the old one ends, whoever has written there last.
+        if let Err(error) = old.look_again() {
+            tracing::error!(%error, "the end of the audit log that was renamed can't be looked at");
+        }
         if new.tail.length == 0 {
             new.tail.link = old.tail.link;
         }
@@ -389,6 +392,14 @@ impl Log {
     fn note_failures(&self, count: u64) {
         self.failures.fetch_add(count, Ordering::Relaxed);
         self.failing.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes a line behind those that wait, without letting any come between; none wait where lines may not.
+    fn append_at_once(&self, line: Vec<u8>) -> Result<u64, AuditError> {
+        let mut open = self.lock();
+        let place = self.waiting.add(line);
+        self.flush(&mut open);
+        place.number().map_err(|error| self.unwritten(error))
     }
 
     /// Gives a line its place among those that are written next.
@@ -516,6 +527,17 @@ fn seal(link: &mut Link, mut line: Vec<u8>, bytes: &mut Vec<u8>) -> io::Result<(
     bytes.append(&mut line);
     bytes.push(b'\n');
     Ok(())
+}
+
+impl Open {
+    /// Looks at the file's end, if another has written there.
+    fn look_again(&mut self) -> io::Result<()> {
+        if !self.regular {
+            return Ok(());
+        }
+        let _lock = Locked::lock(&self.file)?;
+        self.tail.refresh(&self.file)
+    }
 }
 
 /// A lock on a file that ends with its scope.
