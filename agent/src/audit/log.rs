@@ -31,10 +31,8 @@ use crate::{
 
 /// The longest line that is looked for at the end of a file.
 const LONGEST_LINE: u64 = 1 << 20;
-/// What a line takes at the most in general, in bytes.
+/// What a line takes at the most in general, number and hash with it, in bytes.
 const USUAL_LINE: usize = 1024;
-/// What number, hash and line end add to it.
-const SEAL: usize = 128;
 
 /// An open audit log. A write returns when the line has been handed to the kernel; a commit, when it is as safe as was asked for.
 ///
@@ -458,7 +456,7 @@ impl Log {
             seal(&mut link, serde_json::to_vec(&opening)?, &mut bytes)?;
         }
         let lines = make(&link)?;
-        bytes.reserve(lines.iter().map(|line| line.len() + SEAL).sum());
+        bytes.reserve(lines.len() * USUAL_LINE);
         for line in lines {
             seal(&mut link, line, &mut bytes)?;
         }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::VerifiedClient;
@@ -15,10 +15,9 @@ const CAPACITY: usize = 1024;
 
 /// A bounded store, by the SHA-256 of the leaf's DER form.
 #[derive(Default)]
-pub(super) struct Known(Mutex<HashMap<[u8; 32], Leaf>>);
+pub(super) struct Known(Mutex<HashMap<[u8; 32], Arc<Leaf>>>);
 
 /// A leaf that has passed once.
-#[derive(Clone)]
 pub(super) struct Leaf {
     /// Whose it is: what can change of it is to be judged again.
     pub(super) client: VerifiedClient,
@@ -32,14 +31,14 @@ impl Known {
         if leaves.len() >= CAPACITY {
             leaves.clear();
         }
-        leaves.insert(leaf.client.facts().leaf.fingerprint, leaf);
+        leaves.insert(leaf.client.facts().leaf.fingerprint, Arc::new(leaf));
     }
 
-    pub(super) fn find(&self, fingerprint: &[u8; 32]) -> Option<Leaf> {
+    pub(super) fn find(&self, fingerprint: &[u8; 32]) -> Option<Arc<Leaf>> {
         self.lock().get(fingerprint).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Leaf>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Leaf>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -169,7 +169,7 @@ pub(super) fn on_client_chain(chain: &mut X509StoreContextRef, leaf: &X509Ref) -
                 .distribution_points
                 .iter()
                 .for_each(|url| state.wanted.note(url));
-            state.judged = Some(Ok(known.client));
+            state.judged = Some(Ok(known.client.clone()));
             chain.set_error(X509VerifyResult::OK);
             return true;
         }

@@ -194,7 +194,7 @@ impl Trust {
 
     /// A leaf whose chain was verified before, under these anchors, if every rule that can have changed its mind since lets it
     /// pass. Of any other one the chain is to be verified, and judged: the reason of a refusal is found there.
-    pub(super) fn known(&self, leaf: &X509Ref, now: SystemTime) -> Option<Leaf> {
+    pub(super) fn known(&self, leaf: &X509Ref, now: SystemTime) -> Option<Arc<Leaf>> {
         let known = self.anchors.known.find(&fingerprint(leaf).ok()?)?;
         self.recheck(&known.client, now).ok()?;
         Some(known)
